@@ -1,0 +1,155 @@
+package backend
+
+// Stream runs operations in the order in which they are called, possibly after
+// the call has returned. It belongs to one goroutine (the engine's loop).
+//
+// Between Begin and Wait every operation means "for each row of the batch".
+// Dimension mistakes are programming errors and panic; nothing that a request
+// says can cause one.
+type Stream interface {
+	// Begin makes b the current batch. b is copied; it may be reused at once.
+	Begin(b *Batch, kv KV)
+
+	// CopyKV moves cells before the rows of this batch are written.
+	CopyKV(copies []Copy)
+
+	// Embed: dst[r] = scale * table[token of r].
+	Embed(dst Act, table Weight, scale float32)
+
+	// RMSNorm: dst[r] = w * x[r] / sqrt(mean(x[r]^2) + eps).
+	RMSNorm(dst, x Act, w Weight, eps float32)
+	// AddRMSNorm: x[r] += delta[r]; dst[r] = RMSNorm(x[r]): a residual and the
+	// norm that follows it, in one pass.
+	AddRMSNorm(dst, x, delta Act, w Weight, eps float32)
+	// Add: x[r] += delta[r], the last residual of a model whose norm follows on
+	// gathered rows.
+	Add(x, delta Act)
+
+	// Linear: p.Dst[r] = p.W * x[r] + p.Bias, for each projection of the group.
+	// The group shares the pass over x (and its quantisation, where the weight
+	// format wants integers).
+	Linear(x Act, group ...Projection)
+
+	// RopeWrite rotates q and k in place by each row's position, normalising
+	// heads before that if asked to, and writes k and v into the row's cells of
+	// the layer. q [rows, heads*headDim], k and v [rows, kvHeads*headDim].
+	RopeWrite(q, k, v Act, layer Layer, r *Rope, n HeadNorm)
+
+	// Attend: dst[r] = attention of q[r] over the cells that row r sees.
+	Attend(dst, q Act, layer Layer, a Attention)
+
+	// Gate: dst[r] = act(gate[r]) * up[r]. dst may be gate.
+	Gate(dst, gate, up Act, f Activation)
+
+	// Mixture: dst[r] = sum over the TopK experts e of row r of
+	// weight_e * down_e(act(gate_e x) * up_e x).
+	Mixture(dst, x Act, m *Mixture)
+
+	// Reduce sums an Act over ranks; nothing to do for one.
+	Reduce(x Act)
+
+	// Gather: dst[i] = x[row of the i-th wanted logits].
+	Gather(dst, x Act)
+
+	// Logits: the product of the gathered rows with the output matrix, kept for
+	// Wait; scale multiplies them, and softcap c > 0 makes them c*tanh(l/c).
+	Logits(x Act, w Weight, scale, softcap float32)
+
+	// Wait blocks until everything called since Begin is done and returns what
+	// the batch wanted on the host. The result is valid until the next Begin.
+	Wait() (*Result, error)
+
+	Close() error
+}
+
+// DeviceSampler is a Stream that can draw tokens without the host. Engines ask
+// for it with a type assertion; where it is absent, or for rows that need the
+// host (grammar masks, log probabilities, penalties beyond what it takes), the
+// logits come back through Wait. With it the next step can start from tokens
+// that the host has not seen yet: Batch.Slot names where a row's token lies.
+type DeviceSampler interface {
+	Sample(rows []SampleRow)
+}
+
+// SampleRow draws one token on the device.
+type SampleRow struct {
+	Logits      int // index among the wanted rows
+	Slot        int // where the token goes
+	Temperature float32
+	TopK        int
+	TopP, MinP  float32
+	Seed        uint64
+	Draw        uint64 // how many tokens this sequence has drawn: the counter of its generator
+}
+
+// Result is what reaches the host after a step.
+type Result struct {
+	// Logits of the wanted rows that asked for them, in the order of
+	// Batch.Want: each [vocab] float32.
+	Logits [][]float32
+	// Tokens drawn on the device, by slot; nil without a DeviceSampler.
+	Tokens []int32
+}
+
+// Layer names a layer's place in the KV cache.
+type Layer struct {
+	Group int // of the KVSpec
+	Index int // within the group
+}
+
+// Projection is one matrix of a grouped Linear. W [out, in], Bias [out] or nil.
+type Projection struct {
+	Dst  Act
+	W    Weight
+	Bias Weight
+}
+
+// HeadNorm normalises each head of q and k by RMS before rope (Qwen3). The zero
+// value: none.
+type HeadNorm struct {
+	Q, K Weight // [headDim], or both nil
+	Eps  float32
+}
+
+// Rope says how positions rotate. Tables are made once, by NewRope of package
+// model, and shared by the layers that rotate alike.
+type Rope struct {
+	Dim int // leading elements of a head that rotate; even
+	// Interleaved: pairs are (2i, 2i+1), as GGUF files of family llama are laid
+	// out; otherwise (i, i+Dim/2), as Hugging Face's are.
+	Interleaved bool
+	// Freq[i] is the angle a pair turns per position, in float64: scaling
+	// (linear, llama3, yarn) is already in it. [Dim/2]
+	Freq []float64
+	// Scale multiplies cosine and sine (yarn's attention factor); 1 usually.
+	Scale float32
+}
+
+// Attention is how a layer attends.
+type Attention struct {
+	Heads   int     // query heads; the KV heads are the group's
+	Scale   float32 // of the scores, usually 1/sqrt(headDim)
+	Softcap float32 // c > 0: score = c*tanh(score/c)
+	Sinks   Weight  // [heads]: a learned score that takes part in the softmax but has no value; nil: none
+	// The window is the KV group's.
+}
+
+// Activation is a gate's function.
+type Activation uint8
+
+const (
+	SiLU     Activation = iota // x*sigmoid(x)
+	GELUTanh                   // tanh approximation
+)
+
+// Mixture is a layer of experts.
+type Mixture struct {
+	Router   Weight // [experts, in]
+	Gate, Up []Weight
+	Down     []Weight
+	TopK     int
+	// Renormalise the chosen experts' probabilities to sum to one; otherwise
+	// they stay as the softmax over all experts gave them.
+	Renormalise bool
+	Act         Activation
+}
