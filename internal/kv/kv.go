@@ -109,13 +109,29 @@ func (c *Cache) Fits(s *Seq, n, spare int) bool {
 	return true
 }
 
+// Holds tells whether the pools could take s through position n, computed at
+// most chunk positions at a time, and still have spare pages free: a group with
+// a window needs room for the window and a chunk only. It changes nothing.
+func (c *Cache) Holds(s *Seq, n, chunk, spare int) bool {
+	for g := range c.groups {
+		need := c.missing(s, g, n)
+		if w := c.groups[g].window; w > 0 {
+			need = min(need, c.pagesFor(w+chunk)+1)
+		}
+		if need+spare > c.FreePages(g) {
+			return false
+		}
+	}
+	return true
+}
+
 // Capacity is the longest sequence that the pools can hold alone when it is
 // computed chunk positions at a time.
 func (c *Cache) Capacity(chunk int) int {
 	least := int(^uint(0) >> 1)
 	for g := range c.groups {
 		room := c.Pages(g) * c.pageSize
-		if w := c.groups[g].window; w > 0 && room >= w+chunk+2*c.pageSize {
+		if w := c.groups[g].window; w > 0 && c.Pages(g) >= c.pagesFor(w+chunk)+1 {
 			continue // the window moves on within its pages for ever
 		}
 		least = min(least, room)

@@ -1,0 +1,327 @@
+// Package sched decides what each step of the engine computes: which sequences
+// decode, which prompts advance by how much, who waits, who gives way. It is
+// pure policy: no clock, no goroutine, no tensor; the same calls give the same
+// plans, so that tests drive it line by line.
+//
+// # A step
+//
+// A step has a budget of tokens (rows). [Scheduler.Next] fills it in this order:
+//
+//  1. Decodes: every running sequence that has one token to compute gets its
+//     row. Nobody who is already receiving tokens waits for a prompt.
+//  2. Prefill of running sequences, oldest first, in chunks of what is left.
+//  3. Admission: waiting sequences by priority, then arrival, while the budget,
+//     the limit of running sequences and the pages allow. The queue is not
+//     overtaken: if its head does not fit, nobody behind it is admitted, so that
+//     a long prompt is not starved by short ones.
+//
+// # When pages run out
+//
+// The newest running sequence of the lowest priority gives way: its pages are
+// freed and it waits at its old place in the queue, to be computed again
+// (prompt and the tokens generated so far) when there is room. The oldest
+// sequence of the highest priority is never preempted for another, and the
+// pools hold at least one sequence of full length (the engine plans that), so
+// some sequence always advances: no deadlock. Swapping pages out was rejected:
+// on a CPU the cache is in main memory already, and computing a prompt again is
+// cheaper than the bookkeeping of a second tier that issue-sized machines lack.
+package sched
+
+import (
+	"fmt"
+	"slices"
+
+	"weir/internal/kv"
+)
+
+// Limits bound a step and the running set.
+type Limits struct {
+	BatchTokens int // rows a step
+	Running     int // sequences that hold pages at once
+	// LogitRows bounds how many rows of a step may want logits: one a decoding
+	// sequence, every row of a prompt whose log probabilities are asked for.
+	LogitRows int
+}
+
+// Validate tells what is wrong with l.
+func (l Limits) Validate() error {
+	switch {
+	case l.BatchTokens < 1:
+		return fmt.Errorf("the token budget of a step is %d; it must be at least 1", l.BatchTokens)
+	case l.Running < 1:
+		return fmt.Errorf("the limit of running sequences is %d; it must be at least 1", l.Running)
+	case l.Running > l.BatchTokens:
+		return fmt.Errorf("%d running sequences need a token budget of at least as many a step; it is %d", l.Running, l.BatchTokens)
+	case l.LogitRows < l.Running:
+		return fmt.Errorf("%d running sequences need room for as many rows of logits; there is room for %d", l.Running, l.LogitRows)
+	}
+	return nil
+}
+
+// Seq is a sequence as the policy sees it. The engine fills the first part when
+// it adds the sequence and counts Length up as tokens are generated; the
+// scheduler owns the rest.
+type Seq struct {
+	Priority int    // lower first
+	Arrival  uint64 // order of arrival; unique
+	Length   int    // tokens known: prompt and generated
+	// AllLogits: until Prompt tokens are computed, every row wants logits.
+	AllLogits bool
+	Prompt    int
+
+	Computed    int // tokens whose keys and values are stored
+	Preemptions int
+	KV          kv.Seq
+	state       state
+}
+
+type state uint8
+
+const (
+	outside state = iota
+	waiting
+	running
+)
+
+// Running tells whether s holds a place in the running set.
+func (s *Seq) Running() bool { return s.state == running }
+
+// Remaining is the number of tokens to compute before the next can be drawn.
+func (s *Seq) Remaining() int { return s.Length - s.Computed }
+
+// before orders by priority, then arrival.
+func before(a, b *Seq) int {
+	if a.Priority != b.Priority {
+		return a.Priority - b.Priority
+	}
+	if a.Arrival < b.Arrival {
+		return -1
+	}
+	return 1
+}
+
+// Scheduler holds the queue and the running set. One goroutine owns it.
+type Scheduler struct {
+	limits  Limits
+	cache   *kv.Cache
+	waiting []*Seq // ordered by before
+	running []*Seq // ordered by before
+
+	plan Plan
+}
+
+// Plan is what a step computes. It is valid until the next call of Next.
+type Plan struct {
+	Items     []Item
+	Preempted []*Seq
+	Admitted  []*Seq
+
+	tokens, logits int
+}
+
+// Item is a run of consecutive positions of one sequence: [From, To).
+type Item struct {
+	Seq      *Seq
+	From, To int
+}
+
+// New makes an empty scheduler over cache.
+func New(l Limits, cache *kv.Cache) *Scheduler { return &Scheduler{limits: l, cache: cache} }
+
+// Add queues s at its place by priority and arrival.
+func (s *Scheduler) Add(q *Seq) {
+	if q.state != outside {
+		panic("sched: internal error: sequence added twice")
+	}
+	q.state = waiting
+	s.waiting = insert(s.waiting, q)
+}
+
+// Remove forgets q, whatever its state, and frees its pages. Removing a
+// sequence that is not there does nothing.
+func (s *Scheduler) Remove(q *Seq) {
+	switch q.state {
+	case waiting:
+		s.waiting = remove(s.waiting, q)
+	case running:
+		s.running = remove(s.running, q)
+	}
+	s.cache.Release(&q.KV)
+	q.state = outside
+}
+
+// Fork makes child, which is new, a running sequence that shares parent's first
+// n computed positions, if there is room for it; otherwise it does nothing and
+// the caller adds child to the queue.
+func (s *Scheduler) Fork(child, parent *Seq, n int) ([]kv.Copy, bool) {
+	if len(s.running) >= s.limits.Running {
+		return nil, false
+	}
+	copies, ok := s.cache.Fork(&child.KV, &parent.KV, n)
+	if !ok {
+		return nil, false
+	}
+	child.Computed = n
+	child.state = running
+	s.running = insert(s.running, child)
+	return copies, true
+}
+
+// Advance records that item's rows have been computed.
+func (s *Scheduler) Advance(i Item) {
+	i.Seq.Computed = i.To
+	s.cache.Trim(&i.Seq.KV, i.To)
+}
+
+// Waiting and RunningSeqs count.
+func (s *Scheduler) Waiting() int { return len(s.waiting) }
+
+// RunningSeqs is the number of sequences that hold pages.
+func (s *Scheduler) RunningSeqs() int { return len(s.running) }
+
+// Next plans a step. An empty plan means that there is nothing to do.
+func (s *Scheduler) Next() *Plan {
+	s.plan.Items, s.plan.Preempted, s.plan.Admitted = s.plan.Items[:0], s.plan.Preempted[:0], s.plan.Admitted[:0]
+	s.plan.tokens, s.plan.logits = 0, 0
+	s.planRunning(func(q *Seq) bool { return q.Remaining() == 1 })
+	s.planRunning(func(q *Seq) bool { return q.Remaining() > 1 })
+	if len(s.plan.Preempted) == 0 { // who just gave way must not come straight back
+		s.admit()
+	}
+	return &s.plan
+}
+
+// planRunning plans the running sequences that match, oldest first. Preemption
+// shortens s.running from its end while this walks it from its start.
+func (s *Scheduler) planRunning(match func(*Seq) bool) {
+	for i := 0; i < len(s.running); i++ {
+		q := s.running[i]
+		if !match(q) {
+			continue
+		}
+		n := s.chunk(q)
+		if n == 0 {
+			continue
+		}
+		if s.makeRoom(q, q.Computed+n) {
+			s.add(q, n)
+		} else {
+			i-- // q itself gave way
+		}
+	}
+}
+
+// chunk is how many of q's tokens fit what is left of the step.
+func (s *Scheduler) chunk(q *Seq) int {
+	n := min(q.Remaining(), s.limits.BatchTokens-s.plan.tokens)
+	logitsLeft := s.limits.LogitRows - s.plan.logits
+	if q.AllLogits && q.Computed < q.Prompt {
+		return min(n, logitsLeft)
+	}
+	if n == q.Remaining() && logitsLeft == 0 {
+		return n - 1 // all but the row that would want logits
+	}
+	return n
+}
+
+func (s *Scheduler) add(q *Seq, n int) {
+	s.plan.Items = append(s.plan.Items, Item{Seq: q, From: q.Computed, To: q.Computed + n})
+	s.plan.tokens += n
+	s.plan.logits += logitRows(q, n)
+}
+
+// logitRows counts the rows that want logits among the next n of q.
+func logitRows(q *Seq, n int) int {
+	if q.AllLogits && q.Computed < q.Prompt {
+		return n
+	}
+	if n == q.Remaining() {
+		return 1
+	}
+	return 0
+}
+
+// makeRoom finds pages for positions [0, n) of q, preempting newer sequences as
+// needed. It reports false when q had to give way itself.
+func (s *Scheduler) makeRoom(q *Seq, n int) bool {
+	for !s.cache.Grow(&q.KV, n) {
+		victim := s.running[len(s.running)-1]
+		s.preempt(victim)
+		if victim == q {
+			return false
+		}
+	}
+	return true
+}
+
+// preempt sends the last of the running set back to its place in the queue.
+func (s *Scheduler) preempt(q *Seq) {
+	s.unplan(q)
+	s.running = s.running[:len(s.running)-1]
+	s.cache.Release(&q.KV)
+	q.Computed = 0
+	q.Preemptions++
+	q.state = waiting
+	s.waiting = insert(s.waiting, q)
+	s.plan.Preempted = append(s.plan.Preempted, q)
+}
+
+// unplan drops q's item, if it has one already: a decode of a newer sequence
+// may have been planned before an older one's prefill needed its pages.
+func (s *Scheduler) unplan(q *Seq) {
+	for i, item := range s.plan.Items {
+		if item.Seq == q {
+			s.plan.tokens -= item.To - item.From
+			s.plan.logits -= logitRows(q, item.To-item.From)
+			s.plan.Items = slices.Delete(s.plan.Items, i, i+1)
+			return
+		}
+	}
+}
+
+// admit moves the head of the queue into the running set while it fits. A
+// sequence is admitted only if the pools have room for all of it that is known,
+// its next token and one page for each sequence that runs already: admitting it
+// for a first chunk and preempting it for the second would waste the first.
+func (s *Scheduler) admit() {
+	for len(s.waiting) > 0 && len(s.running) < s.limits.Running {
+		q := s.waiting[0]
+		n := s.chunk(q)
+		if n == 0 || !s.fits(q, n) {
+			return
+		}
+		s.cache.Grow(&q.KV, q.Computed+n)
+		s.waiting = slices.Delete(s.waiting, 0, 1)
+		q.state = running
+		s.running = insert(s.running, q)
+		s.plan.Admitted = append(s.plan.Admitted, q)
+		s.add(q, n)
+	}
+}
+
+func (s *Scheduler) fits(q *Seq, n int) bool {
+	if len(s.running) == 0 {
+		return s.cache.Fits(&q.KV, q.Computed+n, 0) // alone it can have everything
+	}
+	return s.cache.Holds(&q.KV, q.Length+1, s.limits.BatchTokens, s.outstanding())
+}
+
+// outstanding is the number of pages that the running sequences are sure to
+// want soon: those of prompts not yet computed, and one each to generate into.
+func (s *Scheduler) outstanding() int {
+	pages := 0
+	for _, q := range s.running {
+		pages += 1 + max(0, q.Length-q.KV.Cells())/s.cache.PageSize()
+	}
+	return pages
+}
+
+func insert(list []*Seq, q *Seq) []*Seq {
+	i, _ := slices.BinarySearchFunc(list, q, before)
+	return slices.Insert(list, i, q)
+}
+
+func remove(list []*Seq, q *Seq) []*Seq {
+	i := slices.Index(list, q)
+	return slices.Delete(list, i, i+1)
+}
