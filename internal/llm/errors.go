@@ -1,6 +1,9 @@
 package llm
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Kind classes errors by what a caller can do about them. A dialect maps it to
 // a status code.
@@ -38,6 +41,10 @@ type Error struct {
 	Param   string // the request's field at fault, if one is
 	Code    string // a stable word for programs, if the dialect has one
 	Err     error  // the cause, for logs; not shown
+
+	// RetryAfter is when trying again may help, for Overloaded and Unavailable;
+	// 0: not known.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string {

@@ -67,6 +67,10 @@ type Model struct {
 	Params   int64    // number of weights
 	OwnedBy  string   // for listings
 	MaxTopLP int      // most top logprobs that a request may ask for
+
+	// Defaults are the parameters of a request that names none, from the
+	// model's generation_config; nil for [DefaultParams].
+	Defaults *Params
 }
 
 // Request asks for the continuation of one prompt.
@@ -76,6 +80,9 @@ type Request struct {
 	Prompt   Prompt
 	Params   Params
 	Priority int // lower is served sooner; 0 is usual (vLLM's convention)
+
+	// Tokenize says how a Text prompt is read; other prompts ignore it.
+	Tokenize TokenizeOptions
 }
 
 // Prompt is one of Text, Tokens or *Chat.
