@@ -111,7 +111,16 @@ type Plan struct {
 	LogitRows int // most rows whose logits are wanted
 	Context   int // longest sequence
 	Slots     int // device token slots
+	Vocab     int // rows of the output matrix: how wide logits are
+	Experts   ExpertSpec
 	Acts      []ActSpec
+}
+
+// ExpertSpec is the size of a model's mixtures, the greatest over its layers.
+// The zero value: there are none.
+type ExpertSpec struct {
+	Count, TopK int
+	Width       int // of an expert's hidden layer
 }
 
 // ActSpec is a planned activation.

@@ -3,7 +3,8 @@ package backend
 // Batch is the metadata of one step: flat arrays, one element a row, so that a
 // GPU copies them as they are. The engine fills it; a Stream only reads it.
 type Batch struct {
-	// Per row.
+	// Per row. Slot, Class and Tree may be left empty where all rows have the
+	// zero value.
 	Token []int32 // id, unless Slot says otherwise
 	Slot  []int32 // 1 + the device slot that holds the row's token; 0: Token has it
 	Pos   []int32 // absolute position, from 0
@@ -12,7 +13,8 @@ type Batch struct {
 	// Cell[g][r] is where group g stores row r's keys and values.
 	Cell [][]int32
 	// Tree[r] lists, for a row of a draft tree, the rows of this batch that are
-	// its ancestors within the draft, oldest first; nil for a row of a chain.
+	// its ancestors within the draft, oldest first; nil for a row of a chain,
+	// empty but not nil for a draft's root.
 	// A tree row sees the sequence's positions before the draft's first row
 	// through the block table, then these, then itself. A chain row sees every
 	// position up to its own through the block table.

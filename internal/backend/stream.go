@@ -32,7 +32,8 @@ type Stream interface {
 
 	// RopeWrite rotates q and k in place by each row's position, normalising
 	// heads before that if asked to, and writes k and v into the row's cells of
-	// the layer. q [rows, heads*headDim], k and v [rows, kvHeads*headDim].
+	// the layer. q [rows, heads*headDim], k and v [rows, kvHeads*headDim]. r nil:
+	// nothing rotates.
 	RopeWrite(q, k, v Act, layer Layer, r *Rope, n HeadNorm)
 
 	// Attend: dst[r] = attention of q[r] over the cells that row r sees.

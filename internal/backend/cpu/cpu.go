@@ -1,0 +1,124 @@
+// Package cpu computes a model's forward pass on the processor, in plain Go.
+//
+// What is here is the portable level: the reference that every other level and
+// backend is compared with. It gives the same bits on every platform, and a
+// row's result is the same bits whatever stands beside it in the batch, however
+// the prompt was cut into chunks, whatever the page size and however many
+// threads share the work. Three rules make it so:
+//
+//   - An output element is computed whole, by one thread, in one order. Threads
+//     share out elements, never the terms of a sum.
+//   - Sums run in an order given by the column (dot products, norms) or by the
+//     absolute position (attention, in blocks of [posBlock] positions), nothing
+//     else. A draft tree's row finds its positions along its path, so it adds
+//     up what a chain with the same tokens would.
+//   - Products are rounded before they are added, and exp, tanh, sine and
+//     cosine are the package's own (math.go), so that no compiler or processor
+//     gets a choice.
+//
+// The operations (linear.go, attend.go, ...) share out work and memory; the
+// arithmetic is in portable.go and math.go. Another level brings other
+// functions for the latter and keeps the rest.
+//
+// Quantised weights stay as they are in the file. A tile of rows is decoded to
+// float32 in a thread's scratch memory and meets every row of the batch there,
+// so that a batch shares the cost of decoding.
+//
+// Nothing is allocated in a step: activations, logits and scratch memory lie in
+// an arena made from the [backend.Plan], off the Go heap, as the KV pages do.
+//
+// Tokens are sampled by the host: streams are no backend.DeviceSampler, there
+// are no token slots, and Begin panics for a row that names one.
+package cpu
+
+import (
+	"errors"
+	"fmt"
+
+	"weir/internal/backend"
+	"weir/internal/weights"
+)
+
+// Options says what a backend runs on. The zero value is a good one.
+type Options struct {
+	// Threads for a pool of the backend's own; 0: as many as Go runs at a time.
+	// Not used when Pool is given.
+	Threads int
+	// Pool to share with the other engines of the process; nil: one of its own,
+	// closed with the backend.
+	Pool *Pool
+}
+
+// Backend implements backend.Backend.
+type Backend struct {
+	pool    *Pool
+	ownPool bool
+	kvs     []*kvCache
+	streams []*stream
+}
+
+// New returns a backend.
+func New(o Options) (*Backend, error) {
+	if o.Pool != nil {
+		return &Backend{pool: o.Pool}, nil
+	}
+	if o.Threads < 0 {
+		return nil, fmt.Errorf("%d threads: use a positive number, or 0 for all", o.Threads)
+	}
+	return &Backend{pool: NewPool(o.Threads), ownPool: true}, nil
+}
+
+// Info says what computes.
+func (b *Backend) Info() backend.Info {
+	return backend.Info{Name: "cpu", Level: "portable", Threads: b.pool.Threads(), OneClass: true}
+}
+
+// Load binds a vector or a matrix. Matrices are used where they lie, so t.Data
+// must stay valid until Close; vectors are decoded to float32.
+func (b *Backend) Load(t weights.Tensor, p backend.Placement) (backend.Weight, error) {
+	if p.Ranks > 1 {
+		return nil, fmt.Errorf("tensor %q: the CPU computes whole models, not %d ranks", t.Name, p.Ranks)
+	}
+	w, err := newWeight(t)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// NewKV allocates a cache of f16 or f32.
+func (b *Backend) NewKV(spec backend.KVSpec) (backend.KV, error) {
+	c, err := newKV(spec)
+	if err != nil {
+		return nil, err
+	}
+	b.kvs = append(b.kvs, c)
+	return c, nil
+}
+
+// NewStream allocates everything that plan asks for.
+func (b *Backend) NewStream(plan backend.Plan) (backend.Stream, error) {
+	s, err := newStream(plan, b.pool)
+	if err != nil {
+		return nil, err
+	}
+	b.streams = append(b.streams, s)
+	return s, nil
+}
+
+// Close releases the caches and streams that are still open, and the pool if
+// it is the backend's own.
+func (b *Backend) Close() error {
+	var errs []error
+	for _, s := range b.streams {
+		errs = append(errs, s.Close())
+	}
+	for _, c := range b.kvs {
+		errs = append(errs, c.Close())
+	}
+	b.streams, b.kvs = nil, nil
+	if b.ownPool {
+		b.pool.Close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,132 @@
+package cpu
+
+import (
+	"fmt"
+
+	"weir/internal/backend"
+)
+
+// tileRows is how many rows of a weight are decoded at a time. Every row of
+// the batch passes over the tile while it is in the cache.
+const tileRows = 8
+
+// maxGroup is the most projections of one Linear.
+const maxGroup = 8
+
+// projection is one matrix of a linearTask.
+type projection struct {
+	w    *weight
+	bias []float32 // [rows of w], or nil
+	dst  mat
+	end  int // tiles of this and the ones before
+}
+
+// linearTask is matrices times the rows of x. An item is a tile of a weight.
+type linearTask struct {
+	x       mat
+	group   [maxGroup]projection
+	n       int
+	scratch [][]float32
+
+	// What becomes of logits.
+	scale, softcap float32
+}
+
+// Linear multiplies x by each matrix of the group, in one share-out.
+func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
+	if len(group) > maxGroup {
+		panic(fmt.Sprintf("cpu: Linear: %d projections in a group, at most %d", len(group), maxGroup))
+	}
+	t := &s.linear
+	t.reset(s.act(x, "Linear"), s.scratch)
+	for _, p := range group {
+		dst := s.act(p.Dst, "Linear")
+		w := matrix(p.W, t.x.cols, "Linear")
+		var bias []float32
+		if p.Bias != nil {
+			bias = vector(p.Bias, w.rows, "Linear")
+		}
+		t.add(w, bias, dst)
+	}
+	s.runLinear()
+}
+
+// Logits multiplies the gathered rows by the output matrix.
+func (s *stream) Logits(x backend.Act, w backend.Weight, scale, softcap float32) {
+	if !s.gathered(x) {
+		panic("cpu: Logits: wants a gathered activation")
+	}
+	t := &s.linear
+	t.reset(s.act(x, "Logits"), s.scratch)
+	t.scale, t.softcap = scale, softcap
+	m := matrix(w, t.x.cols, "Logits")
+	if m.rows != s.plan.Vocab {
+		panic(fmt.Sprintf("cpu: Logits: tensor %q has %d rows, the plan a vocabulary of %d", m.name, m.rows, s.plan.Vocab))
+	}
+	dst := mat{s.logits, t.x.rows, m.rows}
+	t.add(m, nil, dst)
+	s.runLinear()
+	s.result.Logits = s.result.Logits[:0]
+	for i := range dst.rows {
+		s.result.Logits = append(s.result.Logits, dst.row(i))
+	}
+}
+
+func (s *stream) runLinear() {
+	t := &s.linear
+	if t.x.rows == 0 {
+		return
+	}
+	tiles := t.group[t.n-1].end
+	s.run(tiles, tiles*tileRows*t.x.cols*(t.x.rows+1), t)
+}
+
+func (t *linearTask) reset(x mat, scratch [][]float32) {
+	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, scratch, 1, 0
+}
+
+func (t *linearTask) add(w *weight, bias []float32, dst mat) {
+	if dst.rows != t.x.rows || dst.cols != w.rows {
+		panic(fmt.Sprintf("cpu: Linear: tensor %q [%d, %d] takes [%d, %d] to [%d, %d]", w.name, w.rows, w.cols, t.x.rows, t.x.cols, dst.rows, dst.cols))
+	}
+	end := (w.rows + tileRows - 1) / tileRows
+	if t.n > 0 {
+		end += t.group[t.n-1].end
+	}
+	t.group[t.n] = projection{w, bias, dst, end}
+	t.n++
+}
+
+// Do computes one tile's outputs for all rows.
+func (t *linearTask) Do(worker, item int) {
+	begin, p := 0, &t.group[0]
+	for i := 1; item >= p.end; i++ {
+		begin, p = p.end, &t.group[i]
+	}
+	lo := (item - begin) * tileRows
+	hi := min(lo+tileRows, p.w.rows)
+	tile := p.w.tile(t.scratch[worker], lo, hi)
+	for r := range t.x.rows {
+		x := t.x.row(r)
+		out := p.dst.row(r)[lo:hi]
+		for i := range out {
+			out[i] = dot(x, tile[i*len(x):(i+1)*len(x)])
+		}
+		t.finish(out, p.bias, lo)
+	}
+}
+
+// finish adds the bias, or does what is done to logits.
+func (t *linearTask) finish(out, bias []float32, lo int) {
+	if bias != nil {
+		add(out, bias[lo:lo+len(out)])
+	}
+	if t.scale != 1 {
+		scale(out, t.scale)
+	}
+	if t.softcap > 0 {
+		for i, v := range out {
+			out[i] = softcap(v, t.softcap)
+		}
+	}
+}
