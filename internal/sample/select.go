@@ -1,0 +1,281 @@
+package sample
+
+import "math"
+
+// How survivors are found without sorting the vocabulary. Every truncation but
+// min_p keeps a prefix of some order of preference, so it is a threshold in
+// that order. cut finds the threshold by quickselect on a copy, in expected
+// linear time, and filters the original, which stays in ascending order of id.
+// Before that, what can be told from the logits alone is dropped in one pass
+// that needs no exponential:
+//
+//   - top_k: logits at or under the k-th best so far (topK);
+//   - min_p: logits under the peak by more than min_p allows;
+//   - top_p: tokens of weight at most (1-top_p)*total/vocab. All such together
+//     weigh at most (1-top_p)*total, so the prefix without them is enough. A
+//     few hundred tokens are left of a usual row.
+//
+// Plain sampling keeps everything and needs no list: drawAll.
+
+// cand is a token that may be drawn.
+type cand struct {
+	key    float64 // preference: higher is better, the lower id among equals
+	weight float64 // probability, relative to the peak's
+	id     int32
+}
+
+func (c *cand) better(d *cand) bool {
+	return c.key > d.key || c.key == d.key && c.id < d.id
+}
+
+// dist is a row of logits as a distribution: token i has the weight
+// exp((logits[i]-peak)*scale), so that the peak's is exactly 1.
+type dist struct {
+	logits []float32
+	peak   float64
+	scale  float64
+}
+
+// x is the logarithm of a token's weight; NaN for a NaN logit.
+func (d *dist) x(logit float32) float64 {
+	return float64((float64(logit) - d.peak) * d.scale)
+}
+
+// weigh sums the weights of a part of the row.
+func (d *dist) weigh(part []float32) float64 {
+	sum := 0.
+	for _, v := range part {
+		sum += exp(d.x(v))
+	}
+	return sum
+}
+
+// under returns a logit below every logit whose log weight is at least x, by a
+// margin that rounding cannot bridge.
+func (d *dist) under(x float64) float32 {
+	v := d.peak + x/d.scale
+	v -= float64(1e-6*math.Max(math.Abs(v), math.Abs(d.peak))) + 1e-30
+	if !(v > -math.MaxFloat32) {
+		return float32(math.Inf(-1))
+	}
+	return float32(v)
+}
+
+// leastLog bounds the logarithms that under is asked for: a weight below it is
+// zero anyway.
+func leastLog(weight float64) float64 {
+	if !(weight > 1e-300) {
+		return expFloor
+	}
+	return log(weight)
+}
+
+// survivors leaves in c.cands what the sampler's truncations keep, with
+// weights, ascending by id.
+func (c *Scratch) survivors(d dist, s *Sampler) {
+	n, total := len(d.logits), 0.
+	switch {
+	case s.topK > 0 && s.topK < n:
+		c.topK(d.logits, s.topK)
+	case s.minP > 0:
+		c.gather(d.logits, d.under(leastLog(s.minP)))
+	case s.topP < 1:
+		total = d.weigh(d.logits)
+		c.gather(d.logits, d.under(leastLog((1-s.topP)*total/float64(n))))
+	default:
+		c.gather(d.logits, float32(math.Inf(-1)))
+	}
+	c.setWeights(d, s.minP)
+	if s.topP < 1 {
+		if total == 0 {
+			total = c.total()
+		}
+		c.cut(float64(s.topP * total))
+	}
+	if s.typP < 1 {
+		c.preferTypical(d)
+		c.cut(float64(s.typP * c.total()))
+	}
+}
+
+// gather lists the tokens whose logit is above floor.
+func (c *Scratch) gather(logits []float32, floor float32) {
+	c.cands = c.cands[:0]
+	for i, v := range logits {
+		if v > floor {
+			c.cands = append(c.cands, cand{key: float64(v), id: int32(i)})
+		}
+	}
+}
+
+// topK lists the k tokens of highest logit. The list may hold twice as many
+// before it is cut back to k, so that each token costs constant time on
+// average even if the logits ascend.
+func (c *Scratch) topK(logits []float32, k int) {
+	room := max(2*k, 64)
+	floor := math.Inf(-1)
+	c.cands = c.cands[:0]
+	for i, v := range logits {
+		if !(float64(v) > floor) { // an equal one has the higher id: it loses
+			continue
+		}
+		c.cands = append(c.cands, cand{key: float64(v), weight: 1, id: int32(i)})
+		if len(c.cands) == room {
+			floor = c.cut(float64(k)).key
+		}
+	}
+	if len(c.cands) > k {
+		c.cut(float64(k))
+	}
+}
+
+// setWeights gives the candidates their weights and drops those under least,
+// and those too improbable for a float64.
+func (c *Scratch) setWeights(d dist, least float64) {
+	kept := c.cands[:0]
+	for _, t := range c.cands {
+		t.weight = exp(float64((t.key - d.peak) * d.scale))
+		if t.weight > 0 && t.weight >= least {
+			kept = append(kept, t)
+		}
+	}
+	c.cands = kept
+}
+
+func (c *Scratch) total() float64 {
+	sum := 0.
+	for i := range c.cands {
+		sum += c.cands[i].weight
+	}
+	return sum
+}
+
+// preferTypical makes tokens the better the nearer their surprise is to the
+// entropy H. With weights w = e^x of sum S, -ln p = ln S - x and
+// H = ln S - sum(w*x)/S: the distance is that of x from its mean.
+func (c *Scratch) preferTypical(d dist) {
+	sum, total := 0., 0.
+	for i := range c.cands {
+		t := &c.cands[i]
+		t.key = float64((t.key - d.peak) * d.scale)
+		sum += float64(t.weight * t.key)
+		total += t.weight
+	}
+	mean := sum / total
+	for i := range c.cands {
+		c.cands[i].key = -math.Abs(c.cands[i].key - mean)
+	}
+}
+
+// cut keeps the fewest of the best candidates whose weights sum to need, but at
+// least one and at most all, and returns the worst of them. There must be one.
+func (c *Scratch) cut(need float64) cand {
+	c.order = append(c.order[:0], c.cands...)
+	worst := threshold(c.order, need)
+	kept := c.cands[:0]
+	for _, t := range c.cands {
+		if !worst.better(&t) {
+			kept = append(kept, t)
+		}
+	}
+	c.cands = kept
+	return worst
+}
+
+// threshold finds cut's result by weighted quickselect; part is rearranged.
+// Pivots are picked at hashed places, so that no order of logits is a bad one.
+func threshold(part []cand, need float64) cand {
+	var worst cand
+	for round := uint64(0); len(part) > 0; round++ {
+		p, above := partition(part, int(mix64(round)%uint64(len(part))))
+		worst = part[p]
+		switch {
+		case p > 0 && above >= need:
+			part = part[:p]
+		case above+worst.weight >= need:
+			return worst
+		default:
+			need -= above + worst.weight
+			part = part[p+1:]
+		}
+	}
+	return worst
+}
+
+// partition puts the candidates better than the pivot before it and the others
+// after it. It returns the pivot's new place and the weight before it.
+func partition(part []cand, pivot int) (p int, above float64) {
+	last := len(part) - 1
+	part[pivot], part[last] = part[last], part[pivot]
+	for i := range part[:last] {
+		if part[i].better(&part[last]) {
+			above += part[i].weight
+			part[i], part[p] = part[p], part[i]
+			p++
+		}
+	}
+	part[p], part[last] = part[last], part[p]
+	return p, above
+}
+
+// drawOf inverts the cumulative distribution of the candidates at u in [0, 1).
+func drawOf(cands []cand, u float64) int32 {
+	total := 0.
+	for i := range cands {
+		total += cands[i].weight
+	}
+	target, sum := float64(u*total), 0.
+	for i := range cands {
+		if sum += cands[i].weight; sum > target {
+			return cands[i].id
+		}
+	}
+	return cands[len(cands)-1].id // unreachable but for rounding
+}
+
+// blockSize is how many tokens drawAll sums before it notes the sum.
+const blockSize = 256
+
+// drawAll inverts the cumulative distribution of the whole row at u in [0, 1).
+// It notes the weights of blocks and computes those of the block that is hit
+// once more, rather than keep one for every token.
+func (c *Scratch) drawAll(d dist, u float64) int32 {
+	c.sums = c.sums[:0]
+	total := 0.
+	for rest := d.logits; len(rest) > 0; {
+		n := min(len(rest), blockSize)
+		sum := d.weigh(rest[:n])
+		total += sum
+		c.sums = append(c.sums, sum)
+		rest = rest[n:]
+	}
+	target, before, hit := float64(u*total), 0., 0
+	for i, sum := range c.sums {
+		if sum > 0 {
+			hit = i
+		}
+		if before+sum > target {
+			break
+		}
+		before += sum
+	}
+	start := hit * blockSize
+	return int32(start + d.find(d.logits[start:min(start+blockSize, len(d.logits))], target-before))
+}
+
+// find returns the index in part at which the sum of weights exceeds target,
+// or the last of any weight.
+func (d *dist) find(part []float32, target float64) int {
+	sum, last := 0., 0
+	for i, v := range part {
+		w := exp(d.x(v))
+		if w == 0 {
+			continue
+		}
+		last = i
+		if sum += w; sum > target {
+			break
+		}
+	}
+	return last
+}
