@@ -1,0 +1,37 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
+
+package weights
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// region is a file's bytes in memory that the garbage collector never sees.
+type region struct{ b []byte }
+
+// newRegion maps the file, or reads it into anonymous memory. Either way the
+// pages are read-only in the end: a stray write faults instead of corrupting
+// the model.
+func newRegion(f *os.File, size int, how Load) (region, error) {
+	if how == Mmap {
+		b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+		return region{b}, os.NewSyscallError("mmap", err)
+	}
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return region{}, os.NewSyscallError("mmap", err)
+	}
+	if _, err = io.ReadFull(f, b); err == nil {
+		err = os.NewSyscallError("mprotect", unix.Mprotect(b, unix.PROT_READ))
+	}
+	if err != nil {
+		return region{}, errors.Join(err, region{b}.free())
+	}
+	return region{b}, nil
+}
+
+func (r region) free() error { return os.NewSyscallError("munmap", unix.Munmap(r.b)) }
