@@ -295,11 +295,11 @@ func TestRopeWrite(t *testing.T) {
 		return r
 	}
 	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16} {
+		// One page: every position is the cell of its number.
+		kv := g.kv(backend.KVSpec{Type: typ, PageSize: 100_001, Pages: []int{1},
+			Groups: []backend.KVGroup{{Layers: []int{3, 7}, Heads: kvHeads, HeadDim: dim}}})
 		for _, r := range []*backend.Rope{nil, rope(20, false, 1), rope(20, true, 1), rope(8, false, 1.25), rope(8, true, 0.75)} {
 			for _, norm := range []backend.HeadNorm{{}, {Q: qn, K: kn, Eps: 1e-6}} {
-				// One page a group: two layers, the second is written.
-				kv := g.kv(backend.KVSpec{Type: typ, PageSize: 100_001, Pages: []int{1},
-					Groups: []backend.KVGroup{{Layers: []int{3, 7}, Heads: kvHeads, HeadDim: dim}}})
 				var b backend.Batch
 				b.Reset(1)
 				for i, pos := range []int32{0, 1, 4097, 100_000} {

@@ -186,21 +186,22 @@ func (g *rig) kv(spec backend.KVSpec) *kvCache {
 		g.Fatal(err)
 	}
 	c := kv.(*kvCache)
-	for g := range c.layers {
-		for cell := range int32(c.spec.Pages[g] * c.spec.PageSize) {
-			c.poisonCell(g, cell)
+	for _, layers := range c.layers {
+		for _, l := range layers {
+			l.poison(0, len(l.k16)+len(l.k32))
 		}
 	}
 	return c
 }
 
-func (c *kvCache) poisonCell(group int, cell int32) {
-	for _, l := range c.layers[group] {
-		nans := make([]float32, l.heads*l.headDim)
-		for i := range nans {
-			nans[i] = poison
+// poison fills elements [begin, end) of the keys and of the values with NaNs.
+func (l *kvLayer) poison(begin, end int) {
+	for i := begin; i < end; i++ {
+		if l.k32 != nil {
+			l.k32[i], l.v32[i] = poison, poison
+		} else {
+			l.k16[i], l.v16[i] = 0x7eff, 0x7eff
 		}
-		l.put(cell, nans, nans)
 	}
 }
 

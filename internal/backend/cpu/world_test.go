@@ -161,8 +161,9 @@ func (w *world) freeWindows() {
 				page := s.tables.Pages[g][0]
 				s.tables.Pages[g] = s.tables.Pages[g][1:]
 				s.tables.First[g]++
-				for i := range w.spec.PageSize {
-					w.kv.poisonCell(g, page*int32(w.spec.PageSize)+int32(i))
+				size := w.spec.PageSize * group.Heads * group.HeadDim
+				for _, l := range w.kv.layers[g] {
+					l.poison(int(page)*size, (int(page)+1)*size)
 				}
 				w.free[g] = append(w.free[g], page)
 			}
