@@ -1,0 +1,190 @@
+// Package engine is weir's own inference engine: continuous batching over a
+// paged KV cache.
+//
+// # Who owns what
+//
+// One goroutine, the loop (loop.go), owns everything that changes while tokens
+// are made: the scheduler, the page tables, the samplers, the device stream. It
+// is told things through an inbox and tells things through one mailbox a
+// request; neither ever blocks it. A request's own goroutine (the one that
+// ranges over [Engine.Generate]) renders the template, tokenises and validates
+// before the loop hears of the request, and turns token ids into text, finds
+// stop strings and waits for slow readers after. So bad input never reaches the
+// loop and a slow reader delays only itself.
+//
+// # A step
+//
+//	receive   inbox and cancellations; sleep when there is nothing to do
+//	plan      which rows: package sched
+//	pack      ids, positions, cells, block tables: pack.go
+//	forward   the model's operations on the device
+//	settle    draw tokens, end sequences, fork choices, emit: settle.go
+//
+// # Exactness
+//
+// A row's class of arithmetic follows its role: prompt tokens are Prefill,
+// generated ones Decode, also when they are computed again after a preemption.
+// Sampling uses a generator addressed by (seed, choice, number of the token),
+// so a request's tokens do not depend on its neighbours, on chunking, on page
+// size or on whether it was preempted. The metamorphic tests hold the engine to
+// that.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/backend"
+	"weir/internal/chat"
+	"weir/internal/llm"
+	"weir/internal/sample"
+	"weir/internal/sched"
+	"weir/internal/token"
+)
+
+// Forwarder is what the loop needs of a model; package model has them.
+type Forwarder interface {
+	// KVGroups tells which layers share which geometry.
+	KVGroups() []backend.KVGroup
+	// Plan registers the model's activations.
+	Plan(p *backend.Plan)
+	// Forward computes the stream's current batch, through to the logits of
+	// the wanted rows.
+	Forward(s backend.Stream)
+}
+
+// Options are the parts that an engine is put together from. Load fills them
+// from a checkpoint; tests fill them by hand.
+type Options struct {
+	Describe  llm.Model // Context and Vocab must be set
+	Forward   Forwarder
+	Backend   backend.Backend
+	Tokenizer *token.Tokenizer
+	Template  *chat.Template // nil: the model has none; chats are refused
+
+	EOG []int32 // ids that end a generation
+
+	KV     backend.KVSpec
+	Limits sched.Limits
+	// MaxQueue bounds the requests that wait or run; more are refused.
+	MaxQueue int
+	// StallAfter is how long one step may take before Health says so.
+	StallAfter time.Duration
+	// Check verifies the page tables after every step and panics if they are
+	// wrong. For tests: it costs time in proportion to the cache.
+	Check bool
+}
+
+// Validate tells what is wrong with o.
+func (o Options) Validate() error {
+	switch {
+	case o.Forward == nil || o.Backend == nil || o.Tokenizer == nil:
+		return errors.New("engine: a model, a backend and a tokeniser are needed")
+	case o.Describe.Context < 2 || o.Describe.Vocab < 1:
+		return fmt.Errorf("engine: context %d and vocabulary %d make no sense", o.Describe.Context, o.Describe.Vocab)
+	case o.MaxQueue < 1:
+		return fmt.Errorf("the limit of queued requests is %d; it must be at least 1", o.MaxQueue)
+	case o.StallAfter <= 0:
+		return fmt.Errorf("the stall limit is %v; it must be positive", o.StallAfter)
+	}
+	return o.Limits.Validate()
+}
+
+// Engine answers requests with one model. It implements llm.Generator and
+// llm.Texter.
+type Engine struct {
+	opts  Options
+	born  time.Time
+	inbox inbox
+	done  chan struct{} // closed when the loop has ended
+
+	inFlight atomic.Int64 // requests accepted and not finished
+	arrivals atomic.Uint64
+	stats    stats
+	scratch  sample.Scratch // the loop's
+
+	mu       sync.Mutex
+	draining bool
+	fatal    error         // why the loop ended, if it did so by itself
+	idle     chan struct{} // made by Drain; closed when inFlight reaches 0
+}
+
+// New starts an engine. Close ends it.
+func New(o Options) (*Engine, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{opts: o, born: time.Now(), done: make(chan struct{})}
+	e.inbox.wake = make(chan struct{}, 1)
+	l, err := newLoop(e)
+	if err != nil {
+		return nil, err
+	}
+	go l.run()
+	return e, nil
+}
+
+// Model describes what is served.
+func (e *Engine) Model() llm.Model { return e.opts.Describe }
+
+// Drain refuses new requests and returns a channel that is closed when the
+// accepted ones have ended.
+func (e *Engine) Drain() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.draining {
+		e.draining = true
+		e.idle = make(chan struct{})
+		if e.inFlight.Load() == 0 {
+			close(e.idle)
+		}
+	}
+	return e.idle
+}
+
+// Close cancels what runs and waits for the loop to end. The backend and the
+// files stay the caller's.
+func (e *Engine) Close() error {
+	e.inbox.close()
+	<-e.done
+	return nil
+}
+
+// accept reserves a place for a request, or says why there is none.
+func (e *Engine) accept() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.fatal != nil:
+		return &llm.Error{Kind: llm.Unavailable, Message: "the engine has stopped after an internal error; restart weir", Err: e.fatal}
+	case e.draining:
+		return &llm.Error{Kind: llm.Unavailable, Message: "the server is shutting down and takes no new requests; try another, or again later"}
+	case e.inFlight.Load() >= int64(e.opts.MaxQueue):
+		return &llm.Error{Kind: llm.Overloaded, Message: fmt.Sprintf("%d requests are queued or running, which is the limit (--max-queue); try again later", e.opts.MaxQueue)}
+	}
+	e.inFlight.Add(1)
+	return nil
+}
+
+// leave gives the place back.
+func (e *Engine) leave() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.inFlight.Add(-1) == 0 && e.draining {
+		close(e.idle)
+	}
+}
+
+// fail records why the loop ended by itself.
+func (e *Engine) fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fatal = err
+}
+
+// freshSeed is for requests that give none.
+func freshSeed() uint64 { return rand.Uint64() }

@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"sync"
+)
+
+// inbox carries messages to the loop. Senders never wait; the loop takes all
+// that there is at once, or sleeps.
+type inbox struct {
+	mu     sync.Mutex
+	msgs   []message
+	closed bool
+	wake   chan struct{} // capacity 1: "look again"
+}
+
+// message is one of: a new request, or a choice or whole request to end.
+type message struct {
+	add    *request
+	cancel *request
+	choice *sequence
+}
+
+// send reports false when the loop has been told to end.
+func (b *inbox) send(m message) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.msgs = append(b.msgs, m)
+	b.ring()
+	return true
+}
+
+func (b *inbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.ring()
+}
+
+func (b *inbox) ring() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take moves all messages into buf and tells whether the inbox is closed.
+func (b *inbox) take(buf []message) ([]message, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	buf = append(buf[:0], b.msgs...)
+	clear(b.msgs)
+	b.msgs = b.msgs[:0]
+	return buf, b.closed
+}
+
+// mailbox carries a request's outputs from the loop to the request's goroutine.
+// The loop never waits. It is bounded by what the request may generate.
+type mailbox struct {
+	mu   sync.Mutex
+	outs []output
+	wake chan struct{} // capacity 1
+}
+
+func (m *mailbox) put(o output) {
+	m.mu.Lock()
+	m.outs = append(m.outs, o)
+	m.mu.Unlock()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for outputs and moves them into buf.
+func (m *mailbox) take(ctx context.Context, buf []output) ([]output, error) {
+	for {
+		m.mu.Lock()
+		buf = append(buf[:0], m.outs...)
+		clear(m.outs)
+		m.outs = m.outs[:0]
+		m.mu.Unlock()
+		if len(buf) > 0 {
+			return buf, nil
+		}
+		select {
+		case <-m.wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

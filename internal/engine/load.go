@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"weir/internal/backend"
+	"weir/internal/chat"
+	"weir/internal/llm"
+	"weir/internal/model"
+	"weir/internal/sched"
+	"weir/internal/token"
+	"weir/internal/weights"
+)
+
+// LoadOptions say how to run a checkpoint.
+type LoadOptions struct {
+	ID       string // the name that requests give
+	Backend  backend.Backend
+	Template string // chat template source to use instead of the model's own; "" for that
+
+	Budget     int64  // bytes for weights, KV cache and scratch
+	BudgetFrom string // where it comes from, for people
+	Context    int    // 0: as much as fits
+	KVType     backend.KVType
+	PageSize   int
+	Limits     sched.Limits // LogitRows 0: enough
+	MaxQueue   int
+	StallAfter time.Duration
+}
+
+// promptLogitRows is how many rows of a prompt may want logits in a step beside
+// the decoding sequences: prompt log probabilities are rare, and a row of logits
+// is as wide as the vocabulary.
+const promptLogitRows = 32
+
+// Load plans memory, binds the model and starts an engine. f must stay open,
+// and o.Backend with it, until the engine is closed.
+func Load(f *weights.File, o LoadOptions) (*Engine, MemoryPlan, error) {
+	var plan MemoryPlan
+	e, err := load(f, o, func(p MemoryPlan, _ *Options) { plan = p })
+	return e, plan, err
+}
+
+// load lets adjust see the plan and change what the engine is made from.
+func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*Engine, error) {
+	parts, err := readParts(f, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Limits.LogitRows == 0 {
+		o.Limits.LogitRows = o.Limits.Running + min(promptLogitRows, o.Limits.BatchTokens)
+	}
+	m, err := model.Load(f, o.Backend, model.Options{})
+	if err != nil {
+		return nil, err
+	}
+	plan, err := PlanMemory(planInput(parts.config, m, o))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	options := parts.options(m, plan, o)
+	adjust(plan, &options)
+	return New(options)
+}
+
+// parts are what a checkpoint has besides tensors.
+type parts struct {
+	config    model.Config
+	defaults  model.GenDefaults
+	tokenizer *token.Tokenizer
+	template  *chat.Template
+}
+
+func readParts(f *weights.File, o LoadOptions) (p parts, err error) {
+	if p.config, err = model.Inspect(f); err != nil {
+		return p, err
+	}
+	if p.defaults, err = model.Generation(f); err != nil {
+		return p, err
+	}
+	if p.tokenizer, err = Tokenizer(f); err != nil {
+		return p, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if n := p.tokenizer.VocabSize(); n > p.config.Vocab {
+		return p, fmt.Errorf("%s: the tokeniser has %d tokens but the embedding has %d rows: they belong to different models; get both from one place", f.Name(), n, p.config.Vocab)
+	}
+	p.template, err = chatTemplate(f, p.config, o.Template)
+	return p, err
+}
+
+// Tokenizer reads the tokeniser that a checkpoint comes with.
+func Tokenizer(f *weights.File) (*token.Tokenizer, error) {
+	if f.Format() == weights.GGUF {
+		return token.FromGGUF(f.Meta())
+	}
+	config, _ := f.JSON("tokenizer_config.json")
+	if data, ok := f.JSON("tokenizer.json"); ok {
+		return token.FromTokenizerJSON(data, config)
+	}
+	if data, ok := f.JSON("tokenizer.model"); ok {
+		return token.FromSentencePiece(data)
+	}
+	return nil, fmt.Errorf("the checkpoint has no tokenizer.json and no tokenizer.model; download them from where the weights came from")
+}
+
+// chatTemplate parses the template that the user gave, or the model's own.
+func chatTemplate(f *weights.File, c model.Config, given string) (*chat.Template, error) {
+	source, from := given, "the template of --chat-template"
+	if source == "" {
+		source, from = c.ChatTemplate, f.Name()+": the model's chat template"
+	}
+	if source == "" {
+		return nil, nil
+	}
+	t, err := chat.Parse(source)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
+	return t, nil
+}
+
+func planInput(c model.Config, m model.Model, o LoadOptions) PlanInput {
+	scratch := backend.Plan{Rows: o.Limits.BatchTokens, LogitRows: o.Limits.LogitRows}
+	m.Plan(&scratch)
+	return PlanInput{
+		Budget: o.Budget, BudgetFrom: o.BudgetFrom,
+		ModelBytes: c.Bytes, Scratch: scratchBytes(scratch, c.Vocab),
+		Groups: m.KVGroups(), KVType: o.KVType, PageSize: o.PageSize,
+		Chunk: o.Limits.BatchTokens, Running: o.Limits.Running,
+		ModelCtx: c.Context, Context: o.Context,
+	}
+}
+
+// scratchBytes is what a stream of the plan takes: activations and logits.
+func scratchBytes(p backend.Plan, vocab int) int64 {
+	n := int64(p.LogitRows) * int64(vocab)
+	for _, a := range p.Acts {
+		rows := p.Rows
+		if a.Gathered {
+			rows = p.LogitRows
+		}
+		n += int64(rows) * int64(a.Cols)
+	}
+	return n * 4
+}
+
+// options puts an engine's parts together.
+func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
+	defaults := p.params()
+	return Options{
+		Describe: llm.Model{
+			ID: o.ID, Family: p.config.Family, Created: time.Now().Unix(),
+			Context: plan.Context, Vocab: p.config.Vocab, Chat: p.template != nil,
+			Bytes: p.config.Bytes, Quant: p.config.Quant, Params: p.config.Params,
+			OwnedBy: "weir", MaxTopLP: 20, Defaults: &defaults,
+		},
+		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Template: p.template,
+		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue, StallAfter: o.StallAfter,
+	}
+}
+
+// params are the API's defaults under the model's own.
+func (p parts) params() llm.Params {
+	d, to := p.defaults, llm.DefaultParams()
+	set(&to.Temperature, d.Temperature)
+	set(&to.TopK, d.TopK)
+	set(&to.TopP, d.TopP)
+	set(&to.MinP, d.MinP)
+	set(&to.TypicalP, d.TypicalP)
+	set(&to.RepetitionPenalty, d.RepetitionPenalty)
+	to.MaxTokens = d.MaxNewTokens
+	if d.Sample != nil && !*d.Sample {
+		to.Temperature = 0
+	}
+	return to
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// endTokens are all ids that the files name as ending a generation.
+func (p parts) endTokens() []int32 {
+	ids := slices.Concat(p.tokenizer.EOG(), p.config.EOS, p.defaults.EOS)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}

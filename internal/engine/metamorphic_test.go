@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"testing"
+
+	"weir/internal/backend"
+	"weir/internal/llm"
+)
+
+// randomRequest asks for anything that a request can ask for, but nothing that
+// ends it early by chance of timing.
+func randomRequest(rng *rand.Rand, i int) *llm.Request {
+	prompt := make(llm.Tokens, 1+rng.IntN(90))
+	for j := range prompt {
+		prompt[j] = int32(rng.IntN(256))
+	}
+	p := llm.DefaultParams()
+	p.MaxTokens = ptr(1 + rng.IntN(40))
+	p.Seed = ptr(rng.Uint64())
+	p.IgnoreEOS = rng.IntN(2) == 0
+	switch rng.IntN(4) {
+	case 0:
+		p.Temperature = 0
+	case 1:
+		p.TopK, p.TopP = 20, 0.9
+	case 2:
+		p.MinP, p.RepetitionPenalty, p.FrequencyPenalty, p.PresencePenalty = 0.02, 1.1, 0.3, 0.2
+	}
+	if rng.IntN(3) == 0 {
+		p.Logprobs = ptr(rng.IntN(4))
+	}
+	if rng.IntN(4) == 0 {
+		p.PromptLogprobs = ptr(rng.IntN(3))
+	}
+	if rng.IntN(4) == 0 {
+		p.N = 1 + rng.IntN(3)
+	}
+	if rng.IntN(4) == 0 {
+		p.Stop = []string{string(rune('a' + rng.IntN(26))), "xyz"}
+	}
+	return &llm.Request{ID: fmt.Sprint("r", i), Prompt: prompt, Params: p, Priority: rng.IntN(3)}
+}
+
+func randomRequests(n int) []*llm.Request {
+	rng := rand.New(rand.NewPCG(11, 12))
+	var rs []*llm.Request
+	for i := range n {
+		rs = append(rs, randomRequest(rng, i))
+	}
+	return rs
+}
+
+// TestSameTokensHoweverComputed is the heart of the engine's promise: what a
+// request returns (tokens, text, log probabilities) does not depend on who runs
+// beside it, on page size, chunk size, threads, or on being preempted.
+func TestSameTokensHoweverComputed(t *testing.T) {
+	for _, family := range []struct {
+		name   string
+		window int
+		kv     backend.KVType
+	}{{"full attention, f32", 0, backend.KVF32}, {"full attention, f16", 0, backend.KVF16}, {"sliding window", 24, backend.KVF32}} {
+		t.Run(family.name, func(t *testing.T) {
+			base := usual
+			base.window, base.kvType = family.window, family.kv
+			requests := randomRequests(40)
+			want := alone(t, base, requests)
+			for _, v := range variants(base) {
+				t.Run(v.name, func(t *testing.T) { together(t, v, requests, want) })
+			}
+		})
+	}
+}
+
+type variant struct {
+	name string
+	config
+	preempts bool
+}
+
+func variants(base config) []variant {
+	mk := func(name string, change func(*config)) variant {
+		v := variant{name: name, config: base}
+		change(&v.config)
+		return v
+	}
+	vs := []variant{
+		mk("together", func(c *config) {}),
+		mk("page size 1", func(c *config) { c.pageSize = 1 }),
+		mk("page size 7", func(c *config) { c.pageSize = 7 }),
+		mk("page size 64", func(c *config) { c.pageSize = 64 }),
+		mk("chunks of 9", func(c *config) { c.batchTokens = 9 }),
+		mk("chunks of 300", func(c *config) { c.batchTokens = 300 }),
+		mk("one at a time", func(c *config) { c.running = 1 }),
+		mk("32 at a time", func(c *config) { c.running, c.batchTokens = 32, 48 }),
+		mk("3 threads", func(c *config) { c.threads = 3 }),
+	}
+	short := mk("pages short", func(c *config) { c.sequences, c.running, c.pageSize = 1, 16, 4 })
+	// A window's layers hold so little that nobody is preempted for them; pages
+	// run out only where sequences keep all they have.
+	short.preempts = base.window == 0
+	return append(vs, short)
+}
+
+func alone(t *testing.T, c config, requests []*llm.Request) []answer {
+	e := startTiny(t, c)
+	var all []answer
+	for _, r := range requests {
+		all = append(all, mustCollect(t, e, r))
+	}
+	return all
+}
+
+func together(t *testing.T, v variant, requests []*llm.Request, want []answer) {
+	e := startTiny(t, v.config)
+	var wg sync.WaitGroup
+	for i, r := range requests {
+		wg.Go(func() {
+			got, err := collect(context.Background(), e, r)
+			if err != nil {
+				t.Errorf("%s: %v", r.ID, err)
+			} else if !reflect.DeepEqual(got, want[i]) {
+				t.Errorf("%s differs:\n got %+v\nwant %+v", r.ID, got, want[i])
+			}
+		})
+	}
+	wg.Wait()
+	if n := e.Stats().Preemptions; v.preempts && n == 0 {
+		t.Error("no preemption happened: the test does not test it")
+	}
+}

@@ -1,0 +1,89 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cpu"
+	"weir/internal/llm"
+	"weir/internal/weights"
+)
+
+// breaking is a model that can be told to panic or to hang.
+type breaking struct {
+	Forwarder
+	panics atomic.Bool
+	hang   chan struct{} // non-nil: Forward waits for it to close
+}
+
+func (b *breaking) Forward(s backend.Stream) {
+	if b.panics.Load() {
+		panic("a bug in a kernel")
+	}
+	if b.hang != nil {
+		<-b.hang
+	}
+	b.Forwarder.Forward(s)
+}
+
+func startBreaking(t *testing.T, b *breaking, stall time.Duration) *Engine {
+	t.Helper()
+	f, err := weights.OpenBytes("tiny", tinyGGUF(t, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close(); f.Close() })
+	o := LoadOptions{ID: "tiny", Backend: dev, Budget: 1 << 30, PageSize: 16, Limits: schedLimits(usual), MaxQueue: 10, StallAfter: stall}
+	e, err := load(f, o, func(_ MemoryPlan, eo *Options) { b.Forwarder = eo.Forward; eo.Forward = b })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestPanicInTheLoopIsContained(t *testing.T) {
+	b := &breaking{}
+	e := startBreaking(t, b, time.Minute)
+	defer e.Close()
+	b.panics.Store(true)
+	_, err := collect(context.Background(), e, textRequest("x", nil))
+	var le *llm.Error
+	if !errors.As(err, &le) || le.Kind != llm.Internal {
+		t.Errorf("the request of the step got %v, want Internal", err)
+	}
+	if strings.Contains(le.Message, "kernel") {
+		t.Errorf("the client's message has the cause: %q", le.Message)
+	}
+	if err := e.Health(); err == nil || !strings.Contains(err.Error(), "a bug in a kernel") {
+		t.Errorf("health: %v, want the cause", err)
+	}
+	_, err = collect(context.Background(), e, textRequest("y", nil))
+	if !errors.As(err, &le) || le.Kind != llm.Unavailable {
+		t.Errorf("a later request got %v, want Unavailable", err)
+	}
+}
+
+func TestHealthReportsAStall(t *testing.T) {
+	b := &breaking{hang: make(chan struct{})}
+	e := startBreaking(t, b, time.Nanosecond)
+	done := make(chan error)
+	go func() { _, err := collect(context.Background(), e, textRequest("x", nil)); done <- err }()
+	waitFor(t, "the stall reported", func() bool { return e.Health() != nil })
+	close(b.hang)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	e.Close()
+	if err := e.Health(); err != nil {
+		t.Errorf("after the step: %v", err)
+	}
+}

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"weir/internal/backend"
+)
+
+// PlanInput is what memory planning decides from. It is told a budget; it never
+// asks the machine, so that several models can share one.
+type PlanInput struct {
+	Budget     int64  // bytes that this model may use in all
+	BudgetFrom string // where the budget comes from, for people
+	ModelBytes int64
+	Scratch    int64 // activations, logits
+	Groups     []backend.KVGroup
+	KVType     backend.KVType
+	PageSize   int
+	Chunk      int // most positions of one sequence in a step
+	Running    int // sequences that should fit at full length, if memory allows
+	ModelCtx   int // the longest context that the model was made for
+	Context    int // asked for by the user; 0: as much of ModelCtx as fits
+}
+
+// MemoryPlan is what came of it.
+type MemoryPlan struct {
+	In      PlanInput
+	Context int
+	KV      backend.KVSpec
+	// Sequences is how many sequences of full length fit at once.
+	Sequences float64
+}
+
+// minContext is the shortest context worth serving.
+const minContext = 256
+
+// PlanMemory fits the context and the KV cache into the budget, or says what
+// would fit.
+func PlanMemory(in PlanInput) (MemoryPlan, error) {
+	left := in.Budget - in.ModelBytes - in.Scratch
+	if left <= 0 {
+		return MemoryPlan{}, fmt.Errorf("the model does not fit: it needs %s and %s of scratch, but the budget is %s (%s); use a smaller or more strongly quantised model, free memory, or raise --memory",
+			size(in.ModelBytes), size(in.Scratch), size(in.Budget), in.BudgetFrom)
+	}
+	most := in.longest(left)
+	ctx := in.Context
+	if ctx == 0 {
+		ctx = min(in.ModelCtx, most)
+		if ctx < min(minContext, in.ModelCtx) {
+			return MemoryPlan{}, fmt.Errorf("no useful context fits: %s is left for the KV cache after the model (%s), room for %d tokens; use a smaller model, free memory, or raise --memory (%s)",
+				size(left), size(in.ModelBytes), most, in.BudgetFrom)
+		}
+	}
+	if ctx > most {
+		return MemoryPlan{}, fmt.Errorf("a context of %d tokens needs a KV cache of %s, but %s is left after the model (%s); a context of %d fits%s, or raise --memory (%s)",
+			ctx, size(in.bytesFor(ctx)), size(left), size(in.ModelBytes), most, in.cheaper(), in.BudgetFrom)
+	}
+	return in.fill(ctx, left), nil
+}
+
+func (in PlanInput) cheaper() string {
+	if in.KVType == backend.KVF32 {
+		return ", --kv-type f16 halves what a token takes"
+	}
+	return ""
+}
+
+// pagesFor is the pages of group g that one sequence of n positions needs.
+func (in PlanInput) pagesFor(g backend.KVGroup, n int) int64 {
+	if g.Window > 0 {
+		n = min(n, g.Window+in.Chunk+in.PageSize)
+	}
+	return int64((n+in.PageSize-1)/in.PageSize) + 1 // one for a fork's copy
+}
+
+func (in PlanInput) pageBytes(g backend.KVGroup) int64 {
+	return int64(in.PageSize) * g.TokenBytes(in.KVType)
+}
+
+// bytesFor is what one sequence of n positions takes.
+func (in PlanInput) bytesFor(n int) int64 {
+	var sum int64
+	for _, g := range in.Groups {
+		sum += in.pagesFor(g, n) * in.pageBytes(g)
+	}
+	return sum
+}
+
+// longest is the longest sequence that fits into left bytes, at most ModelCtx
+// or what the user asked for.
+func (in PlanInput) longest(left int64) int {
+	lo, hi := 0, max(in.ModelCtx, in.Context)
+	for lo < hi {
+		mid := (lo + hi + 1) / 2
+		if in.bytesFor(mid) <= left {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo
+}
+
+// fill sizes the pools: room for Running sequences of full length if the budget
+// has it, else for as much as it has. Groups grow in proportion.
+func (in PlanInput) fill(ctx int, left int64) MemoryPlan {
+	one := in.bytesFor(ctx)
+	share := min(float64(in.Running), float64(left)/float64(one))
+	spec := backend.KVSpec{Type: in.KVType, PageSize: in.PageSize, Groups: in.Groups}
+	for _, g := range in.Groups {
+		spec.Pages = append(spec.Pages, int(share*float64(in.pagesFor(g, ctx))))
+	}
+	return MemoryPlan{In: in, Context: ctx, KV: spec, Sequences: share}
+}
+
+// String is the block that weir prints at start.
+func (p MemoryPlan) String() string {
+	var b strings.Builder
+	kv := p.KV.Bytes()
+	line := func(what, bytes, note string) { fmt.Fprintf(&b, "  %-10s %10s   %s\n", what, bytes, note) }
+	fmt.Fprintf(&b, "memory\n")
+	line("budget", size(p.In.Budget), p.In.BudgetFrom)
+	line("model", size(p.In.ModelBytes), "weights, mapped from the file")
+	line("KV cache", size(kv), fmt.Sprintf("%s, %s a token, pages of %d tokens", p.In.KVType, size(p.tokenBytes()), p.In.PageSize))
+	line("scratch", size(p.In.Scratch), "activations and logits")
+	line("left", size(p.In.Budget-p.In.ModelBytes-kv-p.In.Scratch), "")
+	fmt.Fprintf(&b, "  context    %10d   tokens a sequence%s\n", p.Context, p.contextNote())
+	fmt.Fprintf(&b, "  capacity   %10.1f   sequences of that length at once; more, shorter ones, up to %d\n", p.Sequences, p.In.Running)
+	return b.String()
+}
+
+func (p MemoryPlan) contextNote() string {
+	switch {
+	case p.Context < p.In.ModelCtx && p.In.Context == 0:
+		return fmt.Sprintf(" (the model allows %d; memory does not)", p.In.ModelCtx)
+	case p.Context < p.In.ModelCtx:
+		return fmt.Sprintf(" (as asked; the model allows %d)", p.In.ModelCtx)
+	case p.Context > p.In.ModelCtx:
+		return fmt.Sprintf(" (as asked; beyond the %d that the model was made for, quality will suffer)", p.In.ModelCtx)
+	}
+	return " (all that the model allows)"
+}
+
+func (p MemoryPlan) tokenBytes() int64 {
+	var n int64
+	for _, g := range p.In.Groups {
+		n += g.TokenBytes(p.In.KVType)
+	}
+	return n
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	f, u := float64(n), 0
+	for (f >= 1024 || f <= -1024) && u < len(units)-1 {
+		f /= 1024
+		u++
+	}
+	if u == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, units[u])
+}

@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"weir/internal/chat"
+	"weir/internal/llm"
+	"weir/internal/sample"
+	"weir/internal/token"
+)
+
+// prepare turns a request into ids and complete parameters. Everything that can
+// be wrong with a request is found here, before the loop hears of it.
+func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
+	p := r.Params
+	if err := e.checkParams(&p); err != nil {
+		return nil, p, err
+	}
+	prompt, err := e.Tokenize(r.Prompt, r.Tokenize)
+	if err != nil {
+		return nil, p, err
+	}
+	if len(prompt) == 0 {
+		bos, ok := e.opts.Tokenizer.BOS()
+		if !ok {
+			return nil, p, llm.Invalidf("prompt", "the prompt is empty; give at least one token")
+		}
+		prompt = []int32{bos}
+	}
+	room := e.opts.Describe.Context - len(prompt)
+	if room < 1 {
+		return nil, p, e.tooLong(len(prompt))
+	}
+	if p.MaxTokens != nil {
+		room = min(room, *p.MaxTokens)
+	}
+	p.MaxTokens = &room
+	if p.Seed == nil {
+		seed := freshSeed()
+		p.Seed = &seed
+	}
+	if p.BestOf > p.N && p.Logprobs == nil {
+		p.Logprobs = new(int) // to rank by; taken out again before delivery
+	}
+	return prompt, p, nil
+}
+
+func (e *Engine) tooLong(n int) error {
+	return &llm.Error{Kind: llm.TooLong, Param: "messages", Code: "context_length_exceeded", Message: fmt.Sprintf(
+		"the prompt has %d tokens, but the context is %d and one must be left for the output; shorten the prompt or serve with a larger --ctx", n, e.opts.Describe.Context)}
+}
+
+// checkParams validates what depends on the model; ranges of the wire formats
+// are their decoders' business, but nothing here trusts them.
+func (e *Engine) checkParams(p *llm.Params) error {
+	p.N = max(1, p.N)
+	p.BestOf = max(p.N, p.BestOf)
+	switch {
+	case p.BestOf > e.opts.Limits.Running*8:
+		return llm.Invalidf("n", "%d choices are more than this server computes for one request (%d); ask for fewer", p.BestOf, e.opts.Limits.Running*8)
+	case p.MaxTokens != nil && *p.MaxTokens < 1:
+		return llm.Invalidf("max_tokens", "max_tokens is %d; it must be at least 1", *p.MaxTokens)
+	case p.MaxTokens != nil && p.MinTokens > *p.MaxTokens:
+		return llm.Invalidf("min_tokens", "min_tokens is %d, more than max_tokens (%d)", p.MinTokens, *p.MaxTokens)
+	case p.Logprobs != nil && *p.Logprobs > e.opts.Describe.MaxTopLP:
+		return llm.Invalidf("top_logprobs", "%d log probabilities a token are more than the %d that this server gives", *p.Logprobs, e.opts.Describe.MaxTopLP)
+	case p.PromptLogprobs != nil && *p.PromptLogprobs > e.opts.Describe.MaxTopLP:
+		return llm.Invalidf("prompt_logprobs", "%d log probabilities a token are more than the %d that this server gives", *p.PromptLogprobs, e.opts.Describe.MaxTopLP)
+	}
+	return sample.Validate(p, e.opts.Describe.Vocab)
+}
+
+func (e *Engine) inVocab(id int32) bool { return id >= 0 && int(id) < e.opts.Describe.Vocab }
+
+// Tokenize turns a prompt into ids; see llm.Texter.
+func (e *Engine) Tokenize(p llm.Prompt, o llm.TokenizeOptions) ([]int32, error) {
+	switch p := p.(type) {
+	case llm.Text:
+		return e.opts.Tokenizer.Encode(string(p), token.EncodeOptions{AddSpecial: !o.NoSpecial}), nil
+	case llm.Tokens:
+		return e.checkTokens(p)
+	case *llm.Chat:
+		text, err := e.Render(p)
+		if err != nil {
+			return nil, err
+		}
+		// The template writes special tokens itself, so they are parsed; adding
+		// BOS once more is the usual cause of a doubled one.
+		return e.opts.Tokenizer.Encode(text, token.EncodeOptions{AddSpecial: p.AddSpecialToken, ParseSpecial: true}), nil
+	}
+	return nil, llm.Invalidf("prompt", "the request has no prompt")
+}
+
+func (e *Engine) checkTokens(p llm.Tokens) ([]int32, error) {
+	for i, id := range p {
+		if !e.inVocab(id) {
+			return nil, llm.Invalidf("prompt", "token %d at position %d is not in the vocabulary of %d", id, i, e.opts.Describe.Vocab)
+		}
+	}
+	return p, nil
+}
+
+// Detokenize gives the text of ids; see llm.Texter.
+func (e *Engine) Detokenize(ids []int32) (string, error) {
+	if _, err := e.checkTokens(ids); err != nil {
+		return "", err
+	}
+	return e.opts.Tokenizer.Decode(ids, token.DecodeOptions{}), nil
+}
+
+// TokenText gives a token as its vocabulary writes it.
+func (e *Engine) TokenText(id int32) string { return e.opts.Tokenizer.Token(id) }
+
+// Render applies the chat template; see llm.Texter.
+func (e *Engine) Render(c *llm.Chat) (string, error) {
+	t := e.opts.Template
+	if c.Template != "" {
+		own, err := chat.Parse(c.Template)
+		if err != nil {
+			return "", llm.Invalidf("chat_template", "the template of the request is wrong: %v", err)
+		}
+		t = own
+	}
+	if t == nil {
+		return "", llm.Invalidf("messages", "model %q has no chat template, so it can't take messages; start weir with --chat-template FILE, or use /v1/completions", e.opts.Describe.ID)
+	}
+	text, err := t.Render(e.templateInput(c))
+	if err != nil {
+		return "", &llm.Error{Kind: llm.Invalid, Param: "messages", Message: fmt.Sprintf("the chat template refused the messages: %v", err), Err: err}
+	}
+	return text, nil
+}
+
+func (e *Engine) templateInput(c *llm.Chat) chat.Input {
+	in := chat.Input{
+		Messages: c.Messages, Tools: c.Tools, Documents: c.Documents, Kwargs: c.Kwargs,
+		AddGenerationPrompt: !c.NoGeneration && !c.ContinueFinal,
+		ContinueFinal:       c.ContinueFinal,
+		Now:                 time.Now(),
+	}
+	if id, ok := e.opts.Tokenizer.BOS(); ok {
+		in.BOSToken = e.opts.Tokenizer.Token(id)
+	}
+	if id, ok := e.opts.Tokenizer.EOS(); ok {
+		in.EOSToken = e.opts.Tokenizer.Token(id)
+	}
+	return in
+}

@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"weir/internal/llm"
+	"weir/internal/sample"
+	"weir/internal/sched"
+)
+
+// request is a prompt and its choices. The request's goroutine makes it; after
+// it is sent to the loop only the loop touches seqs, and both may use out.
+type request struct {
+	id     string
+	prompt []int32
+	params llm.Params // resolved: Seed and MaxTokens are set
+	seqs   []*sequence
+	out    mailbox
+}
+
+// sequence is one choice of a request. The loop owns it.
+type sequence struct {
+	sched.Seq
+	req     *request
+	choice  int
+	tokens  []int32 // prompt, then what was generated
+	sampler *sample.Sampler
+	// siblings wait for this sequence's prompt to be computed, to fork from it.
+	siblings []*sequence
+	// promptLP collects the prompt's log probabilities, if asked for.
+	promptLP []llm.Token
+	ended    bool
+}
+
+// generated is the number of tokens drawn so far.
+func (q *sequence) generated() int { return len(q.tokens) - q.Prompt }
+
+// output is what the loop tells a request: one token of one choice, or news.
+type output struct {
+	choice    int
+	drawn     bool // draw and, maybe, finish are set
+	draw      sample.Draw
+	finish    llm.Finish
+	stopToken *int32
+	promptLP  []llm.Token
+	err       error
+}
+
+// newRequest lays out the choices of a validated request. Arrival numbers are
+// handed out here so that choices of one request stay together in the queue.
+func newRequest(e *Engine, r *llm.Request, prompt []int32, p llm.Params) *request {
+	q := &request{id: r.ID, prompt: prompt, params: p}
+	q.out.wake = make(chan struct{}, 1)
+	for i := range p.BestOf {
+		q.seqs = append(q.seqs, newSequence(e, q, i, r.Priority))
+	}
+	q.seqs[0].siblings = q.seqs[1:]
+	if p.PromptLogprobs != nil {
+		q.seqs[0].AllLogits = true
+		q.seqs[0].promptLP = append(q.seqs[0].promptLP, llm.Token{ID: prompt[0], Bytes: e.opts.Tokenizer.Piece(prompt[0])})
+	}
+	return q
+}
+
+func newSequence(e *Engine, q *request, choice, priority int) *sequence {
+	s := &sequence{req: q, choice: choice, tokens: append(make([]int32, 0, len(q.prompt)+64), q.prompt...)}
+	s.Seq = sched.Seq{
+		Priority: priority,
+		Arrival:  e.arrivals.Add(1),
+		Length:   len(q.prompt),
+		Prompt:   len(q.prompt),
+	}
+	s.sampler = sample.New(q.params, sample.Options{
+		Vocab:  e.opts.Describe.Vocab,
+		Seed:   *q.params.Seed,
+		Choice: choice,
+		EOG:    e.opts.EOG,
+		Prompt: q.prompt,
+		// The loop alone draws, one row after another.
+		Scratch: &e.scratch,
+	})
+	return s
+}

@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"weir/internal/backend"
+	"weir/internal/kv"
+	"weir/internal/llm"
+	"weir/internal/sample"
+	"weir/internal/sched"
+)
+
+// settle turns a step's logits into tokens and tells the requests.
+func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
+	if err != nil {
+		l.failItems(p, err)
+		return
+	}
+	for _, item := range p.Items {
+		l.sched.Advance(item)
+	}
+	for i, w := range l.wanted {
+		q := l.owner[p.Items[w.item].Seq]
+		if q == nil {
+			continue // an earlier row of this step ended its request
+		}
+		if w.pos < q.Prompt-1 {
+			l.promptLogprob(q, w.pos, r.Logits[i])
+		} else {
+			l.promptDone(q)
+			l.draw(q, r.Logits[i])
+		}
+	}
+	l.e.stats.count(p)
+	l.check()
+}
+
+// promptLogprob records the log probability of the token after pos. A prompt
+// that is computed again after a preemption has some of them already.
+func (l *loop) promptLogprob(q *sequence, pos int, logits []float32) {
+	if pos+1 < len(q.promptLP) {
+		return
+	}
+	id := q.tokens[pos+1]
+	lp, top := sample.Logprob(logits, id, *q.req.params.PromptLogprobs)
+	q.promptLP = append(q.promptLP, llm.Token{ID: id, Logprob: &lp, Top: l.e.withBytes(top), Bytes: l.e.opts.Tokenizer.Piece(id)})
+}
+
+// promptDone runs when a prompt's last row has been computed: its log
+// probabilities are told, and the request's other choices start.
+func (l *loop) promptDone(q *sequence) {
+	if q.AllLogits {
+		q.AllLogits = false
+		q.req.out.put(output{choice: q.choice, promptLP: q.promptLP})
+		q.promptLP = nil
+	}
+	for _, s := range q.siblings {
+		l.start(s, q)
+	}
+	q.siblings = nil
+}
+
+// start makes a sibling share the prompt's pages, or queues it to compute the
+// prompt by itself. It shares all but the last position: computing that one
+// gives it the logits of its own first token, with the same bits.
+func (l *loop) start(s, lead *sequence) {
+	if s.ended {
+		return
+	}
+	copies, ok := l.sched.Fork(&s.Seq, &lead.Seq, lead.Prompt-1)
+	if !ok {
+		l.sched.Add(&s.Seq)
+		return
+	}
+	for _, c := range copies {
+		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
+	}
+}
+
+// draw takes the next token of q from its logits.
+func (l *loop) draw(q *sequence, logits []float32) {
+	d := q.sampler.Draw(logits, q.generated())
+	if d.Degenerate {
+		q.req.out.put(output{choice: q.choice, err: degenerate(q)})
+		l.dropRequest(q.req)
+		return
+	}
+	q.sampler.Accept(d.ID)
+	q.tokens = append(q.tokens, d.ID)
+	q.Length++
+	out := output{choice: q.choice, drawn: true, draw: d}
+	out.finish, out.stopToken = l.finish(q, d.ID)
+	if out.finish != llm.FinishNone {
+		l.drop(q)
+	}
+	q.req.out.put(out)
+}
+
+func degenerate(q *sequence) error {
+	return &llm.Error{Kind: llm.Internal, Message: fmt.Sprintf(
+		"the model gave no usable probability for token %d of the output (all logits are NaN or -Inf, or every token is banned); check the model file with `weir show`, and logit_bias", q.generated()+1)}
+}
+
+// finish tells whether token id ends q, by ids and counts alone; stop strings
+// are found by the request's goroutine, which has the text.
+func (l *loop) finish(q *sequence, id int32) (llm.Finish, *int32) {
+	p := &q.req.params
+	n := q.generated()
+	if n > p.MinTokens || p.MinTokens == 0 {
+		if slices.Contains(p.StopTokens, id) {
+			return llm.FinishStop, &id
+		}
+		if !p.IgnoreEOS && slices.Contains(l.e.opts.EOG, id) {
+			return llm.FinishStop, nil
+		}
+	}
+	if n >= *p.MaxTokens || len(q.tokens) >= l.e.opts.Describe.Context {
+		return llm.FinishLength, nil
+	}
+	return llm.FinishNone, nil
+}
+
+func (l *loop) dropRequest(r *request) {
+	for _, q := range r.seqs {
+		l.drop(q)
+	}
+}
+
+// failItems ends the requests of a step that the device could not compute: what
+// their pages hold is unknown.
+func (l *loop) failItems(p *sched.Plan, err error) {
+	failure := &llm.Error{Kind: llm.Internal, Message: "the device failed while computing; send the request again", Err: err}
+	for _, item := range p.Items {
+		if q := l.owner[item.Seq]; q != nil {
+			q.req.out.put(output{err: failure})
+			l.dropRequest(q.req)
+		}
+	}
+}
+
+// check verifies the books, in tests.
+func (l *loop) check() {
+	if !l.e.opts.Check {
+		return
+	}
+	var holders []*kv.Seq
+	for s := range l.owner {
+		holders = append(holders, &s.KV)
+	}
+	if err := l.cache.Check(holders); err != nil {
+		panic("engine: internal error: " + err.Error())
+	}
+}
+
+func (e *Engine) withBytes(top []llm.Alt) []llm.Alt {
+	for i := range top {
+		top[i].Bytes = e.opts.Tokenizer.Piece(top[i].ID)
+	}
+	return top
+}

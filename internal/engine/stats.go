@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/sched"
+)
+
+// stats are written by the loop and read by anyone.
+type stats struct {
+	stepStart atomic.Int64 // when the step began, on the engine's clock; 0: between steps
+	steps     atomic.Int64
+	prefill   atomic.Int64
+	decode    atomic.Int64
+	preempted atomic.Int64
+	running   atomic.Int64
+	waiting   atomic.Int64
+	freePages atomic.Int64
+	pages     atomic.Int64
+}
+
+// Stats is a snapshot for people and metrics.
+type Stats struct {
+	Steps         int64
+	PrefillTokens int64
+	DecodeTokens  int64
+	Preemptions   int64
+	Running       int64 // sequences
+	Waiting       int64 // sequences
+	FreePages     int64 // of the first group
+	Pages         int64
+	InFlight      int64 // requests
+}
+
+// Stats returns a snapshot.
+func (e *Engine) Stats() Stats {
+	s := &e.stats
+	return Stats{
+		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
+		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
+		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
+	}
+}
+
+func (s *stats) count(p *sched.Plan) {
+	s.steps.Add(1)
+	s.preempted.Add(int64(len(p.Preempted)))
+	for _, i := range p.Items {
+		for pos := i.From; pos < i.To; pos++ {
+			if pos < i.Seq.Prompt {
+				s.prefill.Add(1)
+			} else {
+				s.decode.Add(1)
+			}
+		}
+	}
+}
+
+// report publishes the loop's state.
+func (l *loop) report() {
+	s := &l.e.stats
+	s.running.Store(int64(l.sched.RunningSeqs()))
+	s.waiting.Store(int64(l.sched.Waiting()))
+	s.freePages.Store(int64(l.cache.FreePages(0)))
+	s.pages.Store(int64(l.cache.Pages(0)))
+}
+
+// clock is the time since the engine was made: monotonic, so that a jump of the
+// wall clock is never taken for a stalled step. Never 0.
+func (e *Engine) clock() time.Duration { return time.Since(e.born) + 1 }
+
+// Health tells whether the loop lives and moves: an error if it has ended by
+// itself, or if the step that it is in has taken longer than StallAfter. It
+// takes no lock that the loop holds while it computes.
+func (e *Engine) Health() error {
+	e.mu.Lock()
+	fatal := e.fatal
+	e.mu.Unlock()
+	if fatal != nil {
+		return fmt.Errorf("the engine has stopped: %w", fatal)
+	}
+	if start := e.stats.stepStart.Load(); start != 0 {
+		if took := e.clock() - time.Duration(start); took > e.opts.StallAfter {
+			return fmt.Errorf("the engine has been in one step for %v (limit %v)", took.Round(time.Millisecond), e.opts.StallAfter)
+		}
+	}
+	return nil
+}

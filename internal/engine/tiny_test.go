@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cpu"
+	"weir/internal/llm"
+	"weir/internal/sched"
+	"weir/internal/weights"
+)
+
+// The tests run a real, if tiny, model through the real backend: a llama of two
+// layers with random weights and a vocabulary of bytes. What it says is
+// gibberish, but the same gibberish every time.
+
+const (
+	tinyWidth, tinyHeads, tinyKVHeads, tinyFFN, tinyLayers = 32, 4, 2, 64, 2
+	tinyVocab                                              = 260
+	tinyContext                                            = 256
+)
+
+const tinyTemplate = `{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}`
+
+// tinyGGUF makes the model's file; window is its sliding window, 0 for none.
+func tinyGGUF(t testing.TB, window int) []byte {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(7, 7))
+	matrix := func(name string, rows, cols int, scale float64) weights.Tensor {
+		row := make([]float32, rows*cols)
+		for i := range row {
+			row[i] = float32(rng.NormFloat64() * scale)
+		}
+		return f32Tensor(name, []int{rows, cols}, row)
+	}
+	ones := func(name string) weights.Tensor {
+		row := make([]float32, tinyWidth)
+		for i := range row {
+			row[i] = 1
+		}
+		return f32Tensor(name, []int{tinyWidth}, row)
+	}
+	const headDim = tinyWidth / tinyHeads
+	tensors := []weights.Tensor{matrix("token_embd.weight", tinyVocab, tinyWidth, 1), ones("output_norm.weight"), matrix("output.weight", tinyVocab, tinyWidth, 0.4)}
+	for i := range tinyLayers {
+		n := func(s string) string { return fmt.Sprintf("blk.%d.%s.weight", i, s) }
+		tensors = append(tensors, ones(n("attn_norm")), ones(n("ffn_norm")),
+			matrix(n("attn_q"), tinyHeads*headDim, tinyWidth, 0.5), matrix(n("attn_k"), tinyKVHeads*headDim, tinyWidth, 0.5),
+			matrix(n("attn_v"), tinyKVHeads*headDim, tinyWidth, 0.3), matrix(n("attn_output"), tinyWidth, tinyHeads*headDim, 0.3),
+			matrix(n("ffn_gate"), tinyFFN, tinyWidth, 0.3), matrix(n("ffn_up"), tinyFFN, tinyWidth, 0.3), matrix(n("ffn_down"), tinyWidth, tinyFFN, 0.2))
+	}
+	var out bytes.Buffer
+	if err := weights.WriteGGUF(&out, tinyMeta(window), tensors); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func f32Tensor(name string, shape []int, row []float32) weights.Tensor {
+	data := make([]byte, 4*len(row))
+	weights.QuantizeRow(weights.F32, data, row)
+	return weights.Tensor{Name: name, Type: weights.F32, Shape: shape, Data: data}
+}
+
+func tinyMeta(window int) []weights.KV {
+	tokens, types := tinyTokens()
+	meta := []weights.KV{
+		{Key: "general.architecture", Value: "llama"}, {Key: "general.name", Value: "tiny"},
+		{Key: "llama.block_count", Value: uint32(tinyLayers)}, {Key: "llama.context_length", Value: uint32(tinyContext)},
+		{Key: "llama.embedding_length", Value: uint32(tinyWidth)}, {Key: "llama.feed_forward_length", Value: uint32(tinyFFN)},
+		{Key: "llama.attention.head_count", Value: uint32(tinyHeads)}, {Key: "llama.attention.head_count_kv", Value: uint32(tinyKVHeads)},
+		{Key: "llama.attention.layer_norm_rms_epsilon", Value: float32(1e-5)}, {Key: "llama.rope.freq_base", Value: float32(10000)},
+		{Key: "llama.rope.dimension_count", Value: uint32(tinyWidth / tinyHeads)}, {Key: "llama.vocab_size", Value: uint32(tinyVocab)},
+		{Key: "tokenizer.ggml.model", Value: "gpt2"}, {Key: "tokenizer.ggml.pre", Value: "gpt-2"},
+		{Key: "tokenizer.ggml.tokens", Value: tokens}, {Key: "tokenizer.ggml.token_type", Value: types}, {Key: "tokenizer.ggml.merges", Value: []string{"a b"}},
+		{Key: "tokenizer.ggml.bos_token_id", Value: uint32(257)}, {Key: "tokenizer.ggml.eos_token_id", Value: uint32(258)},
+		{Key: "tokenizer.ggml.add_bos_token", Value: false}, {Key: "tokenizer.chat_template", Value: tinyTemplate},
+	}
+	if window > 0 {
+		meta = append(meta, weights.KV{Key: "llama.attention.sliding_window", Value: uint32(window)})
+	}
+	return meta
+}
+
+// tinyTokens is GPT-2's alphabet of bytes, "ab", and three special tokens.
+func tinyTokens() (tokens []string, types []int32) {
+	next := rune(256)
+	for b := range 256 {
+		r := rune(b)
+		if !(b >= '!' && b <= '~' || b >= 0xA1 && b <= 0xAC || b >= 0xAE) {
+			r, next = next, next+1
+		}
+		tokens, types = append(tokens, string(r)), append(types, 1)
+	}
+	tokens, types = append(tokens, "ab", "<bos>", "<eos>", "<pad>"), append(types, 1, 3, 3, 3)
+	return tokens, types
+}
+
+// config is what a test varies.
+type config struct {
+	pageSize, batchTokens, running, threads int
+	sequences                               float64 // of full length that the pools hold; small values force preemption
+	kvType                                  backend.KVType
+	window                                  int
+	queue                                   int
+}
+
+var usual = config{pageSize: 16, batchTokens: 64, running: 8, threads: 1, sequences: 8, kvType: backend.KVF32, queue: 1000}
+
+// startTiny starts an engine on the tiny model. When the test ends it checks
+// that nothing is left: no request, no page, no goroutine.
+func startTiny(t testing.TB, c config) *Engine {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	f, err := weights.OpenBytes("tiny", tinyGGUF(t, c.window))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := cpu.New(cpu.Options{Threads: c.threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newTiny(t, f, b, c)
+	t.Cleanup(func() {
+		<-e.Drain()
+		waitFor(t, "all pages free", func() bool { s := e.Stats(); return s.FreePages == s.Pages })
+		e.Close()
+		b.Close()
+		f.Close()
+		waitFor(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
+	})
+	return e
+}
+
+func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine {
+	t.Helper()
+	o := LoadOptions{
+		ID: "tiny", Backend: b, Budget: 1 << 30, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
+		Limits:   schedLimits(c),
+		MaxQueue: c.queue, StallAfter: time.Minute,
+	}
+	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
+		eo.Check = true
+		for i, g := range eo.KV.Groups {
+			in := PlanInput{PageSize: c.pageSize, Chunk: c.batchTokens}
+			eo.KV.Pages[i] = int(c.sequences * float64(in.pagesFor(g, tinyContext)))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func schedLimits(c config) sched.Limits {
+	return sched.Limits{BatchTokens: c.batchTokens, Running: c.running, LogitRows: c.running + 4}
+}
+
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<16)
+			t.Errorf("waited in vain: %s\n%s", what, buf[:runtime.Stack(buf, true)])
+			return
+		}
+	}
+}
+
+// answer is all that a request returned, by choice.
+type answer struct {
+	prompt  llm.PromptInfo
+	choices []reply
+	usage   llm.Usage
+}
+
+type reply struct {
+	text   string
+	tokens []llm.Token
+	finish llm.Finish
+	stop   string
+}
+
+func (r reply) ids() []int32 {
+	var ids []int32
+	for _, t := range r.tokens {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+// collect runs a request to its end.
+func collect(ctx context.Context, g llm.Generator, r *llm.Request) (answer, error) {
+	a := answer{choices: make([]reply, max(1, r.Params.N))}
+	for ev, err := range g.Generate(ctx, r) {
+		if err != nil {
+			return a, err
+		}
+		if ev.Prompt != nil {
+			a.prompt = *ev.Prompt
+		}
+		if ev.Usage != nil {
+			a.usage = *ev.Usage
+			continue
+		}
+		c := &a.choices[ev.Choice]
+		if c.finish != llm.FinishNone {
+			return a, fmt.Errorf("choice %d went on after it had finished", ev.Choice)
+		}
+		c.text += ev.Text
+		c.tokens = append(c.tokens, ev.Tokens...)
+		c.finish = ev.Finish
+		c.stop = ev.StopString
+	}
+	return a, nil
+}
+
+func mustCollect(t testing.TB, g llm.Generator, r *llm.Request) answer {
+	t.Helper()
+	a, err := collect(context.Background(), g, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// pull starts a request and takes its events one at a time.
+func pull(g llm.Generator, r *llm.Request) (next func() (llm.Event, error, bool), stop func()) {
+	return iter.Pull2(g.Generate(context.Background(), r))
+}
