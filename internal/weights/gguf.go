@@ -118,7 +118,7 @@ func (c *cursor) header() (tensors, pairs int) {
 	case v == 2, v == 3:
 	case v == 1:
 		c.fail("is GGUF version 1: weir reads versions 2 and 3; convert the model again with current tools")
-	case bits.ReverseBytes32(v) <= 0xff:
+	case v != 0 && bits.ReverseBytes32(v) <= 0xff:
 		c.fail("is a big-endian GGUF: weir reads little-endian ones; get that variant or convert it")
 	default:
 		c.fail("is GGUF version %d: weir reads versions 2 and 3; update weir or convert the model again", v)
@@ -182,11 +182,12 @@ func (c *cursor) alignment(m *Metadata) uint64 {
 	if c.err != nil || !m.Has(keyAlignment) {
 		return defaultAlignment
 	}
-	a, ok := m.Uint(keyAlignment)
-	if !ok || a == 0 || a&(a-1) != 0 {
-		c.fail("%s is not a power of two: %s", keyAlignment, damaged)
+	v, _ := m.Value(keyAlignment)
+	a, ok := v.(uint32)
+	if !ok || bits.OnesCount32(a) != 1 {
+		c.fail("%s is %v, not a 32-bit power of two: %s", keyAlignment, v, damaged)
 	}
-	return a
+	return uint64(a)
 }
 
 // place checks where the tensors lie and gives them their data: within the
