@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"weir/internal/exact"
 	"weir/internal/llm"
 )
 
@@ -26,7 +27,7 @@ func (c *Scratch) logprob(logits []float32, id int32, top int) (float64, []llm.A
 		peak = clampInf(logits)
 	}
 	d := dist{logits: logits, peak: peak, scale: 1}
-	norm := log(d.weigh(logits))
+	norm := exact.Log(d.weigh(logits))
 	lp := math.Inf(-1)
 	if inRow(logits, id) && logits[id] > float32(lp) {
 		lp = d.x(logits[id]) - norm

@@ -28,7 +28,7 @@
 // position ([Uniform]). So a seeded output is the same whatever else runs,
 // however rows were batched, and after a preemption; and it does not depend on
 // how the survivors were found. It is also the same on every platform: see
-// math.go.
+// package exact.
 //
 // Vocabularies are large (128k is usual), so nothing sorts them: see select.go.
 // In the steady state a draw allocates nothing, but for the alternatives of log

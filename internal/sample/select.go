@@ -1,6 +1,10 @@
 package sample
 
-import "math"
+import (
+	"math"
+
+	"weir/internal/exact"
+)
 
 // How survivors are found without sorting the vocabulary. Every truncation but
 // min_p keeps a prefix of some order of preference, so it is a threshold in
@@ -41,11 +45,23 @@ func (d *dist) x(logit float32) float64 {
 	return float64((float64(logit) - d.peak) * d.scale)
 }
 
+// lowestX is the log weight under which a weight is taken for zero.
+const lowestX = -700
+
+// weight is that of a token; 0 for a NaN logit.
+func (d *dist) weight(logit float32) float64 {
+	x := d.x(logit)
+	if !(x >= lowestX) {
+		return 0
+	}
+	return exact.Exp(x)
+}
+
 // weigh sums the weights of a part of the row.
 func (d *dist) weigh(part []float32) float64 {
 	sum := 0.
 	for _, v := range part {
-		sum += exp(d.x(v))
+		sum += d.weight(v)
 	}
 	return sum
 }
@@ -61,14 +77,8 @@ func (d *dist) under(x float64) float32 {
 	return float32(v)
 }
 
-// leastLog bounds the logarithms that under is asked for: a weight below it is
-// zero anyway.
-func leastLog(weight float64) float64 {
-	if !(weight > 1e-300) {
-		return expFloor
-	}
-	return log(weight)
-}
+// logOf is the logarithm of a weight that under may be asked for.
+func logOf(weight float64) float64 { return max(exact.Log(weight), lowestX) }
 
 // survivors leaves in c.cands what the sampler's truncations keep, with
 // weights, ascending by id.
@@ -78,10 +88,10 @@ func (c *Scratch) survivors(d dist, s *Sampler) {
 	case s.topK > 0 && s.topK < n:
 		c.topK(d.logits, s.topK)
 	case s.minP > 0:
-		c.gather(d.logits, d.under(leastLog(s.minP)))
+		c.gather(d.logits, d.under(logOf(s.minP)))
 	case s.topP < 1:
 		total = d.weigh(d.logits)
-		c.gather(d.logits, d.under(leastLog((1-s.topP)*total/float64(n))))
+		c.gather(d.logits, d.under(logOf((1-s.topP)*total/float64(n))))
 	default:
 		c.gather(d.logits, float32(math.Inf(-1)))
 	}
@@ -134,7 +144,7 @@ func (c *Scratch) topK(logits []float32, k int) {
 func (c *Scratch) setWeights(d dist, least float64) {
 	kept := c.cands[:0]
 	for _, t := range c.cands {
-		t.weight = exp(float64((t.key - d.peak) * d.scale))
+		t.weight = d.weight(float32(t.key))
 		if t.weight > 0 && t.weight >= least {
 			kept = append(kept, t)
 		}
@@ -268,7 +278,7 @@ func (c *Scratch) drawAll(d dist, u float64) int32 {
 func (d *dist) find(part []float32, target float64) int {
 	sum, last := 0., 0
 	for i, v := range part {
-		w := exp(d.x(v))
+		w := d.weight(v)
 		if w == 0 {
 			continue
 		}

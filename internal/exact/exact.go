@@ -1,12 +1,18 @@
-package sample
+// Package exact computes elementary functions with the same bits on every
+// platform.
+//
+// Package math does not: there Exp, Log, Pow and others are assembly on some
+// platforms, and elsewhere the compiler may fuse their multiplications and
+// additions, so the last bits differ between machines and a seeded draw or a
+// rope's angles could too. The functions here use nothing but single IEEE
+// operations: every product that is added to something is converted to float64
+// explicitly, which the language defines as a rounding that forbids fusing.
+//
+// They are also quicker than package math's where their domain is smaller: a
+// draw from a large vocabulary takes an Exp for each token.
+package exact
 
 import "math"
-
-// The standard library computes Exp and Log in assembly on some platforms and
-// lets the compiler fuse multiplications and additions on others, so their last
-// bits differ between machines and a seeded draw could too. These two use
-// nothing but single IEEE operations: every product is converted to float64
-// explicitly, which the language defines as a rounding that forbids fusing.
 
 // expTable[j] = 2^(j/64).
 var expTable = [64]float64{
@@ -39,18 +45,19 @@ const (
 	// the low bits of the sum.
 	roundMagic = 0x1.8p52
 
-	// expFloor is where exp is cut to zero: e^-700 is 1e-304, still normal.
-	expFloor = -700
+	// Outside of these e^x overflows, or is no normal number.
+	expMax = 709
+	expMin = -708
 )
 
-// exp returns e^x for x <= 0, 0 for x under expFloor and for NaN. exp(0) is
-// exactly 1, and the error is below two units in the last place.
+// Exp returns e^x: 0 for x below -708, +Inf above 709. Exp(0) is exactly 1, and
+// the error is below two units in the last place.
 //
 // With x = n*ln2/64 + r, |r| <= ln2/128, it is 2^(n/64) * e^r, the latter by
 // its Taylor series: the first term left out is r^6/720 < 4e-17.
-func exp(x float64) float64 {
-	if !(x >= expFloor) {
-		return 0
+func Exp(x float64) float64 {
+	if !(x >= expMin && x <= expMax) {
+		return expOutside(x)
 	}
 	t := float64(x*invStep) + roundMagic
 	n := int64(math.Float64bits(t)) << 13 >> 13 // the integer, from the low 51 bits
@@ -63,17 +70,36 @@ func exp(x float64) float64 {
 	return float64(v * math.Float64frombits(uint64(n>>6+1023)<<52))
 }
 
+func expOutside(x float64) float64 {
+	switch {
+	case x < expMin:
+		return 0
+	case x > expMax:
+		return math.Inf(1)
+	}
+	return math.NaN()
+}
+
 const (
 	ln2Hi = 0x1.62e42fefp-1 // a multiple of it below 2^17 is exact
 	ln2Lo = 0x1.473de6af278edp-34
 )
 
-// log returns the natural logarithm of a positive, finite, normal x.
+// Log returns the natural logarithm of x: -Inf for 0, NaN below. The error is
+// below two units in the last place of the result, or of 1 if that is larger.
 //
 // With x = 2^k * m, sqrt(1/2) <= m < sqrt(2), and s = (m-1)/(m+1), it is
 // k*ln2 + 2*(s + s^3/3 + s^5/5 + ...): s^2 < 0.0295, so that the first term
 // left out, s^23/23, is below 2e-19.
-func log(x float64) float64 {
+func Log(x float64) float64 {
+	switch {
+	case x == 0:
+		return math.Inf(-1)
+	case !(x > 0):
+		return math.NaN()
+	case x > math.MaxFloat64:
+		return x
+	}
 	m, k := math.Frexp(x)
 	if m < math.Sqrt2/2 {
 		m, k = m*2, k-1
@@ -87,3 +113,7 @@ func log(x float64) float64 {
 	tail := float64(2*s) * sum
 	return float64(float64(k)*ln2Hi) + (float64(2*s) + (float64(tail) + float64(float64(k)*ln2Lo)))
 }
+
+// Pow returns x^y for positive x, as e^(y ln x). Its relative error grows with
+// |y ln x|, by an unit in the last place each.
+func Pow(x, y float64) float64 { return Exp(float64(y * Log(x))) }
