@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"weir/internal/backend"
+	"weir/internal/exact"
 )
 
 // NewRope computes the angles of a configuration that has been validated.
@@ -14,7 +15,7 @@ import (
 func NewRope(c Config, divisors []float32) *backend.Rope {
 	freq := make([]float64, c.HeadDim/2)
 	for i := range freq {
-		freq[i] = math.Pow(c.RopeTheta, -2*float64(i)/float64(c.HeadDim))
+		freq[i] = exact.Pow(c.RopeTheta, -2*float64(i)/float64(c.HeadDim))
 		if divisors != nil {
 			freq[i] /= float64(divisors[i])
 		}
@@ -41,7 +42,7 @@ func scaleLlama3(freq []float64, s Scaling) {
 	for i, f := range freq {
 		turns := float64(s.OriginalContext) * f / (2 * math.Pi)
 		keep := clamp01((turns - s.LowFreq) / (s.HighFreq - s.LowFreq))
-		freq[i] = keep*f + (1-keep)*f/s.Factor
+		freq[i] = float64(keep*f) + (1-keep)*f/s.Factor
 	}
 }
 
@@ -51,7 +52,7 @@ func scaleLlama3(freq []float64, s Scaling) {
 func scaleYaRN(freq []float64, s Scaling, theta float64) {
 	dim := float64(2 * len(freq))
 	pairTurning := func(times float64) float64 {
-		return dim * math.Log(float64(s.OriginalContext)/(times*2*math.Pi)) / (2 * math.Log(theta))
+		return dim * exact.Log(float64(s.OriginalContext)/(times*2*math.Pi)) / (2 * exact.Log(theta))
 	}
 	first, last := pairTurning(s.BetaFast), pairTurning(s.BetaSlow)
 	if !s.Fractional {
@@ -63,7 +64,7 @@ func scaleYaRN(freq []float64, s Scaling, theta float64) {
 	}
 	for i, f := range freq {
 		stretch := clamp01((float64(i) - first) / (last - first))
-		freq[i] = (1-stretch)*f + stretch*f/s.Factor
+		freq[i] = float64((1-stretch)*f) + stretch*f/s.Factor
 	}
 }
 
@@ -73,7 +74,7 @@ func yarnAttention(factor, weight float64) float64 {
 	if factor <= 1 {
 		return 1
 	}
-	return 0.1*weight*math.Log(factor) + 1
+	return float64(0.1*weight*exact.Log(factor)) + 1
 }
 
 func clamp01(x float64) float64 { return max(0, min(1, x)) }

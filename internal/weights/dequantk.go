@@ -14,7 +14,7 @@ func dequantQ2K(dst []float32, src []byte) {
 		scales, qs := src[:16], src[16:80]
 		d, dmin := half(src[80:]), half(src[82:])
 		for i, sc := range scales { // element 16i
-			dl, ml := d*float32(sc&15), dmin*float32(sc>>4)
+			dl, ml := d*float32(sc&15), float32(dmin*float32(sc>>4))
 			shift := uint(i >> 1 & 3 * 2)
 			q := qs[i>>3*32+i&1*16:][:16]
 			y := dst[16*i:][:16]
@@ -79,8 +79,8 @@ func dequantQ4K(dst []float32, src []byte) {
 		d, dmin, qs := half(src), half(src[2:]), src[16:144]
 		sc, mn := scalesMins4K(src[4:16])
 		for j := 0; j < 8; j += 2 { // element 32j
-			d1, m1 := d*float32(sc[j]), dmin*float32(mn[j])
-			d2, m2 := d*float32(sc[j+1]), dmin*float32(mn[j+1])
+			d1, m1 := d*float32(sc[j]), float32(dmin*float32(mn[j]))
+			d2, m2 := d*float32(sc[j+1]), float32(dmin*float32(mn[j+1]))
 			q, y := qs[16*j:][:32], dst[32*j:][:64]
 			for l, b := range q {
 				y[l] = float32(d1*float32(b&15)) - m1
@@ -97,8 +97,8 @@ func dequantQ5K(dst []float32, src []byte) {
 		d, dmin, hs, qs := half(src), half(src[2:]), src[16:48], src[48:176]
 		sc, mn := scalesMins4K(src[4:16])
 		for j := 0; j < 8; j += 2 { // element 32j
-			d1, m1 := d*float32(sc[j]), dmin*float32(mn[j])
-			d2, m2 := d*float32(sc[j+1]), dmin*float32(mn[j+1])
+			d1, m1 := d*float32(sc[j]), float32(dmin*float32(mn[j]))
+			d2, m2 := d*float32(sc[j+1]), float32(dmin*float32(mn[j+1]))
 			q, h, y := qs[16*j:][:32], hs[:32], dst[32*j:][:64]
 			for l, b := range q {
 				hb := h[l] >> j
