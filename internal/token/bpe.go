@@ -16,9 +16,9 @@ const noPair = ^uint64(0)
 // it makes. SentencePiece starts from characters and ranks a pair by the score
 // of the token that it makes. All three come down to one table.
 type bpe struct {
-	pairs    *table        // left<<32 | right -> rank<<32 | joined
-	bytes    *[256]int32   // byte-level: the symbol of each byte; nil if symbols are characters
-	ascii    [128]int32    // characters: the symbol of each, by code point
+	pairs    *table      // left<<32 | right -> rank<<32 | joined
+	bytes    *[256]int32 // byte-level: the symbol of each byte; nil if symbols are characters
+	ascii    [128]int32  // characters: the symbol of each, by code point
 	runes    map[rune]int32
 	limit    int32            // symbols from here on are no tokens: characters only found inside tokens
 	whole    map[string]int32 // words that are one token whatever the merges say (ignore_merges); may be nil
@@ -40,7 +40,7 @@ const shortWord = 40
 type work struct {
 	symbols []symbol
 	ranks   []uint64 // ranks[i]: packed rank of the pair that symbols[i] begins
-	heap    []uint64
+	queue   queue
 	cells   []cell // of the unigram lattice
 	bytes   []byte
 }
@@ -139,33 +139,31 @@ func (b *bpe) mergeShort(w *work) {
 	w.symbols = s
 }
 
-// mergeLong is mergeShort for long words: a heap of (rank, place) and a linked
-// list of symbols, O(n log n). An entry of the heap is stale when the pair at
-// its place has another rank by now; it is then dropped.
+// mergeLong is mergeShort for long words: queues of (rank, place) and a linked
+// list of symbols, O(n log n). An entry of a queue is stale when the pair at its
+// place has another rank by now; it is then dropped.
 func (b *bpe) mergeLong(w *work) {
-	s, ranks, h := w.symbols, w.ranks[:0], heap(w.heap[:0])
+	s, ranks, q := w.symbols, w.ranks[:0], &w.queue
+	q.reset()
 	for i := range s {
 		s[i].prev, s[i].next = int32(i-1), int32(i+1)
 		v := noPair
 		if i+1 < len(s) {
 			if v = b.pair(s[i].id, s[i+1].id); v != noPair {
-				h = append(h, v&^0xFFFFFFFF|uint64(i))
+				q.first = append(q.first, v&^0xFFFFFFFF|uint64(i))
 			}
 		}
 		ranks = append(ranks, v)
 	}
 	s[len(s)-1].next = -1
-	h.build()
-	for len(h) > 0 {
-		top := h.pop()
+	q.sort()
+	for top, ok := q.pop(); ok; top, ok = q.pop() {
 		at := int32(uint32(top))
-		v := ranks[at]
-		if v>>32 != top>>32 || v == noPair {
-			continue
+		if v := ranks[at]; v>>32 == top>>32 {
+			b.join(s, ranks, q, at, v)
 		}
-		b.join(s, ranks, &h, at, v)
 	}
-	w.ranks, w.heap = ranks, h
+	w.ranks = ranks
 	kept := s[:0]
 	for i := int32(0); i >= 0; {
 		next := s[i].next
@@ -177,7 +175,7 @@ func (b *bpe) mergeLong(w *work) {
 
 // join merges the pair at at, whose packed rank is v, and queues the two pairs
 // that this makes.
-func (b *bpe) join(s []symbol, ranks []uint64, h *heap, at int32, v uint64) {
+func (b *bpe) join(s []symbol, ranks []uint64, q *queue, at int32, v uint64) {
 	gone := s[at].next
 	after, before := s[gone].next, s[at].prev
 	s[at].id, s[at].next = int32(uint32(v)), after
@@ -186,13 +184,13 @@ func (b *bpe) join(s []symbol, ranks []uint64, h *heap, at int32, v uint64) {
 		s[after].prev = at
 		if v := b.pair(s[at].id, s[after].id); v != noPair {
 			ranks[at] = v
-			h.push(v&^0xFFFFFFFF | uint64(at))
+			q.later.push(v&^0xFFFFFFFF | uint64(at))
 		}
 	}
 	if before >= 0 {
 		ranks[before] = b.pair(s[before].id, s[at].id)
 		if v := ranks[before]; v != noPair {
-			h.push(v&^0xFFFFFFFF | uint64(before))
+			q.later.push(v&^0xFFFFFFFF | uint64(before))
 		}
 	}
 }
@@ -236,60 +234,4 @@ func (f *fallback) covers(text string) bool {
 		}
 	}
 	return true
-}
-
-// heap is a binary heap of uint64, smallest first. container/heap's interface
-// calls cost more than all else here.
-type heap []uint64
-
-func (h heap) build() {
-	for i := len(h)/2 - 1; i >= 0; i-- {
-		h.down(i)
-	}
-}
-
-func (h heap) down(i int) {
-	v := h[i]
-	for {
-		child := 2*i + 1
-		if child >= len(h) {
-			break
-		}
-		if child+1 < len(h) && h[child+1] < h[child] {
-			child++
-		}
-		if h[child] >= v {
-			break
-		}
-		h[i] = h[child]
-		i = child
-	}
-	h[i] = v
-}
-
-func (h *heap) push(v uint64) {
-	*h = append(*h, v)
-	s := *h
-	i := len(s) - 1
-	for i > 0 {
-		parent := (i - 1) / 2
-		if s[parent] <= v {
-			break
-		}
-		s[i] = s[parent]
-		i = parent
-	}
-	s[i] = v
-}
-
-func (h *heap) pop() uint64 {
-	s := *h
-	top, last := s[0], s[len(s)-1]
-	s = s[:len(s)-1]
-	if len(s) > 0 {
-		s[0] = last
-		s.down(0)
-	}
-	*h = s
-	return top
 }

@@ -10,20 +10,20 @@ import (
 type class uint16
 
 const (
-	letter     class = 1 << iota // \p{L}
-	number                       // \p{N}
-	space                        // \s
-	punct                        // \p{P}
-	symbolic                     // \p{S}
-	mark                         // \p{M}
-	upper                        // \p{Lu} \p{Lt}
-	lower                        // \p{Ll}
-	otherCase                    // \p{Lm} \p{Lo}
-	newline                      // \r \n
-	asciiPunct                   // the printable ASCII that is neither letter, digit nor space
-	asciiLetter                  // A-Z a-z
-	decimal                      // \p{Nd}
-	connector                    // \p{Pc}
+	letter      class = 1 << iota // \p{L}
+	number                        // \p{N}
+	space                         // \s
+	punct                         // \p{P}
+	symbolic                      // \p{S}
+	mark                          // \p{M}
+	upper                         // \p{Lu} \p{Lt}
+	lower                         // \p{Ll}
+	otherCase                     // \p{Lm} \p{Lo}
+	newline                       // \r \n
+	asciiPunct                    // the printable ASCII that is neither letter, digit nor space
+	asciiLetter                   // A-Z a-z
+	decimal                       // \p{Nd}
+	connector                     // \p{Pc}
 )
 
 // word is \w as Unicode (and Oniguruma) has it.

@@ -49,14 +49,14 @@ func presets() map[string]preset {
 	for names, p := range map[string]preset{
 		"default gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de jina-v1-en jina-v2-code roberta-bpe gigachat a.x-4.0 " +
 			"mellum modern-bert exaone4 mpt olmo jais trillion granite-docling": presetGPT2,
-		"llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2": presetLlama3,
-		"dbrx smaug-bpe glm4 chatglm-bpe":                                     presetGroups3,
+		"llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2":     presetLlama3,
+		"dbrx smaug-bpe glm4 chatglm-bpe":                                       presetGroups3,
 		"starcoder refact command-r smollm codeshell exaone minerva-7b mellum2": presetDigits,
-		"qwen2 deepseek-r1-qwen kormo f2llmv2":                                presetQwen2,
-		"gpt-4o llama4 kanana2":                                               presetGPT4o,
-		"deepseek-v3 hunyuan-dense joyai-llm":                                 presetV3,
-		"poro-chat bloom gpt3-finnish":                                        presetBloom,
-		"bailingmoe bailingmoe2 llada-moe":                                    presetBailing,
+		"qwen2 deepseek-r1-qwen kormo f2llmv2":                                  presetQwen2,
+		"gpt-4o llama4 kanana2":                                                 presetGPT4o,
+		"deepseek-v3 hunyuan-dense joyai-llm":                                   presetV3,
+		"poro-chat bloom gpt3-finnish":                                          presetBloom,
+		"bailingmoe bailingmoe2 llada-moe":                                      presetBailing,
 	} {
 		for name := range strings.FieldsSeq(names) {
 			m[name] = p
