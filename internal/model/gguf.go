@@ -146,12 +146,13 @@ func (k keys) windows(c *Config) {
 // vocab is the number of embeddings; the keys that repeat it must agree.
 func (k keys) vocab() int {
 	t, _ := k.f.Tensor("token_embd.weight")
-	n := t.Rows()
-	if said := k.integer("vocab_size", n); len(t.Shape) == 2 && said != n {
-		k.fail("key %q is %d, but token_embd.weight has %d rows: %s", k.arch+".vocab_size", said, n, damaged)
-	}
 	if len(t.Shape) != 2 {
-		return k.integer("vocab_size", 0)
+		k.fail("tensor \"token_embd.weight\" is missing or not a matrix: the model is incomplete; get a complete copy")
+		return 0
+	}
+	n := t.Rows()
+	if said := k.integer("vocab_size", n); said != n {
+		k.fail("key %q is %d, but token_embd.weight has %d rows: %s", k.arch+".vocab_size", said, n, damaged)
 	}
 	if words, ok := k.m.Len("tokenizer.ggml.tokens"); ok && words > n {
 		k.fail("the tokeniser has %d tokens, but token_embd.weight only %d rows: %s", words, n, damaged)
@@ -161,8 +162,11 @@ func (k keys) vocab() int {
 
 // headDim reads the dimensions of a head, by default an equal part of the width.
 func (k keys) headDim(c *Config) int {
+	if c.Heads < 1 {
+		return 0 // an error of its own
+	}
 	equal := 0
-	if c.Heads > 0 && c.Width%c.Heads == 0 {
+	if c.Width%c.Heads == 0 {
 		equal = c.Width / c.Heads
 	}
 	dim := k.integer("attention.key_length", equal)

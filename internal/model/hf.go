@@ -130,19 +130,27 @@ func inspectHF(f *weights.File) (Config, family, error) {
 		return Config{}, family{}, fmt.Errorf("there is no %s beside the tensors, which says what they are: "+
 			"put the model's own there, or give the whole checkpoint's directory", configFile)
 	}
+	c, fam, err := configHF(data)
+	c.Name, c.ChatTemplate = f.Name(), chatTemplateHF(f)
+	return c, fam, err
+}
+
+// configHF reads a config.json.
+func configHF(data []byte) (Config, family, error) {
 	r, err := parseFields(configFile, data)
 	if err != nil {
 		return Config{}, family{}, err
 	}
-	fam, ok := familyOf(func(f family) bool { return f.name == r.text("model_type") })
+	kind := r.text("model_type")
+	fam, ok := familyOf(func(f family) bool { return f.name == kind })
 	switch {
 	case *r.err != nil:
 		return Config{}, family{}, *r.err
 	case !ok:
 		return Config{}, family{}, fmt.Errorf("%s: the model type %q is not supported: weir runs %s",
-			configFile, r.text("model_type"), strings.Join(Families(), ", "))
+			configFile, kind, strings.Join(Families(), ", "))
 	}
-	c := Config{Family: fam.name, Name: f.Name(), ChatTemplate: chatTemplateHF(f)}
+	c := Config{Family: fam.name}
 	r.common(&c)
 	fam.hf(r, &c)
 	if c.Window == 0 {

@@ -137,6 +137,9 @@ func Load(f *weights.File, b backend.Backend, o Options) (Model, error) {
 		c.reach()
 	}
 	bind := newBinder(f, b)
+	if o.Scaling != nil {
+		bind.used["rope_freqs.weight"] = true // replaced, too
+	}
 	m := fam.bind(bind, c)
 	if bind.leftovers(); bind.err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), bind.err)

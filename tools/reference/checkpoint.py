@@ -51,7 +51,7 @@ def shapes(c):
     """name -> (shape, centre, scale) of every tensor of a Hugging Face configuration.
 
     Embeddings are small so that a wrong epsilon shows; queries and keys are large so that attention is
-    sharp and a wrong rotation or window shows.
+    sharp and a wrong rotation or window shows; logits are large so that there is a best one.
     """
     width, heads = c["hidden_size"], c["num_attention_heads"]
     kv, dim = c["num_key_value_heads"], c.get("head_dim") or width // heads
@@ -72,8 +72,8 @@ def shapes(c):
         layer = f"model.layers.{i}."
         attn, mlp = layer + "self_attn.", layer + "mlp."
         norm(layer + "input_layernorm", width)
-        matrix(attn + "q_proj", heads * dim, width, 2)
-        matrix(attn + "k_proj", kv * dim, width, 2)
+        matrix(attn + "q_proj", heads * dim, width)
+        matrix(attn + "k_proj", kv * dim, width)
         matrix(attn + "v_proj", kv * dim, width)
         matrix(attn + "o_proj", width, heads * dim)
         if c.get("attention_bias") or c["model_type"] == "qwen2":
@@ -95,7 +95,7 @@ def shapes(c):
             bias(mlp + "down_proj", width)
     norm("model.norm", width)
     if not c.get("tie_word_embeddings"):
-        matrix("lm_head", vocab, width)
+        matrix("lm_head", vocab, width, 2)
     return out
 
 

@@ -71,3 +71,12 @@ func blocks(t weights.Type, r stream, n int, scale float32) []byte {
 	}
 	return b
 }
+
+// ScaleAt is where in a block of a quantised type its float16 scale is, for
+// tests that plant a wrong one; false for plain types.
+func ScaleAt(t weights.Type) (int, bool) {
+	if h := halves[t]; h != nil {
+		return h[0].at, true
+	}
+	return 0, false
+}

@@ -76,8 +76,8 @@ var ggufParts = strings.NewReplacer(
 
 func ggufName(hf string) string { return ggufParts.Replace(hf) }
 
-// meta are the key-values. The tokeniser is one of bytes, for programs that will
-// not load a model without one.
+// meta are the key-values. The tokeniser is for programs that will not load a
+// model without one.
 func (c *Checkpoint) meta() []weights.KV {
 	s, arch := c.shape, c.arch()
 	kv := []weights.KV{{Key: "general.architecture", Value: arch}, {Key: "general.name", Value: c.Name}}
@@ -175,18 +175,13 @@ func (c *Checkpoint) divisors() []float32 {
 	return out
 }
 
-// tokenizer is a vocabulary of bytes and numbered words.
+// tokenizer is a vocabulary of numbered words: any sequence of them is valid
+// UTF-8, which servers that parse their own output insist on.
 func (c *Checkpoint) tokenizer() []weights.KV {
 	const unknown, control, normal, bytePiece = 2, 3, 1, 6
-	tokens, kinds := []string{"<unk>", "<s>", "</s>"}, []int32{unknown, control, control}
-	for i := range 256 {
-		tokens, kinds = append(tokens, fmt.Sprintf("<0x%02X>", i)), append(kinds, bytePiece)
-	}
+	tokens, kinds := []string{"<unk>", "<s>", "</s>", "<0x0A>"}, []int32{unknown, control, control, bytePiece}
 	for i := len(tokens); i < c.shape.vocab; i++ {
 		tokens, kinds = append(tokens, fmt.Sprintf("w%d", i)), append(kinds, normal)
-	}
-	if len(tokens) > c.shape.vocab {
-		return nil
 	}
 	return []weights.KV{
 		{Key: "tokenizer.ggml.model", Value: "llama"},

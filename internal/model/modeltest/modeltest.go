@@ -75,7 +75,7 @@ func (c *Checkpoint) count(key string) int { return int(c.number(key)) }
 
 // list fills specs. Embeddings are small so that a wrong epsilon shows; queries
 // and keys are large so that attention is sharp and a wrong rotation or window
-// shows.
+// shows; logits are large so that there is a best one.
 func (c *Checkpoint) list() {
 	s := c.shape
 	c.norm("model.embed_tokens.weight", s.vocab, s.width)
@@ -84,8 +84,8 @@ func (c *Checkpoint) list() {
 		layer := fmt.Sprintf("model.layers.%d.", i)
 		attn, mlp := layer+"self_attn.", layer+"mlp."
 		c.norm(layer+"input_layernorm.weight", s.width)
-		c.linear(attn+"q_proj", s.heads*s.dim, s.width, 2, s.qkvBias)
-		c.linear(attn+"k_proj", s.kvHeads*s.dim, s.width, 2, s.qkvBias)
+		c.linear(attn+"q_proj", s.heads*s.dim, s.width, 1, s.qkvBias)
+		c.linear(attn+"k_proj", s.kvHeads*s.dim, s.width, 1, s.qkvBias)
 		c.linear(attn+"v_proj", s.kvHeads*s.dim, s.width, 1, s.qkvBias)
 		c.linear(attn+"o_proj", s.width, s.heads*s.dim, 1, s.outputBias)
 		if s.headNorms {
@@ -99,7 +99,7 @@ func (c *Checkpoint) list() {
 	}
 	c.norm("model.norm.weight", s.width)
 	if !s.tied {
-		c.linear("lm_head", s.vocab, s.width, 1, false)
+		c.linear("lm_head", s.vocab, s.width, 2, false)
 	}
 }
 
