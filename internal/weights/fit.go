@@ -102,9 +102,9 @@ func fitAffine(x []float32, n float64, rule minimum) (scale, offset float64) {
 		return 0, lo
 	}
 	best := math.Inf(1)
-	mid := (lo + hi) / 2
+	mid := float64((lo + hi) / 2) // halving is a product, which could be fused below
 	for _, c := range candidates {
-		s, m := (hi-lo)*c/n, mid-(mid-lo)*c
+		s, m := (hi-lo)*c/n, mid-float64((mid-lo)*c)
 		if rule == notPositive && lo == 0 {
 			m = 0
 		}

@@ -55,7 +55,7 @@ func quantQ2K(b []byte, x []float32) {
 
 // affineLevel returns the q in [0, n] nearest to v under these scales.
 func affineLevel(v, d, dmin float32, sc, mn int, n float64) uint8 {
-	m := dmin * float32(mn)
+	m := float32(dmin * float32(mn))
 	return uint8(clampRound(ratio(v+m, d*float32(sc)), 0, n))
 }
 
