@@ -198,27 +198,6 @@ func TestFullQueueRefuses(t *testing.T) {
 	}
 }
 
-func TestCancelFreesWithinOneStep(t *testing.T) {
-	e := startTiny(t, usual)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var err error
-	for ev, e := range e.Generate(ctx, textRequest("x", func(p *llm.Params) { p.MaxTokens = ptr(240) })) {
-		if err = e; err == nil && len(ev.Tokens) > 0 {
-			cancel()
-		}
-	}
-	var le *llm.Error
-	if !errors.As(err, &le) || le.Kind != llm.Canceled {
-		t.Fatalf("got %v, want Canceled", err)
-	}
-	// The loop hears of it before its next step: at most that one more token.
-	waitFor(t, "the sequence gone", func() bool { return e.Stats().Running == 0 })
-	if n := e.Stats().DecodeTokens; n > 230 {
-		t.Errorf("%d tokens were decoded after the cancellation", n)
-	}
-}
-
 func TestDrainFinishesWhatRunsAndRefusesTheRest(t *testing.T) {
 	e := startTiny(t, usual)
 	next, stop := pull(e, textRequest("x", func(p *llm.Params) { p.MaxTokens = ptr(50) }))

@@ -18,7 +18,7 @@ import (
 type breaking struct {
 	Forwarder
 	panics atomic.Bool
-	hang   chan struct{} // non-nil: Forward waits for it to close
+	hang   chan struct{} // non-nil: each Forward waits for a value, or for it to close
 }
 
 func (b *breaking) Forward(s backend.Stream) {
@@ -86,4 +86,42 @@ func TestHealthReportsAStall(t *testing.T) {
 	if err := e.Health(); err != nil {
 		t.Errorf("after the step: %v", err)
 	}
+}
+
+// TestCancelFreesWithinOneStep holds the loop inside a step while a request is
+// cancelled: when that step ends, the sequence must go, and nothing more of it
+// be computed.
+func TestCancelFreesWithinOneStep(t *testing.T) {
+	b := &breaking{hang: make(chan struct{})}
+	e := startBreaking(t, b, time.Minute)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	first := make(chan struct{}, 100)
+	go func() {
+		var last error
+		for ev, err := range e.Generate(ctx, textRequest("x", func(p *llm.Params) { p.MaxTokens = ptr(100) })) {
+			if last = err; err == nil && len(ev.Tokens) > 0 {
+				first <- struct{}{}
+			}
+		}
+		done <- last
+	}()
+	b.hang <- struct{}{} // the prompt and the first token
+	<-first
+	waitFor(t, "the second step begun", func() bool { return e.stats.stepStart.Load() != 0 })
+	cancel()
+	var le *llm.Error
+	if err := <-done; !errors.As(err, &le) || le.Kind != llm.Canceled {
+		t.Fatalf("got %v, want Canceled", err)
+	}
+	b.hang <- struct{}{} // lets the second step end
+	waitFor(t, "the sequence gone and its pages free", func() bool {
+		s := e.Stats()
+		return s.Running == 0 && s.FreePages == s.Pages && s.Steps == 2
+	})
+	if n := e.Stats().DecodeTokens; n != 1 {
+		t.Errorf("%d tokens were decoded, want the one of the step that ran", n)
+	}
+	close(b.hang)
+	e.Close()
 }

@@ -134,7 +134,7 @@ func (e *Engine) Render(c *llm.Chat) (string, error) {
 
 func (e *Engine) templateInput(c *llm.Chat) chat.Input {
 	in := chat.Input{
-		Messages: c.Messages, Tools: c.Tools, Documents: c.Documents, Kwargs: c.Kwargs,
+		Messages: c.Messages, Tools: c.Tools, Documents: c.Documents, Extra: c.Kwargs, OpenAI: true,
 		AddGenerationPrompt: !c.NoGeneration && !c.ContinueFinal,
 		ContinueFinal:       c.ContinueFinal,
 		Now:                 time.Now(),
