@@ -68,7 +68,7 @@ func showConfig(w io.Writer, f *weights.File, c model.Config) {
 	if t, err := engine.Tokenizer(f); err != nil {
 		line("tokeniser", "can't be used: %v", err)
 	} else {
-		line("tokeniser", "%d tokens, %s", t.VocabSize(), t.Kind())
+		line("tokeniser", "%d tokens", t.VocabSize())
 	}
 	line("context", "%d tokens", c.Context)
 	line("template", "%s", template(c))
