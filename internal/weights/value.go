@@ -65,11 +65,11 @@ func (e *entry) value() any {
 	case vBool:
 		return elements[bool](e)
 	}
-	if s := e.strings(); e.array {
+	s := e.strings()
+	if e.array {
 		return s
-	} else {
-		return s[0]
 	}
+	return s[0]
 }
 
 // elements decodes the entry's fixed-size elements: a []T, or a T for a scalar.
