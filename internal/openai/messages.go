@@ -5,171 +5,124 @@ import (
 	"strings"
 )
 
-// messages checks a list of messages and gives it in the form that chat
-// templates are written for, which differs from the API's in two places:
-//
-//   - Content given as parts becomes one string, the texts joined with a
-//     newline, as vLLM and llama.cpp do for templates that know strings alone.
-//   - The arguments of an assistant's tool calls, a string of JSON in the API,
-//     become the object that the string holds: templates print them with
-//     tojson. What is no object (a model's botched call, sent back to it as
-//     history) stays a string.
-//
-// Everything else, unknown fields and their order included, stays as it was sent.
+// messages checks a list of messages. They stay as they were sent: templates
+// differ in what they take, so package chat adapts messages to the template.
 func (v value) messages() (json.RawMessage, error) {
 	if _, err := v.list(); err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, len(v.raw))
-	err := eachElement(v.raw, func(i int, raw []byte) error {
-		var err error
-		if out = append(out, ','); i == 0 {
-			out[0] = '['
-		}
-		out, err = v.element(i, raw).appendMessage(out)
-		return err
+	return v.raw, eachElement(v.raw, func(i int, raw []byte) error {
+		return v.element(i, raw).message()
 	})
-	return append(out, ']'), err
 }
 
-// appendMessage checks the message v and appends its template form.
-func (v value) appendMessage(out []byte) ([]byte, error) {
+// message checks one message.
+func (v value) message() error {
 	role, content := "", false
-	open := byte('{')
 	err := v.fields(func(key string, e value) (err error) {
-		out = appendString(append(out, open), key)
-		out = append(out, ':')
-		open = ','
 		switch {
 		case key == "role":
 			role, err = e.text()
-		case key == "content" && !e.null():
+		case e.null():
+		case key == "content":
 			content = true
-			out, err = e.appendContent(out)
-			return err
-		case key == "tool_calls" && e.is('['):
-			out, err = e.appendCalls(out)
-			return err
-		case key == "function_call" && !e.null():
-			return e.unsupported("functions were replaced by tool_calls")
-		case key == "audio" && !e.null():
-			return e.unsupported("weir reads text alone")
+			err = e.content()
+		case key == "function_call":
+			err = e.unsupported("functions were replaced by tool_calls")
+		case key == "audio":
+			err = e.unsupported("weir reads text alone")
 		}
-		out = append(out, e.raw...)
 		return err
 	})
 	switch {
 	case err != nil:
+		return err
 	case role == "":
-		err = missing(v.path + ".role")
-	case !content && role != "assistant":
-		err = missing(v.path + ".content")
+		return missing(v.path + ".role")
+	case !content && role != "assistant": // whose message may be tool calls alone
+		return missing(v.path + ".content")
 	}
-	return append(out, '}'), err
+	return nil
 }
 
-// appendContent appends a message's content as one string.
-func (v value) appendContent(out []byte) ([]byte, error) {
+// content checks a message's content: a string, or parts that are text.
+func (v value) content() error {
 	if v.is('"') {
-		return append(out, v.raw...), nil
+		return nil
 	}
 	if !v.is('[') {
-		return out, v.wrongType("a string or an array of parts")
+		return v.wrongType("a string or an array of parts")
 	}
-	var text strings.Builder
-	err := eachElement(v.raw, func(i int, raw []byte) error {
-		part, err := v.element(i, raw).part()
-		if i > 0 {
-			text.WriteByte('\n')
-		}
-		text.WriteString(part)
-		return err
+	return eachElement(v.raw, func(i int, raw []byte) error {
+		return v.element(i, raw).part()
 	})
-	return appendString(out, text.String()), err
 }
 
-// part gives the text of a content part.
-func (v value) part() (string, error) {
-	if v.is('"') { // vLLM takes a bare string for a text part
-		return v.text()
-	}
-	var text, typ value
+// part checks a content part.
+func (v value) part() error {
+	var typ, text value
 	err := v.fields(func(key string, e value) error {
 		switch key {
-		case "text":
-			text = e
 		case "type":
 			typ = e
+		case "text":
+			text = e
 		}
 		return nil
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
 	if typ.raw == nil {
-		return "", missing(v.path + ".type")
+		return missing(v.path + ".type")
 	}
 	name, err := typ.text()
-	if err != nil {
-		return "", err
-	}
-	if name != "text" {
-		return "", typ.unsupported("a content part of type %.40q: weir reads parts of type \"text\" alone", name)
-	}
-	if text.raw == nil {
-		return "", missing(v.path + ".text")
-	}
-	return text.text()
-}
-
-// appendCalls appends tool calls with their arguments as objects.
-func (v value) appendCalls(out []byte) ([]byte, error) {
-	open := byte('[')
-	err := eachElement(v.raw, func(i int, raw []byte) error {
-		var err error
-		out = append(out, open)
-		open = ','
-		out, err = v.element(i, raw).appendFields(out, "function", func(out []byte, f value) ([]byte, error) {
-			return f.appendFields(out, "arguments", appendArguments)
-		})
+	switch {
+	case err != nil:
 		return err
-	})
-	if open == '[' {
-		out = append(out, '[')
+	case name != "text":
+		return typ.unsupported("a content part of type %.40q: weir reads parts of type \"text\" alone", name)
+	case text.raw == nil:
+		return missing(v.path + ".text")
 	}
-	return append(out, ']'), err
+	_, err = text.text()
+	return err
 }
 
-// appendFields appends the object v, its field name through f.
-func (v value) appendFields(out []byte, name string, f func([]byte, value) ([]byte, error)) ([]byte, error) {
-	open := byte('{')
-	err := v.fields(func(key string, e value) (err error) {
-		out = appendString(append(out, open), key)
-		out = append(out, ':')
-		open = ','
-		if key == name {
-			out, err = f(out, e)
-			return err
-		}
-		out = append(out, e.raw...)
+// lastMessage gives the role and text of the last of checked messages.
+func lastMessage(messages []byte) (role, content string) {
+	var last []byte
+	_ = eachElement(messages, func(_ int, raw []byte) error { // never fails
+		last = raw
 		return nil
 	})
-	if open == '{' {
-		out = append(out, '{')
+	if last == nil {
+		return "", ""
 	}
-	return append(out, '}'), err
+	_ = eachField(last, func(key string, raw []byte) error { // never fails
+		switch {
+		case key == "role":
+			role = unquote(raw)
+		case key == "content" && raw[0] == '"':
+			content = unquote(raw)
+		case key == "content" && raw[0] == '[':
+			content = partsText(raw)
+		}
+		return nil
+	})
+	return role, content
 }
 
-func appendArguments(out []byte, v value) ([]byte, error) {
-	if !v.is('"') {
-		return append(out, v.raw...), nil
-	}
-	text := strings.TrimSpace(unquote(v.raw))
-	if text == "" {
-		return append(out, "{}"...), nil
-	}
-	if text[0] != '{' || checkJSON([]byte(text)) != nil {
-		return append(out, v.raw...), nil
-	}
-	return append(out, text...), nil
+// partsText joins the texts of checked content parts, as package chat does.
+func partsText(parts []byte) string {
+	var texts []string
+	_ = eachElement(parts, func(_ int, part []byte) error { // never fails
+		return eachField(part, func(key string, raw []byte) error {
+			if key == "text" {
+				texts = append(texts, unquote(raw))
+			}
+			return nil
+		})
+	})
+	return strings.Join(texts, "\n")
 }

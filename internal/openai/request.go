@@ -296,6 +296,10 @@ func (r *CompletionRequest) Requests(m llm.Model) ([]*llm.Request, error) {
 	if err := checkParams(&p, m, "logprobs"); err != nil {
 		return nil, err
 	}
+	if *p.MaxTokens == 0 {
+		one := 1 // asked takes it out again
+		p.MaxTokens = &one
+	}
 	if r.Echo && r.Logprobs != nil && (p.PromptLogprobs == nil || *p.PromptLogprobs < *r.Logprobs) {
 		p.PromptLogprobs = r.Logprobs // the echoed tokens have theirs, too
 	}
@@ -308,6 +312,22 @@ func (r *CompletionRequest) Requests(m llm.Model) ([]*llm.Request, error) {
 		list[i] = &llm.Request{Model: m.ID, Prompt: prompt, Params: p, Priority: r.Priority, Tokenize: o}
 	}
 	return list, nil
+}
+
+// asked gives an event as the client asked for it. With max_tokens 0 the prompt
+// alone counts, but a generator computes no fewer than one token: it goes.
+func (r *CompletionRequest) asked(e *llm.Event) *llm.Event {
+	if *r.maxTokens() > 0 {
+		return e
+	}
+	only := llm.Event{Choice: e.Choice, Prompt: e.Prompt}
+	if e.Finish != llm.FinishNone {
+		only.Finish = llm.FinishLength
+	}
+	if e.Usage != nil {
+		only.Usage = &llm.Usage{PromptTokens: e.Usage.PromptTokens, CachedTokens: e.Usage.CachedTokens}
+	}
+	return &only
 }
 
 // params lays what was given over the model's defaults.

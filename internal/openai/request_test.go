@@ -222,21 +222,30 @@ func TestPrompts(t *testing.T) {
 	}
 }
 
+// Messages reach the template byte for byte.
 func TestMessages(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{`[{"role":"user","content":"a\u0041"}]`, `[{"role":"user","content":"a\u0041"}]`},
-		{`[ {"name" : "n","role":"user", "content":[{"type":"text","text":"a"},{"text":"b\n","type":"text"}], "z":{"k": 1}} ]`,
-			`[{"name":"n","role":"user","content":"a\nb\n","z":{"k": 1}}]`},
-		{`[{"role":"user","content":["x"]}]`, `[{"role":"user","content":"x"}]`},
-		{`[{"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":"f","arguments":"{\"b\":1,\"a\":[2]}"}}]},{"role":"tool","content":"ok","tool_call_id":"1"}]`,
-			`[{"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":"f","arguments":{"b":1,"a":[2]}}}]},{"role":"tool","content":"ok","tool_call_id":"1"}]`},
-		{`[{"role":"assistant","tool_calls":[{"function":{"arguments":"{oops"}},{"function":{"arguments":""}},{"function":{"arguments":{"a":1}}},{}]}]`,
-			`[{"role":"assistant","tool_calls":[{"function":{"arguments":"{oops"}},{"function":{"arguments":{}}},{"function":{"arguments":{"a":1}}},{}]}]`},
-		{`[{"role":"assistant","tool_calls":[]}]`, `[{"role":"assistant","tool_calls":[]}]`},
+	for _, body := range []string{
+		`[{"role":"user","content":"a\u0041"}]`,
+		`[ {"name" : "n","role":"user", "content":[{"type":"text","text":"a"},{"text":"b","type":"text"}], "z":{"k": 1}} ]`,
+		`[{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]},{"role":"tool","content":""}]`,
+		`[{"role":"assistant"}]`,
 	} {
-		got, err := value{[]byte(c.in), "messages"}.messages()
-		if err != nil || string(got) != c.want || !json.Valid(got) {
-			t.Errorf("%s:\n got %s, %v\nwant %s", c.in, got, err, c.want)
+		r, err := DecodeChat([]byte(`{"messages":` + body + `}`))
+		if err != nil || string(r.Messages) != body {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+func TestLastMessage(t *testing.T) {
+	for _, c := range []struct{ messages, role, content string }{
+		{`[{"role":"a","content":"b"},{"content":"d\n","role":"c"}]`, "c", "d\n"},
+		{`[{"role":"a","content":[{"type":"text","text":"b"},{"text":"c","type":"text"}]}]`, "a", "b\nc"},
+		{`[{"role":"assistant","tool_calls":[{}]}]`, "assistant", ""},
+		{`[]`, "", ""},
+	} {
+		if role, content := lastMessage([]byte(c.messages)); role != c.role || content != c.content {
+			t.Errorf("%s: got %q, %q", c.messages, role, content)
 		}
 	}
 }

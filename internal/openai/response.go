@@ -134,6 +134,9 @@ func (r *CompletionRequest) NewResponse(h Head) *CompletionResponse {
 	return &CompletionResponse{newGathered(len(r.Prompt), r.choices(), r.Logprobs != nil || r.ReturnTokenIDs), r, h}
 }
 
+// Add takes the next event of a prompt, counted from 0.
+func (c *CompletionResponse) Add(prompt int, e *llm.Event) { c.gathered.Add(prompt, c.r.asked(e)) }
+
 // Append appends the response's body.
 func (c *CompletionResponse) Append(dst []byte) []byte {
 	dst = c.h.append(append(dst, '{'), "cmpl-", "text_completion")
@@ -189,28 +192,6 @@ func (r *ChatRequest) echo() string {
 		return content
 	}
 	return ""
-}
-
-// lastMessage gives the role and text of the last of decoded messages.
-func lastMessage(messages []byte) (role, content string) {
-	var last []byte
-	_ = eachElement(messages, func(_ int, raw []byte) error { // f never fails
-		last = raw
-		return nil
-	})
-	if last == nil {
-		return "", ""
-	}
-	_ = eachField(last, func(key string, raw []byte) error { // f never fails
-		switch {
-		case key == "role":
-			role = unquote(raw)
-		case key == "content" && raw[0] == '"':
-			content = unquote(raw)
-		}
-		return nil
-	})
-	return role, content
 }
 
 func appendFinish(dst []byte, f llm.Finish) []byte {

@@ -200,6 +200,31 @@ func TestCompletionEcho(t *testing.T) {
 		`data: [DONE]`)
 }
 
+// With max_tokens 0 the prompt's log probabilities are all there is, though a
+// generator is asked for a token.
+func TestCompletionScoring(t *testing.T) {
+	const body = `{"prompt":"né x","echo":true,"logprobs":1,"max_tokens":0`
+	r := completionOf(t, body+`}`)
+	if list, err := r.Requests(testModel()); err != nil || *list[0].Params.MaxTokens != 1 {
+		t.Fatalf("got %v, %v", list, err)
+	}
+	c, s := r.NewResponse(testHead), completionOf(t, body+`,"stream":true}`).NewStream(testHead)
+	var out []byte
+	for _, e := range echoEvents() {
+		c.Add(0, &e)
+		out = s.Append(out, 0, &e)
+	}
+	const logprobs = `"logprobs":{"tokens":["<s>"," n","é"," x"],"token_logprobs":[null,-1,-2,-3],` +
+		`"top_logprobs":[null,{"q":-0.5," n":-1},{"é":-2},{"bytes:\\xff":-0.5," x":-3}],"text_offset":[0,0,1,2]}`
+	const head = `"id":"cmpl-1","object":"text_completion","created":5,"model":"m","system_fingerprint":"fp","choices":[`
+	wantLines(t, string(c.Append(nil)), `{`+head+`{"index":0,"text":"né x",`+logprobs+`,"finish_reason":"length","stop_reason":null}],`+
+		`"usage":{"prompt_tokens":4,"completion_tokens":0,"total_tokens":4,"prompt_tokens_details":{"cached_tokens":0}}}`)
+	wantLines(t, string(s.End(out)),
+		`data: {`+head+`{"index":0,"text":"né x",`+logprobs+`,"finish_reason":null}]}`,
+		`data: {`+head+`{"index":0,"text":"","logprobs":null,"finish_reason":"length","stop_reason":null}]}`,
+		`data: [DONE]`)
+}
+
 // Choices of several prompts are numbered through.
 func TestCompletionPrompts(t *testing.T) {
 	r := completionOf(t, `{"prompt":[[1],[2]],"n":2,"return_token_ids":true,"prompt_logprobs":1}`)

@@ -163,6 +163,7 @@ func (r *CompletionRequest) NewStream(h Head) *CompletionStream {
 
 // Append appends the chunks of an event of a prompt, if it makes any.
 func (s *CompletionStream) Append(dst []byte, prompt int, e *llm.Event) []byte {
+	e = s.r.asked(e)
 	i := s.count(prompt, e)
 	if e.Prompt != nil {
 		s.ids[prompt] = e.Prompt.IDs

@@ -64,7 +64,7 @@ var foreignFields = concat(
 )
 
 var conversationFields = []entry[Conversation]{
-	custom("messages", "Objects with `role` and `content`: a string, or parts of type `text`, which are joined with a newline. Other parts (`image_url`, `input_audio`, `file`, …): 400. Everything in a message reaches the chat template; JSON strings in `tool_calls[].function.arguments` reach it as objects.",
+	custom("messages", "Objects with `role` and `content`: a string, or parts of type `text`. Other parts (`image_url`, `input_audio`, `file`, …): 400. Everything in a message reaches the chat template. Where the template wants it so, parts are joined with a newline and the JSON text of `tool_calls[].function.arguments` becomes an object.",
 		func(c *Conversation, v value) (err error) {
 			c.Messages, err = v.messages()
 			return err
