@@ -1,7 +1,6 @@
 package model
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -114,8 +113,7 @@ func (b *binder) lookup(gguf string, shape ...int) weights.Tensor {
 		b.err = fmt.Errorf("tensor %q has the shape %v, but the configuration says %v: "+
 			"the tensors and the configuration are not of the same model; get both from one place", name, t.Shape, shape)
 	case !t.Type.Supported():
-		_, b.err = b.f.Lookup(name) // says which types are
-		b.err = errors.Join(b.err)
+		b.err = fmt.Errorf("tensor %q is %s, which weir does not compute with: get a file with one of the types %v", name, t.TypeName(), weights.Types())
 	}
 	return t
 }
@@ -131,7 +129,7 @@ func (b *binder) divisors(c Config) []float32 {
 	}
 	d := t.Float32s()
 	for i, v := range d {
-		if !(v > 0 && v <= math.MaxFloat32) {
+		if b.err == nil && !(v > 0 && v <= math.MaxFloat32) {
 			b.err = fmt.Errorf("tensor %q holds %v at %d: rope divisors are above 0; get another copy", t.Name, v, i)
 		}
 	}

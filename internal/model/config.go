@@ -130,8 +130,12 @@ func (c *Config) checkSizes() error {
 }
 
 func (s *Scaling) validate() error {
-	if s.Type == ScalingNone {
+	switch s.Type {
+	case ScalingNone:
 		return nil
+	case ScalingLinear, ScalingLlama3, ScalingYaRN:
+	default:
+		return fmt.Errorf("rope scaling of type %q is not supported: weir supports %s", s.Type, scalingNames)
 	}
 	switch {
 	case !(s.Factor > 0 && s.Factor <= 1<<20):
