@@ -95,7 +95,7 @@ func asIs(s string) (string, bool) { return s, true }
 type merge struct{ left, right string }
 
 // pairsOfMerges returns the table of a merge list: rank is the line number.
-func (v *vocabulary) pairsOfMerges(merges []merge, prefix string) (*table, error) {
+func (v *vocabulary) pairsOfMerges(merges []merge) (*table, error) {
 	if len(merges) > math.MaxInt32 {
 		return nil, fmt.Errorf("%d merges are too many", len(merges))
 	}
@@ -103,7 +103,7 @@ func (v *vocabulary) pairsOfMerges(merges []merge, prefix string) (*table, error
 	for rank, m := range merges {
 		left, ok := v.ids[m.left]
 		right, ok2 := v.ids[m.right]
-		joined, ok3 := v.ids[m.left+strings.TrimPrefix(m.right, prefix)]
+		joined, ok3 := v.ids[m.left+m.right]
 		if !ok || !ok2 || !ok3 {
 			missing := m.left
 			if ok && !ok2 {
@@ -122,7 +122,7 @@ func (v *vocabulary) pairsOfMerges(merges []merge, prefix string) (*table, error
 // byteLevel returns byte-level BPE for a vocabulary spelled in GPT-2's
 // alphabet.
 func (v *vocabulary) byteLevel(merges []merge, a *alphabet, ignoreMerges bool, f fallback) (*bpe, error) {
-	pairs, err := v.pairsOfMerges(merges, "")
+	pairs, err := v.pairsOfMerges(merges)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (v *vocabulary) byteLevel(merges []merge, a *alphabet, ignoreMerges bool, f
 
 // characterLevel returns BPE by a merge list over characters.
 func (v *vocabulary) characterLevel(merges []merge, ignoreMerges bool, f fallback) (*bpe, error) {
-	pairs, err := v.pairsOfMerges(merges, "")
+	pairs, err := v.pairsOfMerges(merges)
 	if err != nil {
 		return nil, err
 	}

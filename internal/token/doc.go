@@ -20,7 +20,7 @@
 //
 // Ids equal those of the description's own library: llama.cpp for GGUF,
 // Hugging Face tokenizers for tokenizer.json, tiktoken, SentencePiece.
-// Two deliberate differences, both in what no model was trained on:
+// Deliberate differences, all in what no model was trained on:
 //
 //   - Malformed UTF-8 is read as one U+FFFD for each byte that is wrong.
 //   - On decoding, a run of byte tokens that is not UTF-8 keeps the characters

@@ -192,3 +192,51 @@ func (p piecewise) next(s string) (string, int) {
 	_, n := utf8.DecodeRuneInString(s)
 	return s[:n], n
 }
+
+// graphemes applies a charsmap as Hugging Face does: to user-perceived
+// characters of fewer than 6 bytes as a whole, else to each code point; what
+// the table has for the shortest beginning stands for all of it. (SentencePiece
+// itself takes the longest beginning, wherever it ends: see piecewise.)
+type graphemes struct {
+	table *charsmap
+	find  finder // of grapheme clusters
+}
+
+func (g graphemes) normalize(s string) string {
+	out := make([]byte, 0, len(s)+len(s)/8)
+	for i := 0; i < len(s); {
+		// Between ASCII characters a cluster ends, but for a carriage return.
+		if s[i] < utf8.RuneSelf && s[i] != '\r' && (i+1 == len(s) || s[i+1] < utf8.RuneSelf) {
+			out = g.append(out, s[i:i+1])
+			i++
+			continue
+		}
+		end := i + 1
+		for end < len(s) && (s[end] >= utf8.RuneSelf || s[end-1] >= utf8.RuneSelf || s[end-1] == '\r' ||
+			end+1 < len(s) && s[end+1] >= utf8.RuneSelf) {
+			end++
+		}
+		g.find.spans(s[i:end], func(from, to int) { out = g.cluster(out, s[i+from:i+to]) })
+		i = end
+	}
+	return string(out)
+}
+
+func (g graphemes) cluster(out []byte, s string) []byte {
+	if len(s) < 6 {
+		if by, n := g.table.prefix(s, true); n > 0 {
+			return append(out, by...)
+		}
+	}
+	for i, r := range s {
+		out = g.append(out, s[i:i+utf8.RuneLen(r)])
+	}
+	return out
+}
+
+func (g graphemes) append(out []byte, s string) []byte {
+	if by, n := g.table.prefix(s, true); n > 0 {
+		return append(out, by...)
+	}
+	return append(out, s...)
+}

@@ -104,11 +104,17 @@ type finder interface {
 // encoded, byte for byte, only not into the tokens that the model knows best.
 const matchTimeout = 5 * time.Second
 
+// maxPattern bounds what a file can make the pattern compiler do.
+const maxPattern = 16 << 10
+
 // compile returns the finder of a regular expression: its scanner if it is a
 // known one, the engine otherwise.
 func compile(pattern string) (finder, error) {
 	if scan, ok := scanners()[pattern]; ok {
 		return scanned{classTable(), scan}, nil
+	}
+	if len(pattern) > maxPattern {
+		return nil, fmt.Errorf("pattern of %d bytes: at most %d are supported", len(pattern), maxPattern)
 	}
 	if strings.Contains(pattern, "[:") || strings.Contains(pattern, "&&") {
 		return nil, fmt.Errorf("pattern %s: POSIX classes and class intersections are not supported; use \\p{...} classes", quote(pattern))

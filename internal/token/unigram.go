@@ -9,6 +9,17 @@ type unigram struct {
 	scores   []float64
 	missing  float64 // the score of a character that no token begins with
 	fallback fallback
+	// single rounds sums to float32, as SentencePiece does: where two ways tie
+	// but for rounding, it decides. (Its sums run through the whole text, ours
+	// through a word; so a tie far into a text may still end differently.)
+	single bool
+}
+
+func (u *unigram) sum(a, b float64) float64 {
+	if u.single {
+		return float64(float32(a + b))
+	}
+	return a + b
 }
 
 // unknownPenalty lies between the score of an unknown character and that of
@@ -35,7 +46,7 @@ func (u *unigram) encode(w *work, text string, out []int32) []int32 {
 			_, n = utf8.DecodeRuneInString(text[i:])
 		}
 		if !u.reach(cells, text, i, n) {
-			relax(&cells[i+n], cell{cells[i].score + u.missing, int32(i), noToken})
+			relax(&cells[i+n], cell{u.sum(cells[i].score, u.missing), int32(i), noToken})
 		}
 		i += n
 	}
@@ -60,7 +71,7 @@ func (u *unigram) reach(cells []cell, text string, i, n int) (covered bool) {
 		}
 		if id := u.tokens.value[node]; id != noToken {
 			covered = covered || j+1 == i+n
-			relax(&cells[j+1], cell{cells[i].score + u.scores[id], int32(i), id})
+			relax(&cells[j+1], cell{u.sum(cells[i].score, u.scores[id]), int32(i), id})
 		}
 	}
 	return covered
