@@ -1,0 +1,86 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// level is an instruction set that kernels are built for.
+type level struct {
+	name   string
+	goarch string
+	source string   // main file in c/; the headers beside it may be included
+	flags  []string // of clang
+}
+
+// file names a generated file: z sorts it after what people wrote.
+func (l level) file(ext string) string { return fmt.Sprintf("z%s_%s%s", l.name, l.goarch, ext) }
+
+// Floating-point contraction stays off: where a fused multiply-add is wanted the
+// source says so, and sums have one order on every machine.
+var common = []string{"-O3", "-std=c11", "-ffreestanding", "-fPIE", "-fvisibility=hidden", "-ffp-contract=off",
+	"-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-jump-tables", "-fstack-usage",
+	"-fno-math-errno", "-Wall", "-Wextra", "-Werror"}
+
+// amd64 code must leave no trace below the stack pointer: Go's signal handlers
+// run on the goroutine's stack until they switch.
+var amd64 = []string{"--target=x86_64-unknown-linux-gnu", "-mno-red-zone", "-mprefer-vector-width=512"}
+
+var levels = []level{
+	{"avx2", "amd64", "avx2.c", append([]string{"-march=haswell"}, amd64...)},
+	{"avx512", "amd64", "avx512.c", append([]string{"-march=cascadelake", "-mavx512bf16"}, amd64...)},
+}
+
+// tools are the programs and the version that their output depends on.
+type tools struct {
+	clang, lld, objdump string
+	version             string
+}
+
+// clangMajor is the pinned compiler; another may give other code.
+const clangMajor = "22"
+
+func findTools() (tools, error) {
+	t := tools{clang: "clang-" + clangMajor, lld: "ld.lld-" + clangMajor, objdump: "llvm-objdump-" + clangMajor}
+	for _, name := range []string{t.clang, t.lld, t.objdump} {
+		if _, err := exec.LookPath(name); err != nil {
+			return t, fmt.Errorf("%s is not installed; on Debian: apt-get install clang-%[2]s lld-%[2]s llvm-%[2]s", name, clangMajor)
+		}
+	}
+	out, err := exec.Command(t.clang, "--version").Output()
+	if err != nil {
+		return t, fmt.Errorf("asking %s for its version: %w", t.clang, err)
+	}
+	v := regexp.MustCompile(`version (\d+\.\d+\.\d+)`).FindSubmatch(out)
+	if v == nil {
+		return t, fmt.Errorf("%s does not tell its version", t.clang)
+	}
+	t.version = "clang " + string(v[1])
+	return t, nil
+}
+
+// readSources lists the level's source and all headers, and hashes them with
+// the flags: whatever the output depends on besides the compiler.
+func readSources(dir string, l level) (string, string, error) {
+	headers, err := filepath.Glob(filepath.Join(dir, "c", "*.h"))
+	if err != nil {
+		return "", "", err
+	}
+	main := filepath.Join(dir, "c", l.source)
+	h := sha256.New()
+	fmt.Fprintln(h, strings.Join(append(slices.Clone(common), l.flags...), " "))
+	for _, f := range append(headers, main) {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return "", "", err
+		}
+		fmt.Fprintf(h, "%s %d\n%s", filepath.Base(f), len(data), data)
+	}
+	return main, fmt.Sprintf("%x", h.Sum(nil)), nil
+}
