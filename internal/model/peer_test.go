@@ -1,14 +1,18 @@
 package model
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"weir/internal/backend"
+	"weir/internal/builtin"
 	"weir/internal/model/modeltest"
 	"weir/internal/weights"
 )
@@ -43,15 +47,20 @@ func peerTolerance(t weights.Type) float64 {
 
 func readPeer(t *testing.T) map[string][]peerAnswer {
 	t.Helper()
-	data, err := os.ReadFile("testdata/llamacpp.json")
+	var all map[string][]peerAnswer
+	readJSON(t, "testdata/llamacpp.json", &all)
+	return all
+}
+
+func readJSON(t *testing.T, path string, dst any) {
+	t.Helper()
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all map[string][]peerAnswer
-	if err := json.Unmarshal(data, &all); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal(data, dst); err != nil {
+		t.Fatalf("%s: %v", path, err)
 	}
-	return all
 }
 
 // comparison is how a model and its peer agree.
@@ -103,20 +112,48 @@ func TestAgreesWithPeer(t *testing.T) {
 	answers := readPeer(t)
 	for _, p := range modeltest.Peers() {
 		name := strings.TrimSuffix(p.File(), ".gguf")
-		c := compare(t, openGGUF(t, p.Checkpoint, p.Type), answers[name])
-		t.Logf("%-22s %d steps, log probabilities differ by at most %.4f; %d other best tokens, margin %.4f",
-			name, c.steps, c.worst, c.flips, c.flipped)
-		tolerance := peerTolerance(p.Type)
-		if !(c.worst <= tolerance) {
-			t.Errorf("%s: log probabilities differ by %.3g, more than %g", name, c.worst, tolerance)
+		agrees(t, name, p.Type, openGGUF(t, p.Checkpoint, p.Type), answers[name])
+	}
+}
+
+// TestBuiltinAgreesWithPeer does the same with the built-in model: as it is, and
+// decoded to F32 and F16. The other types of llamacpp-builtin.json depend on the
+// quantiser as well.
+func TestBuiltinAgreesWithPeer(t *testing.T) {
+	var raw map[string]json.RawMessage
+	readJSON(t, "testdata/llamacpp-builtin.json", &raw)
+	if sum := sha256.Sum256(builtin.Model()); string(raw["sha256"]) != strconv.Quote(hex.EncodeToString(sum[:])) {
+		t.Skip("testdata/llamacpp-builtin.json is of another built-in model: make it again with tools/reference/peer")
+	}
+	base := openBytes(t, builtin.Model())
+	for _, typ := range []weights.Type{weights.F32, weights.F16, weights.Q8_0} {
+		b, err := modeltest.Reencode(base, typ)
+		if err != nil {
+			t.Fatal(err)
 		}
-		equal := p.Type == weights.F32 || p.Type == weights.F16
-		if c.flips > 0 && (equal || c.flipped > tolerance) {
-			t.Errorf("%s: %d best tokens differ, one with a margin of %.3g", name, c.flips, c.flipped)
+		name := "weir-mini-" + strings.ToLower(typ.String())
+		var answers []peerAnswer
+		if err := json.Unmarshal(raw[name], &answers); err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
-		if c.steps < 20 {
-			t.Errorf("%s: only %d tokens were compared", name, c.steps)
-		}
+		agrees(t, name, typ, openBytes(t, b), answers)
+	}
+}
+
+func agrees(t *testing.T, name string, typ weights.Type, f *weights.File, answers []peerAnswer) {
+	t.Helper()
+	c, tolerance := compare(t, f, answers), peerTolerance(typ)
+	t.Logf("%-22s %d steps, log probabilities differ by at most %.4f; %d other best tokens, margin %.4f",
+		name, c.steps, c.worst, c.flips, c.flipped)
+	if !(c.worst <= tolerance) {
+		t.Errorf("%s: log probabilities differ by %.3g, more than %g", name, c.worst, tolerance)
+	}
+	equal := typ == weights.F32 || typ == weights.F16
+	if c.flips > 0 && (equal || c.flipped > tolerance) {
+		t.Errorf("%s: %d best tokens differ, one with a margin of %.3g", name, c.flips, c.flipped)
+	}
+	if c.steps < 20 {
+		t.Errorf("%s: only %d tokens were compared", name, c.steps)
 	}
 }
 

@@ -1,62 +1,66 @@
 // Command peer asks another engine, llama.cpp's llama-server, for the greedy
-// tokens and log probabilities of the models of package modeltest, and writes
-// them for the tests of package model to compare with.
+// tokens and log probabilities of models, and writes them for the tests of
+// package model to compare with.
 //
 //	go run ./tools/reference/peer -models DIR
 //	llama-server --models-dir DIR -c 128 -np 1 -ctk f32 -ctv f32 -fa off &
 //	go run ./tools/reference/peer -url http://127.0.0.1:8080 > internal/model/testdata/llamacpp.json
 //
-// The first command writes the models as GGUF files, the second serves them all
-// by their names, with keys and values kept as float32 so that what is compared
-// is the arithmetic of the weights. The models are the same on every machine, so the tests need
-// neither the files nor the engine.
+// The first command writes the models of package modeltest as GGUF files, the
+// second serves them all by their names, with keys and values kept as float32 so
+// that what is compared is the arithmetic of the weights. The models are the
+// same on every machine, so the tests need neither the files nor the engine.
+//
+// With -base FILE, both commands are about that GGUF instead, re-encoded in each
+// weight type, and texts in place of random tokens:
+//
+//	go run ./tools/reference/peer -base internal/builtin/weir-mini.gguf -models DIR
+//	go run ./tools/reference/peer -base internal/builtin/weir-mini.gguf -url http://127.0.0.1:8080 > internal/model/testdata/llamacpp-builtin.json
 package main
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"math"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"weir/internal/model/modeltest"
+	"weir/internal/weights"
 )
 
-const (
-	predict = 10 // tokens a prompt
-	top     = 5  // log probabilities a token
-)
-
-// lengths of the prompts: one token, less and more than a page of 16.
+// lengths of the random prompts: one token, less and more than a page of 16.
 var lengths = []int{1, 9, 24}
 
-// answer is what the engine says to one prompt: for each greedy token the best
-// ids, itself first, and their log probabilities.
-type answer struct {
-	Prompt   []int32     `json:"prompt"`
-	IDs      [][]int32   `json:"ids"`
-	Logprobs [][]float64 `json:"logprobs"`
+// texts are the prompts of a model that has learnt to speak.
+var texts = []string{
+	"<|im_start|>user\nWhat is weir?<|im_end|>\n<|im_start|>assistant\n",
+	"<|im_start|>user\nTell me a short story about a river.<|im_end|>\n<|im_start|>assistant\n",
+	"Once upon a time",
 }
 
 func main() {
-	models := flag.String("models", "", "write the models into this directory")
+	dir := flag.String("models", "", "write the models into this directory")
 	url := flag.String("url", "", "ask the server at this URL")
+	base := flag.String("base", "", "the models are this GGUF in every weight type")
 	flag.Parse()
-	var err error
+	err := errors.New("give -models DIR to write the models, or -url URL to ask about them")
+	s := server(strings.TrimSuffix(*url, "/"))
 	switch {
-	case *models != "" && *url == "":
-		err = writeModels(*models)
-	case *url != "" && *models == "":
-		err = ask(os.Stdout, strings.TrimSuffix(*url, "/"))
+	case (*dir == "") == (*url == ""):
+	case *base != "" && *dir != "":
+		err = writeBase(*base, *dir)
+	case *base != "":
+		err = askBase(os.Stdout, s, *base)
+	case *dir != "":
+		err = writePeers(*dir)
 	default:
-		err = errors.New("give -models DIR to write the models, or -url URL to ask about them")
+		err = askPeers(os.Stdout, s)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peer:", err)
@@ -64,7 +68,7 @@ func main() {
 	}
 }
 
-func writeModels(dir string) error {
+func writePeers(dir string) error {
 	for _, p := range modeltest.Peers() {
 		b, err := p.GGUF(p.Type)
 		if err != nil {
@@ -77,90 +81,90 @@ func writeModels(dir string) error {
 	return nil
 }
 
-// ask writes one line a model: {"name": [answers]}.
-func ask(w io.Writer, url string) error {
-	sep := "{\n"
+func askPeers(w io.Writer, s server) error {
+	var o orderedObject
 	for _, p := range modeltest.Peers() {
 		name := strings.TrimSuffix(p.File(), ".gguf")
-		var answers []answer
-		ids := p.Prompt(lengths[len(lengths)-1])
+		var prompts [][]int32
 		for _, n := range lengths {
-			a, err := complete(url, name, ids[:n])
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			answers = append(answers, a)
+			prompts = append(prompts, p.Prompt(n))
 		}
-		line, err := json.Marshal(answers)
+		answers, err := s.complete(name, prompts)
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(w, "%s%q: %s", sep, name, line); err != nil {
-			return err
-		}
-		sep = ",\n"
+		o.add(name, answers)
 	}
-	_, err := fmt.Fprintln(w, "\n}")
-	return err
+	return o.write(w)
 }
 
-// complete asks for one greedy completion.
-func complete(url, model string, ids []int32) (answer, error) {
-	body, err := json.Marshal(map[string]any{
-		"model": model, "prompt": ids, "n_predict": predict, "n_probs": top,
-		"temperature": 0, "cache_prompt": false, "return_tokens": true,
-	})
-	if err != nil {
-		return answer{}, err
-	}
-	client := http.Client{Timeout: time.Minute}
-	resp, err := client.Post(url+"/completion", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return answer{}, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return answer{}, fmt.Errorf("%s: %s", resp.Status, data)
-	}
-	a := answer{Prompt: ids}
-	if err := a.read(data); err != nil {
-		return answer{}, fmt.Errorf("%w in %.500s", err, data)
-	}
-	return a, nil
+// baseName is what the re-encoded model is called.
+func baseName(path string, t weights.Type) string {
+	return strings.TrimSuffix(filepath.Base(path), ".gguf") + "-" + strings.ToLower(t.String())
 }
 
-// read takes the tokens from a response. Five decimals are kept: a hundredth
-// is what is compared.
-func (a *answer) read(response []byte) error {
-	var got struct {
-		Steps []struct {
-			ID  int32 `json:"id"`
-			Top []struct {
-				ID      int32   `json:"id"`
-				Logprob float64 `json:"logprob"`
-			} `json:"top_logprobs"`
-		} `json:"completion_probabilities"`
-	}
-	if err := json.Unmarshal(response, &got); err != nil {
+func writeBase(path, dir string) error {
+	f, err := weights.Open(path, weights.Options{})
+	if err != nil {
 		return err
 	}
-	for i, s := range got.Steps {
-		if len(s.Top) != top || s.Top[0].ID != s.ID {
-			return fmt.Errorf("token %d is not the first of %d log probabilities (is the server greedy?)", i, top)
+	defer f.Close()
+	for _, t := range weights.Types() {
+		b, err := modeltest.Reencode(f, t)
+		if err != nil {
+			return err
 		}
-		var ids []int32
-		var logprobs []float64
-		for _, t := range s.Top {
-			ids, logprobs = append(ids, t.ID), append(logprobs, math.Round(t.Logprob*1e5)/1e5)
+		if err := os.WriteFile(filepath.Join(dir, baseName(path, t)+".gguf"), b, 0o666); err != nil {
+			return fmt.Errorf("write model: %w", err)
 		}
-		a.IDs, a.Logprobs = append(a.IDs, ids), append(a.Logprobs, logprobs)
-	}
-	if len(got.Steps) == 0 {
-		return errors.New("no token")
 	}
 	return nil
+}
+
+// askBase also writes the SHA-256 of the base, by which a test knows the model.
+func askBase(w io.Writer, s server, path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(raw)
+	var o orderedObject
+	o.add("sha256", hex.EncodeToString(sum[:]))
+	for _, t := range weights.Types() {
+		name := baseName(path, t)
+		var prompts [][]int32
+		for _, text := range texts {
+			ids, err := s.tokenize(name, text)
+			if err != nil {
+				return err
+			}
+			prompts = append(prompts, ids)
+		}
+		answers, err := s.complete(name, prompts)
+		if err != nil {
+			return err
+		}
+		o.add(name, answers)
+	}
+	return o.write(w)
+}
+
+// orderedObject is a JSON object with a field a line, in the order of adding.
+type orderedObject struct {
+	lines []string
+	err   error
+}
+
+func (o *orderedObject) add(key string, value any) {
+	b, err := json.Marshal(value)
+	o.err = errors.Join(o.err, err)
+	o.lines = append(o.lines, fmt.Sprintf("%q: %s", key, b))
+}
+
+func (o *orderedObject) write(w io.Writer) error {
+	if o.err != nil {
+		return o.err
+	}
+	_, err := fmt.Fprintf(w, "{\n%s\n}\n", strings.Join(o.lines, ",\n"))
+	return err
 }
