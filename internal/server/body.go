@@ -1,0 +1,83 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"weir/internal/llm"
+)
+
+// firstRead is how much room a body gets before it has been sent; what a header
+// promises is no reason for more.
+const firstRead = 64 << 10
+
+// body reads the request's JSON within the limits of size and time.
+func (s *Server) body(w *response, r *http.Request) ([]byte, error) {
+	if err := checkType(r); err != nil {
+		return nil, err
+	}
+	if r.ContentLength > s.opts.MaxBody {
+		return nil, s.tooLarge()
+	}
+	_ = w.rc.SetReadDeadline(time.Now().Add(s.opts.BodyTimeout)) // tests' recorders have none
+	var b bytes.Buffer
+	b.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
+	_, err := b.ReadFrom(http.MaxBytesReader(w.ResponseWriter, r.Body, s.opts.MaxBody))
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+	case errors.As(err, &large):
+		return nil, s.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close")
+		e := &llm.Error{Kind: llm.Timeout, Code: "request_timeout", Err: err,
+			Message: fmt.Sprintf("the body did not arrive within %v: send it at once", s.opts.BodyTimeout)}
+		return nil, &statusError{http.StatusRequestTimeout, e}
+	case errors.Is(err, io.ErrUnexpectedEOF), r.Context().Err() != nil:
+		return nil, &llm.Error{Kind: llm.Canceled, Message: "the body broke off", Err: err}
+	default:
+		return nil, &llm.Error{Kind: llm.Invalid, Message: "the body could not be read: " + err.Error(), Code: "invalid_body", Err: err}
+	}
+	// From here on reading only watches for the client to go away.
+	_ = w.rc.SetReadDeadline(time.Time{})
+	return b.Bytes(), nil
+}
+
+func (s *Server) tooLarge() error {
+	return &llm.Error{Kind: llm.TooLarge,
+		Message: fmt.Sprintf("the body is larger than %d bytes, the most that this server takes: send less", s.opts.MaxBody)}
+}
+
+// checkType refuses what is not declared as JSON. A request without any
+// declaration is taken. That of a web form, which curl -d makes, is not: a page
+// of any site can have its visitors' browsers send one here unasked.
+func checkType(r *http.Request) error {
+	if c := r.Header.Get("Content-Encoding"); c != "" && c != "identity" {
+		return unsupportedType("the body is encoded (%s): send it plain", shorten(c, 40))
+	}
+	declared := r.Header.Get("Content-Type")
+	if declared == "" {
+		return nil
+	}
+	kind, params, err := mime.ParseMediaType(declared)
+	if err != nil || (kind != "application/json" && !strings.HasSuffix(kind, "+json")) {
+		return unsupportedType("the body is declared as %s: send JSON, with the header Content-Type: application/json", shorten(declared, 80))
+	}
+	if c := params["charset"]; c != "" && !strings.EqualFold(c, "utf-8") {
+		return unsupportedType("the body is declared to be in %s: send UTF-8", shorten(c, 40))
+	}
+	return nil
+}
+
+func unsupportedType(format string, args ...any) error {
+	e := llm.Invalidf("", format, args...)
+	e.Code = "unsupported_media_type"
+	return &statusError{http.StatusUnsupportedMediaType, e}
+}

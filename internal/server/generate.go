@@ -1,0 +1,196 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"weir/internal/llm"
+	"weir/internal/openai"
+)
+
+// call is a decoded request for output, in whatever dialect.
+type call interface {
+	ModelName() string
+	Streaming() bool
+	// Requests gives what to generate, without ids.
+	Requests(m llm.Model) ([]*llm.Request, error)
+}
+
+// gatherer makes one response of all events.
+type gatherer interface {
+	Add(prompt int, e *llm.Event)
+	Append(dst []byte) []byte
+}
+
+// streamer makes server-sent events of events.
+type streamer interface {
+	Append(dst []byte, prompt int, e *llm.Event) []byte
+	End(dst []byte) []byte
+}
+
+// encoders make what a call is answered with.
+type encoders struct {
+	whole  func(openai.Head) gatherer
+	stream func(openai.Head) streamer
+}
+
+func (s *Server) chat(w *response, r *http.Request) error {
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := openai.DecodeChat(body)
+	if err != nil {
+		return err
+	}
+	return s.generate(w, r, q, encoders{
+		func(h openai.Head) gatherer { return q.NewResponse(h) },
+		func(h openai.Head) streamer { return q.NewStream(h) },
+	})
+}
+
+func (s *Server) completion(w *response, r *http.Request) error {
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := openai.DecodeCompletion(body)
+	if err != nil {
+		return err
+	}
+	return s.generate(w, r, q, encoders{
+		func(h openai.Head) gatherer { return q.NewResponse(h) },
+		func(h openai.Head) streamer { return q.NewStream(h) },
+	})
+}
+
+// generate answers a call.
+func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) error {
+	g, err := s.backend.Generator(c.ModelName())
+	if err != nil {
+		return err
+	}
+	m := g.Model()
+	w.model = m.ID
+	requests, err := c.Requests(m)
+	if err != nil {
+		return err
+	}
+	for i, q := range requests {
+		if q.ID = w.id; len(requests) > 1 {
+			q.ID += "-" + strconv.Itoa(i)
+		}
+	}
+	h := openai.Head{ID: w.id, Created: s.now().Unix(), Model: m.ID, Fingerprint: s.fingerprint(m)}
+	if c.Streaming() {
+		return s.stream(w, r, g, requests, enc.stream(h))
+	}
+	return s.whole(w, r, g, requests, enc.whole(h))
+}
+
+// fingerprint changes when what computes does: the program or the model.
+func (s *Server) fingerprint(m llm.Model) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %d", s.opts.Version, m.ID, m.Quant, m.Bytes, m.Params))
+	return "fp_" + hex.EncodeToString(sum[:5])
+}
+
+// whole answers with one response.
+func (s *Server) whole(w *response, r *http.Request, g llm.Generator, requests []*llm.Request, to gatherer) error {
+	err := s.run(r.Context(), g, requests, func(prompt int, e *llm.Event) error {
+		w.note(e)
+		to.Add(prompt, e)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	w.json(http.StatusOK, to.Append(nil))
+	return nil
+}
+
+// stream answers with server-sent events.
+func (s *Server) stream(w *response, r *http.Request, g llm.Generator, requests []*llm.Request, to streamer) error {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	out := newEventWriter(w, cancel)
+	defer out.end()
+	err := s.run(ctx, g, requests, func(prompt int, e *llm.Event) error {
+		w.note(e)
+		return out.event(to, prompt, e)
+	})
+	if err == nil {
+		return out.finish(to)
+	}
+	return out.fail(explain(ctx, err))
+}
+
+// note keeps what the log tells of an event.
+func (w *response) note(e *llm.Event) {
+	if e.Usage != nil {
+		w.usage.PromptTokens += e.Usage.PromptTokens
+		w.usage.CachedTokens += e.Usage.CachedTokens
+		w.usage.CompletionTokens += e.Usage.CompletionTokens
+	}
+}
+
+// sink takes the events of a prompt. It is called by one goroutine at a time,
+// and keeps no pointer.
+type sink func(prompt int, e *llm.Event) error
+
+// run generates for the requests and passes events on. The first error of
+// anything cancels the rest.
+func (s *Server) run(ctx context.Context, g llm.Generator, requests []*llm.Request, to sink) error {
+	if len(requests) == 1 {
+		return s.guard(func() error { return follow(ctx, g, requests[0], 0, to) })
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
+	locked := func(prompt int, e *llm.Event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return to(prompt, e)
+	}
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(len(requests), s.opts.PromptsAtOnce) {
+		workers.Go(func() {
+			for i := range next {
+				// The first cause stays: the cancelled others do not replace it.
+				if err := s.guard(func() error { return follow(ctx, g, requests[i], i, locked) }); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for i := range requests {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// follow passes on the events of one request.
+func follow(ctx context.Context, g llm.Generator, r *llm.Request, prompt int, to sink) error {
+	var current llm.Event // one for all: its address goes where the compiler cannot follow
+	for e, err := range g.Generate(ctx, r) {
+		if err != nil {
+			return err
+		}
+		current = e
+		if err := to(prompt, &current); err != nil {
+			return err
+		}
+	}
+	// A generator that ended early because of ctx may do so without a word.
+	return ctx.Err()
+}

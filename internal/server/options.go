@@ -1,0 +1,87 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Options configure a server. Start from [DefaultOptions].
+type Options struct {
+	// MaxBody is the largest request body, in bytes. Larger ones get 413.
+	MaxBody int64
+	// MaxHeader is the most bytes of a request's line and headers.
+	MaxHeader int
+	// HeaderTimeout is how long a client may take to send the headers.
+	HeaderTimeout time.Duration
+	// BodyTimeout is how long a client may take to send the body.
+	BodyTimeout time.Duration
+	// IdleTimeout is how long a connection without a request stays open.
+	IdleTimeout time.Duration
+	// WriteTimeout is how long a client may take to receive what is written.
+	// It bounds each write, not the response: a slow stream may last for ever.
+	WriteTimeout time.Duration
+	// HeaderDelay is how long the headers of a stream wait for its first event.
+	// Until they are sent, an error still has a status of its own; once they
+	// are, a client knows that it waits for a model and not for the network.
+	HeaderDelay time.Duration
+	// KeepAlive is how long a stream may be silent before it gets a comment,
+	// for the proxies between. 0: never.
+	KeepAlive time.Duration
+	// DrainTimeout is how long Drain waits for running requests. 0: for ever.
+	DrainTimeout time.Duration
+	// PromptsAtOnce is how many prompts of one completion request are with the
+	// backend at a time, so that one request cannot fill its queue.
+	PromptsAtOnce int
+
+	// Version is what /version answers, and part of system_fingerprint.
+	Version string
+	// Log gets a line for each request, never its text. nil: no log.
+	Log *slog.Logger
+}
+
+// DefaultOptions returns what suits most.
+func DefaultOptions() Options {
+	return Options{
+		MaxBody:       32 << 20,
+		MaxHeader:     64 << 10,
+		HeaderTimeout: 10 * time.Second,
+		BodyTimeout:   time.Minute,
+		IdleTimeout:   2 * time.Minute,
+		WriteTimeout:  30 * time.Second,
+		HeaderDelay:   time.Second,
+		KeepAlive:     15 * time.Second,
+		DrainTimeout:  30 * time.Second,
+		PromptsAtOnce: 64,
+		Version:       "dev",
+	}
+}
+
+// Validate tells what is wrong with the options.
+func (o Options) Validate() error {
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{{"max body", o.MaxBody}, {"max header", int64(o.MaxHeader)}, {"prompts at once", int64(o.PromptsAtOnce)}} {
+		if n.value < 1 {
+			return fmt.Errorf("server: %s is %d: it must be at least 1", n.name, n.value)
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"header timeout", o.HeaderTimeout}, {"body timeout", o.BodyTimeout}, {"idle timeout", o.IdleTimeout}, {"write timeout", o.WriteTimeout}} {
+		if d.value <= 0 {
+			return fmt.Errorf("server: %s is %v: it must be more than 0, or a dead client would hold a connection for ever", d.name, d.value)
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"header delay", o.HeaderDelay}, {"keep alive", o.KeepAlive}, {"drain timeout", o.DrainTimeout}} {
+		if d.value < 0 {
+			return fmt.Errorf("server: %s is %v: it must not be negative", d.name, d.value)
+		}
+	}
+	return nil
+}

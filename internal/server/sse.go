@@ -1,0 +1,141 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"weir/internal/llm"
+	"weir/internal/openai"
+)
+
+// eventWriter writes a stream of server-sent events: each event of a generator
+// is at most one write and one flush.
+//
+// Two goroutines write: the request's own, and a timer that sends the headers of
+// a stream whose first event is late, and comments on one that is silent. The
+// mutex is theirs; end makes sure that the timer is out before the handler
+// returns. (The other way, a goroutine that ranges over the generator while this
+// one selects over it and the timer, costs a switch of goroutines a token.)
+type eventWriter struct {
+	w      *response
+	cancel context.CancelCauseFunc // of the generation, for when nobody listens
+
+	mu    sync.Mutex
+	buf   []byte
+	begun bool // the headers are sent
+	ended bool
+	last  time.Time // of the last write
+	timer *time.Timer
+}
+
+// comment is what a silent stream gets. Readers of events ignore it.
+const comment = ": keep-alive\n\n"
+
+func newEventWriter(w *response, cancel context.CancelCauseFunc) *eventWriter {
+	e := &eventWriter{w: w, cancel: cancel, last: time.Now()}
+	e.timer = time.AfterFunc(w.s.opts.HeaderDelay, e.tick)
+	return e
+}
+
+// event writes what becomes of ev.
+func (e *eventWriter) event(to streamer, prompt int, ev *llm.Event) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.buf = to.Append(e.buf[:0], prompt, ev)
+	return e.write(e.buf)
+}
+
+// finish writes the end of a complete stream.
+func (e *eventWriter) finish(to streamer) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.write(to.End(e.buf[:0]))
+}
+
+// fail ends the stream with an error, as an event if the stream has begun. If
+// not, the error is returned, to be answered with its status.
+func (e *eventWriter) fail(err *llm.Error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.begun {
+		e.ended = true // the headers are now another's to write
+		return err
+	}
+	e.w.err = err
+	if err.Kind == llm.Canceled {
+		return nil
+	}
+	_ = e.write(openai.AppendErrorEvent(e.buf[:0], err)) // the error that counts is err
+	return nil
+}
+
+// end stops the timer. Nothing is written after it.
+func (e *eventWriter) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = true
+	e.timer.Stop()
+}
+
+// write sends b, after the headers; an empty b sends nothing. The lock is held.
+func (e *eventWriter) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	e.begin()
+	e.last = time.Now()
+	if _, err := e.w.Write(b); err != nil {
+		return gone(err)
+	}
+	return e.flush()
+}
+
+func (e *eventWriter) flush() error {
+	if err := e.w.rc.Flush(); err != nil {
+		return gone(err)
+	}
+	return nil
+}
+
+func gone(err error) error {
+	return &llm.Error{Kind: llm.Canceled, Message: "the client is gone, or reads too slowly", Err: err}
+}
+
+// begin sends the headers, once.
+func (e *eventWriter) begin() {
+	if e.begun {
+		return
+	}
+	e.begun = true
+	h := e.w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no") // or nginx would hold the stream back
+	e.w.WriteHeader(http.StatusOK)
+}
+
+// tick sends what is overdue: the headers, or a comment.
+func (e *eventWriter) tick() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return
+	}
+	var err error
+	silence := e.w.s.opts.KeepAlive
+	switch {
+	case !e.begun:
+		e.begin()
+		err = e.flush()
+	case silence > 0 && time.Since(e.last) >= silence:
+		err = e.write([]byte(comment))
+	}
+	switch {
+	case err != nil:
+		e.cancel(err)
+	case silence > 0:
+		e.timer.Reset(max(silence-time.Since(e.last), time.Millisecond))
+	}
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"net/http"
+
+	"weir/internal/llm"
+	"weir/internal/openai"
+)
+
+// texter finds who can tell of a model's text.
+func (s *Server) texter(model string) (llm.Texter, llm.Model, error) {
+	g, err := s.backend.Generator(model)
+	if err != nil {
+		return nil, llm.Model{}, err
+	}
+	m := g.Model()
+	t, ok := g.(llm.Texter)
+	if !ok {
+		e := llm.Invalidf("model", "model %q is served by an engine whose tokeniser and template weir cannot reach", m.ID)
+		e.Code = "unsupported_parameter"
+		return nil, m, e
+	}
+	return t, m, nil
+}
+
+func (s *Server) tokenize(w *response, r *http.Request) error {
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := openai.DecodeTokenize(body)
+	if err != nil {
+		return err
+	}
+	t, m, err := s.texter(q.Model)
+	if err != nil {
+		return err
+	}
+	prompt, o, err := q.Input(m)
+	if err != nil {
+		return err
+	}
+	ids, err := t.Tokenize(prompt, o)
+	if err != nil {
+		return err
+	}
+	names := t.TokenText
+	if !q.ReturnTokenStrs {
+		names = nil
+	}
+	w.json(http.StatusOK, openai.AppendTokenize(nil, m, ids, names))
+	return nil
+}
+
+func (s *Server) detokenize(w *response, r *http.Request) error {
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := openai.DecodeDetokenize(body)
+	if err != nil {
+		return err
+	}
+	t, m, err := s.texter(q.Model)
+	if err != nil {
+		return err
+	}
+	if err := q.Check(m); err != nil {
+		return err
+	}
+	text, err := t.Detokenize(q.Tokens)
+	if err != nil {
+		return err
+	}
+	w.json(http.StatusOK, openai.AppendPrompt(nil, text))
+	return nil
+}
+
+func (s *Server) applyTemplate(w *response, r *http.Request) error {
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := openai.DecodeTemplate(body)
+	if err != nil {
+		return err
+	}
+	t, m, err := s.texter(q.Model)
+	if err != nil {
+		return err
+	}
+	if err := q.Check(m); err != nil {
+		return err
+	}
+	text, err := t.Render(q.Chat())
+	if err != nil {
+		return err
+	}
+	w.json(http.StatusOK, openai.AppendPrompt(nil, text))
+	return nil
+}
