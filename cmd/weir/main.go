@@ -44,6 +44,8 @@ const (
 	exitOK    = 0
 	exitError = 1 // it was tried and failed
 	exitUsage = 2 // the command line or a setting is wrong
+
+	exitInterrupted = 130 // as shells report a process that ^C ended
 )
 
 // codedError ends weir with a code of its own.

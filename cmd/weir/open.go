@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,8 +39,9 @@ func (o *opened) close() error {
 	return errors.Join(o.engine.Close(), o.backend.Close(), o.file.Close())
 }
 
-// open loads a model and starts an engine on it.
-func open(m modelOptions, e engineOptions, log *slog.Logger) (*opened, error) {
+// open loads a model and starts an engine on it, to be asked for by a name; ""
+// is the file's.
+func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*opened, error) {
 	began := time.Now()
 	f, err := m.openFile()
 	if err != nil {
@@ -47,7 +49,7 @@ func open(m modelOptions, e engineOptions, log *slog.Logger) (*opened, error) {
 	}
 	log.Debug("model file open", "files", f.Paths(), "bytes", f.Bytes(), "took", time.Since(began))
 	o := &opened{file: f}
-	if err := o.start(m, e); err != nil {
+	if err := o.start(m, e, cmp.Or(name, m.id())); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -55,7 +57,7 @@ func open(m modelOptions, e engineOptions, log *slog.Logger) (*opened, error) {
 	return o, nil
 }
 
-func (o *opened) start(m modelOptions, e engineOptions) error {
+func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 	machine := host.New("/")
 	options, err := loadOptions(machine, m, e)
 	if err != nil {
@@ -67,7 +69,7 @@ func (o *opened) start(m modelOptions, e engineOptions) error {
 	if o.backend, err = cpu.New(cpu.Options{Threads: o.threads}); err != nil {
 		return err
 	}
-	options.Backend = o.backend
+	options.Backend, options.ID = o.backend, name
 	if o.engine, o.plan, err = engine.Load(o.file, options); err != nil {
 		return errors.Join(err, o.backend.Close())
 	}
@@ -125,8 +127,8 @@ func loadOptions(machine *host.Host, m modelOptions, e engineOptions) (engine.Lo
 		return engine.LoadOptions{}, err
 	}
 	return engine.LoadOptions{
-		ID: m.id(), Template: source,
-		Budget: budget, BudgetFrom: from,
+		Template: source,
+		Budget:   budget, BudgetFrom: from,
 		Context: e.Ctx, KVType: kvType, PageSize: e.PageSize,
 		Limits:   sched.Limits{BatchTokens: e.BatchTokens, Running: e.MaxRunning},
 		MaxQueue: e.MaxQueue, StallAfter: stallAfter,

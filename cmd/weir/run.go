@@ -39,7 +39,7 @@ func (c *runCmd) Run(io streams, log *slog.Logger) error {
 	if err := c.checkSampling(); err != nil {
 		return codedError{err, exitUsage}
 	}
-	m, err := open(c.modelOptions, c.engineOptions, log)
+	m, err := open(c.modelOptions, c.engineOptions, "", log)
 	if err != nil {
 		return err
 	}

@@ -118,10 +118,12 @@ func (in PlanInput) fill(ctx int, left int64) MemoryPlan {
 func (p MemoryPlan) String() string {
 	var b strings.Builder
 	kv := p.KV.Bytes()
-	line := func(what, bytes, note string) { fmt.Fprintf(&b, "  %-10s %10s   %s\n", what, bytes, note) }
+	line := func(what, bytes, note string) {
+		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("  %-10s %10s   %s", what, bytes, note), " "))
+	}
 	fmt.Fprintf(&b, "memory\n")
 	line("budget", size(p.In.Budget), p.In.BudgetFrom)
-	line("model", size(p.In.ModelBytes), "weights, mapped from the file")
+	line("model", size(p.In.ModelBytes), "weights")
 	line("KV cache", size(kv), fmt.Sprintf("%s, %s a token, pages of %d tokens", p.In.KVType, size(p.tokenBytes()), p.In.PageSize))
 	line("scratch", size(p.In.Scratch), "activations and logits")
 	line("left", size(p.In.Budget-p.In.ModelBytes-kv-p.In.Scratch), "")

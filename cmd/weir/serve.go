@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"weir/internal/engine"
+	"weir/internal/host"
+	"weir/internal/llm"
+	"weir/internal/server"
+)
+
+type serveCmd struct {
+	modelOptions
+	engineOptions
+
+	Name         string        `help:"Name under which requests ask for the model (default: the file's)." group:"Server"`
+	Host         string        `help:"Address to listen on. 0.0.0.0 is every address: weir has no keys yet, so whoever reaches it can use it." default:"127.0.0.1" group:"Server"`
+	Port         int           `help:"Port to listen on; 0 picks a free one." default:"8080" group:"Server"`
+	MaxBody      memorySize    `help:"Largest request body." default:"32MiB" group:"Server"`
+	DrainTimeout time.Duration `help:"How long running requests may take to end after the first ^C or SIGTERM; 0: for ever." default:"30s" group:"Server"`
+	KeepAlive    time.Duration `help:"How long a stream may be silent before it gets a comment, for the proxies between; 0: never." default:"15s" group:"Server"`
+}
+
+// Validate is called by kong; it hides engineOptions' own.
+func (c *serveCmd) Validate() error {
+	switch {
+	case c.Port < 0 || c.Port > 65535:
+		return fmt.Errorf("--port is %d; it must be from 0 to 65535", c.Port)
+	case c.MaxBody.bytes == 0:
+		return errors.New("--max-body wants a size such as 32MiB, not a share")
+	}
+	return c.engineOptions.Validate()
+}
+
+// Run serves until it is told to stop.
+func (c *serveCmd) Run(io streams, log *slog.Logger) error {
+	listener, err := c.listen()
+	if err != nil {
+		return err
+	}
+	s := &service{}
+	s.phase.Store("starting")
+	srv, err := c.newServer(s, log)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	// The server listens while the model loads, so that probes can tell a
+	// server that is loading from one that is not there.
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(context.Background(), listener) }()
+	stopped := c.watchSignals(srv, s, log)
+
+	err = c.load(io, s, log, listener.Addr())
+	if err != nil {
+		srv.Close()
+		return errors.Join(err, <-served)
+	}
+	if err = <-served; err == nil {
+		<-stopped
+	}
+	return errors.Join(err, s.close())
+}
+
+func (c *serveCmd) newServer(s *service, log *slog.Logger) (*server.Server, error) {
+	o := server.DefaultOptions()
+	o.MaxBody, o.DrainTimeout, o.KeepAlive = c.MaxBody.bytes, c.DrainTimeout, c.KeepAlive
+	o.Version, o.Log = version(), log
+	return server.New(o, s, s)
+}
+
+// load brings the model up and says what became of it.
+func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr) error {
+	began := time.Now()
+	s.phase.Store("loading the model")
+	m, err := open(c.modelOptions, c.engineOptions, c.Name, log)
+	if err != nil {
+		return err
+	}
+	s.model.Store(m)
+	fmt.Fprint(io.out, m.plan)
+	loaded := time.Since(began)
+
+	s.phase.Store("warming up")
+	if err := warmUp(m.engine); err != nil {
+		return errors.Join(fmt.Errorf("the warm-up request failed: %w", err), s.close())
+	}
+	s.phase.Store("")
+	log.Info("ready", "model", m.engine.Model().ID, "load", loaded.Round(time.Millisecond), "warm-up", (time.Since(began) - loaded).Round(time.Millisecond))
+	c.greet(io, m, addr)
+	return nil
+}
+
+// greet tells a person how to talk to the server.
+func (c *serveCmd) greet(io streams, m *opened, addr net.Addr) {
+	url := "http://" + addr.String()
+	fmt.Fprintf(io.out, "serving %s with %d threads at %s/v1  (^C drains, twice stops)\n", m.engine.Model().ID, m.threads, url)
+	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		fmt.Fprintf(io.err, "weir: listening beyond this machine without a key: whoever reaches %s can use the model; keep it behind a firewall or a proxy that asks for one\n", addr)
+	}
+	fmt.Fprintf(io.out, "try   curl -N %s/v1/chat/completions --json '{\"messages\":[{\"role\":\"user\",\"content\":\"What are you?\"}],\"stream\":true}'\n", url)
+}
+
+// warmUp sends a real request down the real path, so that the first client does
+// not pay for what happens once.
+func warmUp(e *engine.Engine) error {
+	p := llm.DefaultParams()
+	tokens := 2
+	p.MaxTokens, p.Temperature, p.IgnoreEOS = &tokens, 0, true
+	for _, err := range e.Generate(context.Background(), &llm.Request{ID: "warm-up", Prompt: llm.Text("Hello"), Params: p}) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchSignals drains at the first signal, stops at the second and exits at the
+// third. The channel it returns is closed when the drain has ended.
+func (c *serveCmd) watchSignals(srv *server.Server, s *service, log *slog.Logger) <-chan struct{} {
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		<-signals
+		if s.model.Load() == nil {
+			log.Info("stopped while loading")
+			os.Exit(exitInterrupted) // nothing runs that could be lost
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() {
+			<-signals
+			cancel()
+			<-signals
+			os.Exit(exitInterrupted)
+		}()
+		defer close(done)
+		log.Info("draining: new requests are refused; once more stops at once", "limit", c.DrainTimeout)
+		if err := srv.Drain(ctx); err != nil {
+			log.Warn("stopped before every request had ended", "reason", err)
+		}
+	}()
+	return done
+}
+
+// listen takes the port, or says who has it and which is free.
+func (c *serveCmd) listen() (net.Listener, error) {
+	addr := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+	l, err := net.Listen("tcp", addr)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		if err != nil {
+			err = fmt.Errorf("listening on %s: %w", addr, err)
+		}
+		return l, err
+	}
+	who := "another process, which can't be told"
+	if h, err := host.New("/").PortHolder(c.Port); err == nil {
+		who = h.String()
+	}
+	next := "choose another with --port"
+	if free, err := host.FreePort(c.Host, c.Port); err == nil {
+		next = fmt.Sprintf("stop it, or use the next free port: --port %d", free)
+	}
+	return nil, fmt.Errorf("port %d is in use by %s; %s", c.Port, who, next)
+}
+
+// service is what the server asks: who answers, and how it is. It exists before
+// the model does.
+type service struct {
+	phase atomic.Value // string; "" once ready
+	model atomic.Pointer[opened]
+}
+
+// Generator implements server.Backend.
+func (s *service) Generator(model string) (llm.Generator, error) {
+	m := s.model.Load()
+	if m == nil {
+		return nil, &llm.Error{Kind: llm.Unavailable, Message: "the model is still loading; ask /ready and try again when it answers 200", RetryAfter: time.Second}
+	}
+	return server.Static{m.engine}.Generator(model)
+}
+
+// Models implements server.Backend.
+func (s *service) Models() []llm.Model {
+	if m := s.model.Load(); m != nil {
+		return []llm.Model{m.engine.Model()}
+	}
+	return nil
+}
+
+// Live implements server.Health.
+func (s *service) Live() error {
+	if m := s.model.Load(); m != nil {
+		return m.engine.Health()
+	}
+	return nil
+}
+
+// Ready implements server.Health.
+func (s *service) Ready() error {
+	if phase := s.phase.Load().(string); phase != "" {
+		return errors.New(phase)
+	}
+	return s.Live()
+}
+
+func (s *service) close() error {
+	if m := s.model.Swap(nil); m != nil {
+		return m.close()
+	}
+	return nil
+}
