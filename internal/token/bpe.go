@@ -42,7 +42,6 @@ type work struct {
 	ranks   []uint64 // ranks[i]: packed rank of the pair that symbols[i] begins
 	queue   queue
 	cells   []cell // of the unigram lattice
-	bytes   []byte
 }
 
 // symbol covers the bytes of the word from at to the next symbol's at.

@@ -23,11 +23,11 @@ type lead struct {
 // ids out of range are left out.
 func (t *Tokenizer) Decode(ids []int32, o DecodeOptions) string {
 	d := t.NewDecoder(o)
-	var text []byte
+	text := make([]byte, 0, 4*len(ids))
 	for _, id := range ids {
-		text = append(text, d.Push(id)...)
+		text = d.push(text, id)
 	}
-	return string(append(text, d.Flush()...))
+	return string(sanitize(text, d.pending))
 }
 
 // Decoder turns tokens into text as they arrive. It is for one goroutine.
@@ -52,25 +52,34 @@ func (t *Tokenizer) NewDecoder(o DecodeOptions) *Decoder {
 // Push takes a token and returns the text that it makes certain: all but the
 // beginning of a character of which the rest may still come.
 func (d *Decoder) Push(id int32) string {
-	if d.o.SkipSpecial && d.t.IsSpecial(id) {
-		return ""
-	}
-	piece := d.trim(d.t.Piece(id))
-	if len(d.pending) == 0 && utf8.Valid(piece) {
-		return string(piece)
-	}
-	d.pending = append(d.pending, piece...)
-	whole := len(d.pending) - incomplete(d.pending)
-	text := sanitize(d.pending[:whole])
-	d.pending = append(d.pending[:0], d.pending[whole:]...)
-	return text
+	var buf [64]byte
+	return string(d.push(buf[:0], id))
 }
 
 // Flush ends the sequence and returns what is left: U+FFFD if it ended within
 // a character.
 func (d *Decoder) Flush() string {
-	text := sanitize(d.pending)
+	text := string(sanitize(nil, d.pending))
 	d.pending = nil
+	return text
+}
+
+// push appends to text what token id makes certain.
+func (d *Decoder) push(text []byte, id int32) []byte {
+	if d.o.SkipSpecial && d.t.IsSpecial(id) {
+		return text
+	}
+	piece := d.t.Piece(id)
+	if !d.begun || d.strip > 0 {
+		piece = d.trim(piece)
+	}
+	if len(d.pending) == 0 && utf8.Valid(piece) {
+		return append(text, piece...)
+	}
+	d.pending = append(d.pending, piece...)
+	whole := len(d.pending) - incomplete(d.pending)
+	text = sanitize(text, d.pending[:whole])
+	d.pending = append(d.pending[:0], d.pending[whole:]...)
 	return text
 }
 
@@ -148,20 +157,19 @@ func maximalPart(b []byte) int {
 	return i
 }
 
-// sanitize returns b as text, each maximal part of a malformed character as
+// sanitize appends b to text, each maximal part of a malformed character as
 // one U+FFFD.
-func sanitize(b []byte) string {
+func sanitize(text, b []byte) []byte {
 	if utf8.Valid(b) {
-		return string(b)
+		return append(text, b...)
 	}
-	out := make([]byte, 0, len(b)+8)
 	for len(b) > 0 {
 		r, n := utf8.DecodeRune(b)
 		if r == utf8.RuneError && n == 1 {
 			n = maximalPart(b)
 		}
-		out = utf8.AppendRune(out, r)
+		text = utf8.AppendRune(text, r)
 		b = b[n:]
 	}
-	return string(out)
+	return text
 }

@@ -51,18 +51,22 @@ func (e *encoder) run(text string, o EncodeOptions) {
 	}
 	e.parseSpecial = o.ParseSpecial
 	e.t.raw.split(text, true, e.parseSpecial, e.normalize, e.token)
-	e.rest()
 }
 
 // keepScratch is the most scratch memory, in elements of each kind, that an
 // encoder takes back into the pool.
 const keepScratch = 1 << 16
 
-// rest lets go of scratch memory that an unusual text made large.
-func (e *encoder) rest() {
+// release returns an encoder to the pool, without memory that an unusual text
+// made large.
+func (t *Tokenizer) release(e *encoder) {
 	if cap(e.work.symbols) > keepScratch || cap(e.work.cells) > keepScratch {
 		e.work = work{}
 	}
+	if cap(e.out) > 4*keepScratch {
+		e.out = nil
+	}
+	t.encoders.Put(e)
 }
 
 func (e *encoder) token(id int32) { e.out = append(e.out, id) }

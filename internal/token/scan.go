@@ -248,26 +248,30 @@ func scanDeepSeekV3(t *classes, s string, i int) int {
 // runs returns the scanner of [class]{low,high}, or of \s?[class]{low,high}.
 // high 0 is no limit.
 func runs(spaced bool, low, high int, in func(t *classes, s string, i int) (bool, int)) scanner {
-	return func(t *classes, s string, i int) int {
-		j := i
-		if spaced {
-			if c, n := t.at(s, i); c&space != 0 {
-				j += n
-			}
-		}
-		count := 0
-		for j < len(s) && (high == 0 || count < high) {
-			ok, n := in(t, s, j)
+	count := func(t *classes, s string, i int) int {
+		n := 0
+		for i < len(s) && (high == 0 || n < high) {
+			ok, size := in(t, s, i)
 			if !ok {
 				break
 			}
-			j += n
-			count++
+			i += size
+			n++
 		}
-		if count < low {
-			return i
+		if n < low {
+			return -1
 		}
-		return j
+		return i
+	}
+	return func(t *classes, s string, i int) int {
+		if spaced {
+			if c, n := t.at(s, i); c&space != 0 {
+				if end := count(t, s, i+n); end > 0 {
+					return end
+				}
+			}
+		}
+		return max(i, count(t, s, i))
 	}
 }
 

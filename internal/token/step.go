@@ -35,6 +35,9 @@ func splitBy(f finder, b behavior) step {
 
 // splitByGaps cuts pieces at what f does not match.
 func splitByGaps(f finder, b behavior) step {
+	if s, ok := f.(scanned); ok && b == removed {
+		return s.only
+	}
 	return func(s string, first bool, emit func(string, bool)) {
 		all := spansOf(f, s)
 		for i := range all {
@@ -67,6 +70,20 @@ func (f scanned) isolate(s string, first bool, emit func(string, bool)) {
 	}
 	if gap < len(s) {
 		emit(s[gap:], first && gap == 0)
+	}
+}
+
+// only emits the matches alone.
+func (f scanned) only(s string, first bool, emit func(string, bool)) {
+	for i := 0; i < len(s); {
+		end := f.scan(f.classes, s, i)
+		if end > i {
+			emit(s[i:end], first && i == 0)
+			i = end
+			continue
+		}
+		_, n := utf8.DecodeRuneInString(s[i:])
+		i += n
 	}
 }
 

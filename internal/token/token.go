@@ -117,7 +117,7 @@ func (t *Tokenizer) AddBOS() bool { return t.bos != noToken && slices.Contains(t
 // special tokens parsed.
 func (t *Tokenizer) Count(text string) int {
 	e := t.encoder()
-	defer t.encoders.Put(e)
+	defer t.release(e)
 	e.out = e.out[:0]
 	e.run(text, EncodeOptions{ParseSpecial: true})
 	return len(e.out)
@@ -127,7 +127,7 @@ func (t *Tokenizer) Count(text string) int {
 // U+FFFD, one each.
 func (t *Tokenizer) Encode(text string, o EncodeOptions) []int32 {
 	e := t.encoder()
-	defer t.encoders.Put(e)
+	defer t.release(e)
 	e.out = e.out[:0]
 	if o.AddSpecial {
 		e.out = append(e.out, t.before...)
