@@ -51,6 +51,12 @@ func (st *state) arithmetic(op string, l, r Value) (Value, error) {
 			if !isSequence(l) {
 				other = l
 			}
+			switch {
+			case isMarkup(l):
+				return nil, typeError("'%s' object cannot be interpreted as an integer", typeName(r))
+			case isMarkup(r):
+				return nil, typeError("'%s' object cannot be interpreted as an integer", typeName(l))
+			}
 			return nil, typeError("can't multiply sequence by non-int of type '%s'", typeName(other))
 		}
 	}
@@ -62,6 +68,9 @@ func (st *state) addString(l, r Value) (Value, error) {
 	if !ok {
 		if u, isUndefined := r.(*Undefined); isUndefined {
 			return nil, u.fail(st)
+		}
+		if isMarkup(l) {
+			return nil, unsupported("+", l, r)
 		}
 		return nil, typeError("can only concatenate str (not \"%s\") to str", typeName(r))
 	}
@@ -238,9 +247,15 @@ func integral(op string, a, b int64) (Value, error) {
 		if b == 0 {
 			return nil, zeroDivision("division by zero")
 		}
-		f, _ := new(big.Rat).SetFrac64(a, b).Float64()
+		if exact := int64(1) << 53; -exact < a && a < exact && -exact < b && b < exact {
+			return float64(a) / float64(b), nil
+		}
+		f, _ := new(big.Rat).SetFrac64(a, b).Float64() // rounded once
 		return f, nil
 	case "//", "%":
+		if b == 0 && op == "%" {
+			return nil, zeroDivision("integer modulo by zero")
+		}
 		if b == 0 {
 			return nil, zeroDivision("integer division or modulo by zero")
 		}

@@ -30,7 +30,7 @@ func (m *methodTable) of(v Value, name string) methodFunc {
 		return m.dict[name]
 	case *List:
 		return m.list[name]
-	case *Tuple:
+	case *Tuple, *Range:
 		return m.tuple[name]
 	}
 	return nil

@@ -123,9 +123,9 @@ func (st *state) assign(target expr, v Value) error {
 func (s *setBlockStmt) exec(st *state) (control, error) {
 	st.enterScope(&s.scope)
 	defer st.leaveScope(&s.scope)
-	text, err := st.capture(s.body)
-	if err != nil {
-		return goOn, at(s.line, err)
+	text, goes, err := st.capture(s.body)
+	if goes != goOn || err != nil { // a break leaves the text behind
+		return goes, at(s.line, err)
 	}
 	var v Value = text
 	if s.filter != nil {
@@ -179,12 +179,8 @@ func (s *macroStmt) exec(st *state) (control, error) {
 func (s *callBlockStmt) exec(st *state) (control, error) {
 	caller := &macro{decl: s.decl, outer: st.frame}
 	v, err := s.call.call(st, caller)
-	if err != nil {
-		return goOn, at(s.line, err)
-	}
-	text, err := st.str(v)
 	if err == nil {
-		err = st.write(text)
+		err = st.writeString(v)
 	}
 	return goOn, at(s.line, err)
 }
@@ -202,17 +198,24 @@ func (s *generationStmt) exec(st *state) (control, error) {
 func (s *filterBlockStmt) exec(st *state) (control, error) {
 	st.enterScope(&s.scope)
 	defer st.leaveScope(&s.scope)
-	text, err := st.capture(s.body)
-	if err != nil {
-		return goOn, at(s.line, err)
+	text, goes, err := st.capture(s.body)
+	if goes != goOn || err != nil { // a break leaves the text behind
+		return goes, at(s.line, err)
 	}
 	v, err := s.filter.apply(st, text)
 	if err == nil {
-		if text, err = st.str(v); err == nil {
-			err = st.write(text)
-		}
+		err = st.writeString(v)
 	}
 	return goOn, at(s.line, err)
+}
+
+// writeString writes what a call or filter block gives, which must be a string.
+func (st *state) writeString(v Value) error {
+	s, ok := asString(v)
+	if !ok {
+		return typeError("sequence item 0: expected str instance, %s found", typeName(v))
+	}
+	return st.write(s)
 }
 
 func (s *loopControlStmt) exec(*state) (control, error) { return s.goes, nil }

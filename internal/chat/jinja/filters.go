@@ -275,10 +275,16 @@ func doIndent(st *state, in Value, a *args) (Value, error) {
 	}
 	s, ok := asString(in)
 	if !ok {
-		if _, err := st.arithmetic("+", in, "\n"); err != nil {
+		if _, ok := in.(*List); ok { // Python adds the newline to the list first
+			return nil, classError("AttributeError", "'list' object has no attribute 'splitlines'")
+		}
+		if u, ok := in.(*Undefined); ok {
+			return nil, u.fail(st)
+		}
+		if _, err := st.addSequences(in, "\n"); isFault(err, "TypeError") && isSequence(in) {
 			return nil, err
 		}
-		return nil, unsupported("+", in, "\n")
+		return nil, unsupported("+=", in, "\n")
 	}
 	out, err := st.indent(s, margin, flags[0], flags[1])
 	return like(in, out), err
@@ -340,26 +346,24 @@ func doTruncate(st *state, in Value, a *args) (Value, error) {
 	if err != nil || n <= length+leeway {
 		return in, err
 	}
-	s, ok := asString(in)
-	if !ok {
-		return nil, unsupported("+", in, end)
-	}
-	head, err := st.pickRunes(s, n, 0, 1, length-endLen)
+	head, err := st.slice(in, [3]Value{None, int64(length - endLen), None})
 	if err != nil {
 		return nil, err
 	}
-	kill := false
-	if vs[1] != nil {
-		if kill, err = st.truth(vs[1]); err != nil {
-			return nil, err
-		}
+	kill, err := st.flag(vs[1])
+	if err != nil {
+		return nil, err
 	}
 	if !kill {
-		if at := strings.LastIndexByte(head, ' '); at >= 0 {
-			head = head[:at]
+		s, ok := asString(head)
+		if !ok {
+			return nil, classError("AttributeError", "'%s' object has no attribute 'rsplit'", typeName(head))
+		}
+		if at := strings.LastIndexByte(s, ' '); at >= 0 {
+			head = like(head, s[:at])
 		}
 	}
-	return st.concat(head, end)
+	return st.arithmetic("+", head, end)
 }
 
 func isWordRune(r rune) bool {

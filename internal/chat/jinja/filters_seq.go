@@ -106,8 +106,6 @@ func (st *state) reversible(v Value) ([]Value, error) {
 	switch v := v.(type) {
 	case *lazy, *loopContext:
 		return nil, typeError("'%s' object is not reversible", typeName(v))
-	case *Undefined:
-		return nil, v.fail(st)
 	}
 	vs, err := st.list(v)
 	if isFault(err, "TypeError") {
@@ -133,10 +131,8 @@ func doReverse(st *state, in Value, a *args) (Value, error) {
 	case *List, *Range:
 	case *Dict, *dictView:
 		kind = "dict_reversekeyiterator"
-	case *Tuple:
+	case *Tuple, *Undefined:
 		kind = "reversed"
-	case *Undefined:
-		return nil, in.(*Undefined).fail(st)
 	default:
 		vs, err := st.list(in)
 		if err != nil {

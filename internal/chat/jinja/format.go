@@ -25,16 +25,12 @@ func (st *state) percent(format string, safe bool, operand Value) (Value, error)
 	p := &percentFormat{st: st, safe: safe, operand: operand, rest: []Value{operand}}
 	if t, ok := operand.(*Tuple); ok {
 		p.rest = t.items
-		p.isTuple = true
 	}
 	if err := p.run(format); err != nil {
 		return nil, err
 	}
-	_, isDict := operand.(*Dict)
-	if p.used < len(p.rest) && !isDict && !(p.mapped && !p.isTuple) {
-		if _, isList := operand.(*List); !isList {
-			return nil, typeError("not all arguments converted during string formatting")
-		}
+	if p.used < len(p.rest) && !subscriptable(operand) {
+		return nil, typeError("not all arguments converted during string formatting")
 	}
 	if safe {
 		return &text{s: p.b.String(), safe: true}, nil
@@ -42,14 +38,22 @@ func (st *state) percent(format string, safe bool, operand Value) (Value, error)
 	return p.b.String(), nil
 }
 
+// subscriptable is what % takes for a mapping, of which not all needs to be used.
+func subscriptable(v Value) bool {
+	switch v.(type) {
+	case *Dict, *List, *Range, *Undefined:
+		return true
+	}
+	return false
+}
+
 type percentFormat struct {
 	st      *state
 	safe    bool
 	operand Value
-	isTuple bool
-	mapped  bool // a %(name) was used
 	rest    []Value
 	used    int
+	at      int // code points before the conversion, for messages
 	b       strings.Builder
 }
 
@@ -78,10 +82,12 @@ func (p *percentFormat) run(format string) error {
 		if err := p.put(format[:i]); err != nil {
 			return err
 		}
+		p.at += utf8.RuneCountInString(format[:i+1])
 		n, err := p.conversion(format[i+1:])
 		if err != nil {
 			return err
 		}
+		p.at += utf8.RuneCountInString(format[i+1 : i+1+n])
 		format = format[i+1+n:]
 	}
 	return nil
@@ -128,7 +134,7 @@ func (p *percentFormat) conversion(f string) (int, error) {
 			return 0, err
 		}
 	}
-	out, err := p.convert(&s, v)
+	out, err := p.convert(&s, v, f[:i])
 	if err != nil {
 		return 0, err
 	}
@@ -169,7 +175,6 @@ func (p *percentFormat) mapping(f string) (v Value, n int, err error) {
 		if !ok {
 			return nil, 0, typeError("format requires a mapping")
 		}
-		p.mapped = true
 		v, ok, err := p.st.lookup(d, f[1:i])
 		if err == nil && !ok {
 			err = classError("KeyError", "%s", quote(f[1:i]))
@@ -210,7 +215,9 @@ func digitsAt(f string, i, absent int) (n, next int, err error) {
 	return n, i, nil
 }
 
-func (p *percentFormat) convert(s *spec, v Value) (string, error) {
+// convert formats v; before is what stands between the percent sign and the
+// conversion.
+func (p *percentFormat) convert(s *spec, v Value, before string) (string, error) {
 	switch s.conv {
 	case 's', 'r', 'a':
 		out, err := p.st.convertText(s.conv, v)
@@ -244,7 +251,7 @@ func (p *percentFormat) convert(s *spec, v Value) (string, error) {
 		f, _ := toFloat(v)
 		return p.st.layFloat(s, f)
 	}
-	return "", valueError("unsupported format character '%c' (%#x)", s.conv, s.conv)
+	return "", valueError("unsupported format character '%c' (%#x) at index %d", s.conv, s.conv, p.at+utf8.RuneCountInString(before))
 }
 
 func (p *percentFormat) integer(s *spec, v Value) (string, error) {

@@ -25,7 +25,8 @@ func (m *macro) call(st *state, a *args) (string, error) {
 	if err := d.fillIn(st); err != nil {
 		return "", err
 	}
-	return st.capture(d.body)
+	text, _, err := st.capture(d.body)
+	return text, err
 }
 
 // bind puts the arguments into the macro's frame.
@@ -128,11 +129,11 @@ func (m *macro) attr(name string) Value {
 		}
 		return d.name
 	case "arguments":
-		l := &List{}
+		t := &Tuple{}
 		for _, p := range d.params {
-			l.items = append(l.items, p)
+			t.items = append(t.items, p)
 		}
-		return l
+		return t
 	case "catch_kwargs":
 		return d.usesKwargs
 	case "catch_varargs":

@@ -1,6 +1,6 @@
 package jinja
 
-// dictMethods, listMethods and tupleMethods leave their object as it is;
+// dictMethods, listMethods and tupleMethods (ranges have those too) leave their object as it is;
 // those that would change it are withheld (attr.go).
 var dictMethods = map[string]methodFunc{
 	"keys":     view("keys", keysView),
@@ -84,9 +84,11 @@ func seqIndex(st *state, self Value, a *args) (Value, error) {
 	if err := a.positional("index", 1, 3); err != nil {
 		return nil, err
 	}
-	vs, _ := st.list(self)
+	vs, err := st.list(self)
+	if err != nil {
+		return nil, err
+	}
 	start, end := 0, len(vs)
-	var err error
 	if len(a.pos) > 1 {
 		if start, err = intOr(a.pos[1], 0); err != nil {
 			return nil, err
@@ -111,18 +113,25 @@ func seqIndex(st *state, self Value, a *args) (Value, error) {
 	if _, ok := self.(*Tuple); ok {
 		return nil, valueError("tuple.index(x): x not in tuple")
 	}
+	in := "list"
+	if _, ok := self.(*Range); ok {
+		in = "range"
+	}
 	shown, err := st.repr(a.pos[0])
 	if err != nil {
 		return nil, err
 	}
-	return nil, valueError("%s is not in list", shown)
+	return nil, valueError("%s is not in %s", shown, in)
 }
 
 func seqCount(st *state, self Value, a *args) (Value, error) {
 	if err := a.positional("count", 1, 1); err != nil {
 		return nil, err
 	}
-	vs, _ := st.list(self)
+	vs, err := st.list(self)
+	if err != nil {
+		return nil, err
+	}
 	n := int64(0)
 	for _, v := range vs {
 		eq, err := st.equal(v, a.pos[0])

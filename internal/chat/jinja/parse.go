@@ -278,9 +278,9 @@ func statementParsers() map[string]func(p *parser, line int) stmt {
 
 func (p *parser) forStatement(line int) stmt {
 	s := &forStmt{line: line}
-	s.target = p.target(targetInFor)
+	s.target = p.target(targetElsewhere)
 	p.expectName("in")
-	s.iter = p.tuple(tupleInFor)
+	s.iter = p.tuple(tupleInBlock)
 	if p.skipName("if") {
 		s.test = p.expression()
 	}
@@ -295,7 +295,7 @@ func (p *parser) forStatement(line int) stmt {
 func (p *parser) ifStatement(line int) stmt {
 	s := &ifStmt{line: line}
 	for {
-		b := branch{test: p.tuple(tupleInIf)}
+		b := branch{test: p.tuple(tupleInBlock)}
 		b.body = p.block("elif", "else", "endif")
 		s.branches = append(s.branches, b)
 		switch p.next().text {
@@ -337,7 +337,7 @@ func (p *parser) withStatement(line int) stmt {
 		if s.targets != nil {
 			p.expect(",")
 		}
-		s.targets = append(s.targets, p.target(targetInWith))
+		s.targets = append(s.targets, p.target(targetElsewhere))
 		p.expect("=")
 		s.values = append(s.values, p.expression())
 	}

@@ -8,8 +8,7 @@ type tuplePlace int
 const (
 	tupleAnywhere tuplePlace = iota
 	tupleInParens            // may be empty
-	tupleInFor               // ends at "recursive"; a conditional's "if" is the loop's
-	tupleInIf                // holds no conditional expressions
+	tupleInBlock             // of for and if: holds no conditional expressions
 )
 
 func (p *parser) expression() expr { return p.conditional() }
@@ -17,12 +16,12 @@ func (p *parser) expression() expr { return p.conditional() }
 // tuple parses an expression, or several with commas between them.
 func (p *parser) tuple(place tuplePlace) expr {
 	one := p.expression
-	if place == tupleInFor || place == tupleInIf {
+	if place == tupleInBlock {
 		one = p.or
 	}
 	var items []expr
 	isTuple := false
-	for !p.endsTuple(place) {
+	for !p.endsTuple() {
 		items = append(items, one())
 		if p.cur.kind != "," {
 			break
@@ -41,12 +40,8 @@ func (p *parser) tuple(place tuplePlace) expr {
 	return &tupleExpr{}
 }
 
-func (p *parser) endsTuple(place tuplePlace) bool {
-	switch p.cur.kind {
-	case tokVarEnd, tokBlockEnd, ")":
-		return true
-	}
-	return place == tupleInFor && p.cur.isName("recursive")
+func (p *parser) endsTuple() bool {
+	return p.cur.kind == tokVarEnd || p.cur.kind == tokBlockEnd || p.cur.kind == ")"
 }
 
 func (p *parser) conditional() expr {
@@ -440,8 +435,7 @@ type targetPlace int
 
 const (
 	targetInSet targetPlace = iota // may be an attribute of a namespace
-	targetInFor                    // ends at "in"
-	targetInWith
+	targetElsewhere
 )
 
 func (p *parser) targetName() *nameExpr {
@@ -458,7 +452,7 @@ func (p *parser) target(place targetPlace) expr {
 	line := p.cur.line
 	var items []expr
 	isTuple := false
-	for !p.endsTarget(place) {
+	for !p.endsTuple() {
 		if place == targetInSet && p.cur.kind == tokName && p.look().kind == "." {
 			name := p.next()
 			p.next()
@@ -483,11 +477,6 @@ func (p *parser) target(place targetPlace) expr {
 		p.fail(line, "can't assign to '%s'", kind)
 	}
 	return x
-}
-
-func (p *parser) endsTarget(place targetPlace) bool {
-	return p.cur.kind == tokVarEnd || p.cur.kind == tokBlockEnd || p.cur.kind == ")" ||
-		place == targetInFor && p.cur.isName("in")
 }
 
 // unassignable names the kind of expression that cannot be assigned to, "" if x can.

@@ -46,8 +46,8 @@ type formatter struct {
 	numbering byte
 }
 
-// maxFormatDepth is how deep a field's specification may hold fields.
-const maxFormatDepth = 2
+// maxFormatDepth bounds fields in the specifications of fields.
+const maxFormatDepth = 3
 
 func (f *formatter) format(s string, depth int) (string, error) {
 	if depth >= maxFormatDepth {
@@ -163,7 +163,7 @@ func (f *formatter) lookup(name string) (Value, error) {
 	if end < 0 {
 		end = len(name)
 	}
-	v, err := f.argument(name[:end])
+	v, err := f.argument(name[:end], name == "")
 	for rest := name[end:]; rest != "" && err == nil; {
 		if rest[0] == '.' {
 			next := strings.IndexAny(rest[1:], ".[") + 1
@@ -188,8 +188,9 @@ func (f *formatter) lookup(name string) (Value, error) {
 	return v, err
 }
 
-func (f *formatter) argument(name string) (Value, error) {
-	if name != "" && !all(name, isDigit) {
+// argument is what a field's name begins with; next means that it has none.
+func (f *formatter) argument(name string, next bool) (Value, error) {
+	if !next && !all(name, isDigit) {
 		v, ok := f.named.Get(name)
 		if !ok {
 			return nil, classError("KeyError", "%s", quote(name))
@@ -197,7 +198,7 @@ func (f *formatter) argument(name string) (Value, error) {
 		return v, nil
 	}
 	kind := byte('m')
-	if name == "" {
+	if next {
 		kind = 'a'
 	}
 	if f.numbering != 0 && f.numbering != kind {
@@ -205,7 +206,7 @@ func (f *formatter) argument(name string) (Value, error) {
 	}
 	f.numbering = kind
 	n := int64(f.auto)
-	if name == "" {
+	if next {
 		f.auto++
 	} else if parsed, ok := parseInt(name, 10); ok {
 		n, ok = parsed.(int64)
@@ -214,7 +215,7 @@ func (f *formatter) argument(name string) (Value, error) {
 		}
 	}
 	if n >= int64(len(f.pos)) {
-		return nil, classError("IndexError", "Replacement index %d out of range for positional args tuple", n)
+		return nil, classError("IndexError", "tuple index out of range")
 	}
 	return f.pos[n], nil
 }

@@ -426,7 +426,8 @@ func strSplit(st *state, self Value, a *args) (Value, error) {
 	return st.likeAll(self, strings.SplitN(s, *sep, most+1))
 }
 
-// fields splits at white space, at most so many times if most is not negative.
+// fields splits at white space, at most so many times if most is not negative;
+// the rest then keeps its white space.
 func fields(s string, most int) []string {
 	if most < 0 {
 		return strings.FieldsFunc(s, isSpace)
@@ -441,9 +442,6 @@ func fields(s string, most int) []string {
 		}
 		out = append(out, s[:end])
 		s = strings.TrimLeftFunc(s[end:], isSpace)
-	}
-	if len(out) == most+1 { // only the rest keeps inner white space, and loses what trails
-		out[most] = strings.TrimRightFunc(out[most], isSpace)
 	}
 	return out
 }
@@ -476,9 +474,6 @@ func strRSplit(st *state, self Value, a *args) (Value, error) {
 		if s = s[:at]; sep == nil {
 			s = strings.TrimRightFunc(s, isSpace)
 		}
-	}
-	if sep == nil {
-		s = strings.TrimLeftFunc(s, isSpace)
 	}
 	if sep != nil || s != "" {
 		out = append(out, s)

@@ -117,14 +117,14 @@ func (st *state) write(s string) error {
 	return nil
 }
 
-// capture runs a body and returns what it writes.
-func (st *state) capture(body []stmt) (string, error) {
+// capture runs a body and returns what it writes, and where to go then.
+func (st *state) capture(body []stmt) (string, control, error) {
 	outer := st.out
 	st.out = &output{}
-	_, err := st.run(body)
+	goes, err := st.run(body)
 	s := st.out.b.String()
 	st.out = outer
-	return s, err
+	return s, goes, err
 }
 
 // resolveName finds a name among the rendering's variables and Jinja's globals.
