@@ -27,7 +27,8 @@ type Stream interface {
 
 	// Linear: p.Dst[r] = p.W * x[r] + p.Bias, for each projection of the group.
 	// The group shares the pass over x (and its quantisation, where the weight
-	// format wants integers).
+	// format wants integers). No Dst may be x. Pass a group made beforehand,
+	// group..., in a forward pass: one made for the call is an allocation.
 	Linear(x Act, group ...Projection)
 
 	// RopeWrite rotates q and k in place by each row's position, normalising
@@ -36,14 +37,15 @@ type Stream interface {
 	// nothing rotates.
 	RopeWrite(q, k, v Act, layer Layer, r *Rope, n HeadNorm)
 
-	// Attend: dst[r] = attention of q[r] over the cells that row r sees.
+	// Attend: dst[r] = attention of q[r] over the cells that row r sees. dst is
+	// not q.
 	Attend(dst, q Act, layer Layer, a Attention)
 
 	// Gate: dst[r] = act(gate[r]) * up[r]. dst may be gate.
 	Gate(dst, gate, up Act, f Activation)
 
 	// Mixture: dst[r] = sum over the TopK experts e of row r of
-	// weight_e * down_e(act(gate_e x) * up_e x).
+	// weight_e * down_e(act(gate_e x) * up_e x). dst is not x.
 	Mixture(dst, x Act, m *Mixture)
 
 	// Reduce sums an Act over ranks; nothing to do for one.

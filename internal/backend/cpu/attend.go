@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"weir/internal/backend"
+	"weir/internal/exact"
 )
 
 // posBlock is the number of positions that attention sums up by themselves
@@ -59,6 +60,7 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, a backend.Atten
 		scale: a.Scale, softcap: a.Softcap, scratch: s.scratch,
 	}
 	same(op, t.dst, t.q)
+	distinct(op, dst, q)
 	if a.Heads%l.heads != 0 || t.q.cols != a.Heads*l.headDim || t.q.rows != len(s.batch.token) {
 		panic(fmt.Sprintf("cpu: %s: q [%d, %d] for %d heads of %d over %d KV heads", op, t.q.rows, t.q.cols, a.Heads, l.headDim, l.heads))
 	}
@@ -203,12 +205,12 @@ func (q *query) weigh() {
 	}
 	var sum float64
 	for i, s := range scores {
-		e := float32(exp(float64(s) - float64(m)))
+		e := float32(exact.Exp(float64(s) - float64(m)))
 		scores[i] = e
 		sum += float64(e)
 	}
 	top := max(q.max, m)
-	old, new := exp(float64(q.max)-float64(top)), exp(float64(m)-float64(top))
+	old, new := exact.Exp(float64(q.max)-float64(top)), exact.Exp(float64(m)-float64(top))
 	q.sum = float64(q.sum*old) + float64(sum*new)
 	q.max, q.old, q.new = top, float32(old), float32(new)
 }

@@ -137,7 +137,9 @@ func asStored(x []float32, typ backend.KVType) []float32 {
 // naiveAttend is one head's attention of the last of the seen tokens, and a
 // bound on the rounding.
 func naiveAttend(q []float32, seen []token, kvHead int, c attendCase, a backend.Attention, sink float64) (out, tolerance []float64) {
-	seen = seen[firstSeen(len(seen)-1, c.window):]
+	if c.window > 0 && len(seen) > c.window { // a window counts the row's own position
+		seen = seen[len(seen)-c.window:]
+	}
 	at := kvHead * c.dim
 	scores := make([]float64, len(seen))
 	var size float64 // of the largest score's products

@@ -13,8 +13,8 @@
 //     else. A draft tree's row finds its positions along its path, so it adds
 //     up what a chain with the same tokens would.
 //   - Products are rounded before they are added, and exp, tanh, sine and
-//     cosine are the package's own (math.go), so that no compiler or processor
-//     gets a choice.
+//     cosine come from math.go and package exact, so that no compiler or
+//     processor gets a choice.
 //
 // The operations (linear.go, attend.go, ...) share out work and memory; the
 // arithmetic is in portable.go and math.go. Another level brings other

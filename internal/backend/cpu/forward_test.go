@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"weir/internal/backend"
+	"weir/internal/exact"
 	"weir/internal/weights"
 )
 
@@ -34,8 +35,8 @@ type toyLayer struct {
 
 const (
 	toyWidth, toyVocab   = 256, 97
-	toyHeads, toyKVHeads = 6, 2
-	toyDim, toyHidden    = 36, 512
+	toyHeads, toyKVHeads = 4, 2
+	toyDim, toyHidden    = 36, 256
 	toyWindow            = 11
 	toyLayers            = 4
 )
@@ -114,8 +115,8 @@ func newToy(t testing.TB, threads, rows, seqs int) *toy {
 	}
 	for i, dim := range []int{toyDim, toyDim - 8} {
 		r := &backend.Rope{Dim: dim, Interleaved: i == 1, Scale: 1 + float32(i)/8}
-		for j := range dim / 2 { // 10000^(-2j/dim)
-			r.Freq = append(r.Freq, exp(float64(-2*float64(j)/float64(dim))*9.210340371976184))
+		for j := range dim / 2 {
+			r.Freq = append(r.Freq, exact.Pow(10000, -2*float64(j)/float64(dim)))
 		}
 		m.ropes[i] = r
 	}
@@ -236,12 +237,12 @@ func fixed(n int) func() int { return func() int { return n } }
 // What a row gives depends on its own sequence alone.
 func TestScheduleChangesNoBit(t *testing.T) {
 	rng := newRand(t)
-	texts := toyTexts(rng, 1, 5, 63, 140, 33)
+	texts := toyTexts(rng, 1, 5, 131, 30)
 	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16} {
 		random := func() int { return 1 + rng.IntN(40) }
 		run := func(sc schedule) [][][]float32 {
 			sc.typ = typ
-			return newToy(t, sc.threads, 250, len(texts)).logits(rng, texts, sc)
+			return newToy(t, sc.threads, 170, len(texts)).logits(rng, texts, sc)
 		}
 		want := run(schedule{threads: 1, pageSize: 16, chunk: fixed(1)})
 		for _, sc := range []schedule{
@@ -252,6 +253,9 @@ func TestScheduleChangesNoBit(t *testing.T) {
 			{name: "windows freed", threads: 2, pageSize: 4, chunk: random, together: true, freeWindows: true},
 			{name: "windows freed, one by one", threads: 2, pageSize: 1, chunk: fixed(3), freeWindows: true},
 		} {
+			if typ == backend.KVF32 && sc.pageSize != 7 { // the types differ in put and key only
+				continue
+			}
 			sameLogits(t, fmt.Sprintf("%v, %s", typ, sc.name), want, run(sc))
 		}
 	}
@@ -311,7 +315,7 @@ func TestTreeIsItsChains(t *testing.T) {
 // The same bits on any platform: this hash was made on amd64 and holds on
 // arm64 and with every GOAMD64. It may change only with the definition of the arithmetic.
 func TestGoldenBits(t *testing.T) {
-	const want = "393b220696b341523b07de425f9641e9"
+	const want = "223f7b20d737eae5d2efd84a9c77e2a9"
 	rng := rand.New(rand.NewPCG(3, 4))
 	sum := sha256.New()
 	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16} {

@@ -41,6 +41,7 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 	t.reset(s.act(x, "Linear"), s.scratch)
 	for _, p := range group {
 		dst := s.act(p.Dst, "Linear")
+		distinct("Linear", p.Dst, x)
 		w := matrix(p.W, t.x.cols, "Linear")
 		var bias []float32
 		if p.Bias != nil {

@@ -1,19 +1,18 @@
 package cpu
 
-import "math"
+import (
+	"math"
 
-// The functions of package math may be assembly on one platform and Go on
-// another, and Go may fuse x*y+z into one rounding where the processor can. So
-// the few that a forward pass needs stand here, in float64 with each product
-// rounded by an explicit conversion: the same bits everywhere, and far more
-// accurate than the float32 that the results become. math.Sqrt is exact
-// everywhere and is used as it is.
+	"weir/internal/exact"
+)
+
+// What a forward pass needs of elementary functions, on top of package exact
+// and by its rules: float64, each product rounded by an explicit conversion, so
+// that the bits are the same everywhere and the error is far below that of the
+// float32 that the results become. math.Sqrt is exact everywhere and is used as
+// it is.
 
 const (
-	log2e = 1.44269504088896338700e+00
-	ln2Hi = 6.93147180369123816490e-01 // ln 2 to 32 bits: k*ln2Hi is exact
-	ln2Lo = 1.90821492927058770002e-10
-
 	twoOverPi = 6.36619772367581382433e-01
 	// pi/2 in pieces of 33 bits, so that k*piece is exact for k < 2^20.
 	halfPi1 = 0x3FF921FB54400000
@@ -23,30 +22,6 @@ const (
 	// Adding and taking away 1.5*2^52 rounds to an integer, ties to even.
 	roundMagic = 0x1.8p52
 )
-
-// exp returns e^x with a relative error below 1e-14, and 0 below -708, where
-// float32 has long been 0.
-func exp(x float64) float64 {
-	switch {
-	case x != x:
-		return x
-	case x > 709:
-		return math.Inf(1)
-	case x < -708:
-		return 0
-	}
-	k := (float64(x*log2e) + roundMagic) - roundMagic
-	r := (x - float64(k*ln2Hi)) - float64(k*ln2Lo) // |r| <= ln2/2
-	// The Taylor sum to r^11; the rest is below 7e-15. Paired so that the
-	// products do not wait for one another.
-	r2 := float64(r * r)
-	r4 := float64(r2 * r2)
-	a := (1 + r) + float64(r2*(1.0/2+float64(r*(1.0/6))))
-	b := (1.0/24 + float64(r*(1.0/120))) + float64(r2*(1.0/720+float64(r*(1.0/5040))))
-	c := (1.0/40320 + float64(r*(1.0/362880))) + float64(r2*(1.0/3628800+float64(r*(1.0/39916800))))
-	p := a + float64(r4*(b+float64(r4*c)))
-	return p * math.Float64frombits(uint64(int64(k)+1023)<<52)
-}
 
 // tanh returns the hyperbolic tangent with a relative error below 1e-11.
 func tanh(x float64) float64 {
@@ -58,7 +33,7 @@ func tanh(x float64) float64 {
 	case x < -20:
 		return -1
 	}
-	return 1 - 2/(exp(2*x)+1)
+	return 1 - 2/(exact.Exp(2*x)+1)
 }
 
 // sincos returns sine and cosine with an absolute error below 1e-13 for
@@ -103,7 +78,7 @@ func taylor(z float64, terms []float64) float64 {
 // silu returns x*sigmoid(x).
 func silu(x float32) float32 {
 	v := float64(x)
-	return float32(v / (1 + exp(-v)))
+	return float32(v / (1 + exact.Exp(-v)))
 }
 
 // geluTanh returns the tanh approximation of GELU, x/2*(1+tanh(u)), in the
@@ -112,7 +87,7 @@ func geluTanh(x float32) float32 {
 	const sqrt2OverPi = 0.79788456080286535588
 	v := float64(x)
 	u := v + float64(0.044715*float64(v*float64(v*v)))
-	return float32(v / (1 + exp(-2*float64(sqrt2OverPi*u))))
+	return float32(v / (1 + exact.Exp(-2*float64(sqrt2OverPi*u))))
 }
 
 // softcap returns c*tanh(x/c).

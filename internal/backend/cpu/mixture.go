@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"weir/internal/backend"
+	"weir/internal/exact"
 )
 
 // mixScratch is the memory of a mixture. A slot is a row and one of the experts
@@ -37,6 +38,7 @@ func (s *stream) Mixture(dst, x backend.Act, m *backend.Mixture) {
 	const op = "Mixture"
 	t := &s.mixing
 	*t = mixTask{x: s.act(x, op), dst: s.act(dst, op), m: m, mem: &s.mix, scratch: s.scratch}
+	distinct(op, dst, x)
 	t.check(s.plan.Experts)
 	s.route(t)
 	t.step = mixHidden
@@ -131,7 +133,7 @@ func softmax(x []float32) {
 	}
 	var sum float64
 	for i, v := range x {
-		x[i] = float32(exp(float64(v) - float64(m)))
+		x[i] = float32(exact.Exp(float64(v) - float64(m)))
 		sum += float64(x[i])
 	}
 	for i := range x {

@@ -424,6 +424,28 @@ func checkRowsAlone(t *testing.T, g *rig, x, y backend.Act, v, got []float32, m 
 	}
 }
 
+// Of equal probabilities the first expert is chosen, whatever the order of
+// their numbers would do.
+func TestMixtureTies(t *testing.T) {
+	rng := newRand(t)
+	plan := backend.Plan{Rows: 1, Seqs: 1, Experts: backend.ExpertSpec{Count: 4, TopK: 2, Width: 8}}
+	x, y := plan.Act("x", 4), plan.Act("y", 4)
+	g := newRig(t, 1, plan)
+	m := &backend.Mixture{TopK: 2, Act: backend.SiLU, Router: g.loadF32(make([]float32, 16), 4, 4)}
+	for range 4 {
+		w, _ := g.load(rng, weights.F32, 8, 4)
+		m.Gate, m.Up = append(m.Gate, w), append(m.Up, w)
+		d, _ := g.load(rng, weights.F32, 4, 8)
+		m.Down = append(m.Down, d)
+	}
+	g.begin(1)
+	g.set(x, []float32{1, 2, 3, 4})
+	g.s.Mixture(y, x, m)
+	if got := g.s.mix.expert[:2]; got[0] != 0 || got[1] != 1 {
+		t.Errorf("experts %v of four equals, want the first two", got)
+	}
+}
+
 // naiveMixture returns one row's result and the size of what was added up.
 func naiveMixture(x, router []float32, w [][3][]float32, width int, m *backend.Mixture) (y []float64, size float64) {
 	p, _ := naiveLinear(x, router, nil, 1, len(x), len(w))

@@ -161,6 +161,14 @@ func same(op string, a mat, others ...mat) {
 	}
 }
 
+// distinct panics if an operation that reads x while it writes dst gets one
+// activation for both.
+func distinct(op string, dst, x backend.Act) {
+	if dst.Index() == x.Index() {
+		panic("cpu: " + op + ": cannot be done in place")
+	}
+}
+
 // Gather copies the wanted rows.
 func (s *stream) Gather(dst, x backend.Act) {
 	from, to := s.act(x, "Gather"), s.act(dst, "Gather")
