@@ -26,22 +26,36 @@ type encoder struct {
 	out          []int32
 	parseSpecial bool
 	emit         []func(s string, first bool) // emit[i] passes a piece to step i; the last encodes it
+	rest         func(s string, first bool)   // what comes after looking a word up
 }
 
 func (t *Tokenizer) encoder() *encoder {
 	if e, ok := t.encoders.Get().(*encoder); ok {
 		return e
 	}
-	e := &encoder{t: t, emit: make([]func(string, bool), len(t.steps)+1)}
-	e.emit[len(t.steps)] = e.word
-	for i, s := range t.steps {
-		e.emit[i] = func(piece string, first bool) {
-			if piece != "" {
-				s(piece, first, e.emit[i+1])
-			}
+	n := len(t.steps)
+	e := &encoder{t: t, emit: make([]func(string, bool), n+1)}
+	e.emit[n] = func(word string, _ bool) { e.out = t.model.encode(&e.work, word, e.out) }
+	for i := n; i >= 0; i-- {
+		if i < n {
+			s, next := t.steps[i], e.emit[i+1]
+			e.emit[i] = func(piece string, first bool) { s(piece, first, next) }
+		}
+		e.emit[i] = notEmpty(e.emit[i])
+		if i == t.words {
+			e.rest = e.emit[i]
+			e.emit[i] = e.word
 		}
 	}
 	return e
+}
+
+func notEmpty(f func(string, bool)) func(string, bool) {
+	return func(s string, first bool) {
+		if s != "" {
+			f(s, first)
+		}
+	}
 }
 
 // run appends the tokens of text to e.out.
@@ -79,22 +93,21 @@ func (e *encoder) normalize(s string, first bool) {
 	e.t.normalized.split(s, first, e.parseSpecial, e.emit[0], e.token)
 }
 
-// word encodes what the steps left whole.
-func (e *encoder) word(s string, _ bool) {
-	switch {
-	case s == "":
-	case len(s) > cacheWord:
-		e.out = e.t.model.encode(&e.work, s, e.out)
-	default:
-		place, hit := e.t.cache.get(s)
-		if hit != nil {
-			e.out = append(e.out, hit.ids...)
-			return
-		}
-		from := len(e.out)
-		e.out = e.t.model.encode(&e.work, s, e.out)
-		e.t.cache.put(place, s, e.out[from:])
+// word encodes what the steps made a word, by the rest of the pipeline or from
+// memory. What the rest makes of it does not depend on where the word stands.
+func (e *encoder) word(s string, first bool) {
+	if len(s) > cacheWord {
+		e.rest(s, first)
+		return
 	}
+	place, hit := e.t.cache.get(s)
+	if hit != nil {
+		e.out = append(e.out, hit.ids...)
+		return
+	}
+	from := len(e.out)
+	e.rest(s, first)
+	e.t.cache.put(place, s, e.out[from:])
 }
 
 // addedTokens finds tokens that are cut out of a text before anything else is

@@ -128,6 +128,12 @@ func (g *gguf) byteLevel() (*Tokenizer, error) {
 			return nil, err
 		}
 		t.steps = append(t.steps, splitBy(f, isolated))
+		if t.words == 0 && makesWords(p) {
+			t.words = len(t.steps)
+		}
+	}
+	if t.words == 0 {
+		t.words = len(t.steps)
 	}
 	t.model = model
 	return t, g.around(t, pre.addBOS, false)
@@ -187,6 +193,7 @@ func (g *gguf) sentencePiece() (*Tokenizer, error) {
 	}
 	t.normalizers = []normalizer{func(s string) string { return escapeSpaces(prefix, s) }}
 	t.steps = g.wordsAtSpaces()
+	t.words = len(t.steps)
 	t.model = model
 	return t, g.around(t, true, false)
 }
@@ -224,6 +231,7 @@ func (g *gguf) unigram() (*Tokenizer, error) {
 	}
 	t.normalizers = []normalizer{p.normalize}
 	t.steps = g.wordsAtSpaces()
+	t.words = len(t.steps)
 	t.model = model
 	return t, g.around(t, false, true)
 }

@@ -39,6 +39,7 @@ type hf struct {
 	alphabet  *alphabet
 	byteLevel bool // the vocabulary is spelled in the alphabet
 	spelled   bool // and so is the text, by the time it reaches the model
+	words     int  // see Tokenizer; 0: all steps
 }
 
 type hfAdded struct {
@@ -126,7 +127,10 @@ func (h *hf) load(tokenizer, config []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
 	}
-	t.normalizers, t.steps, t.model = normalizers, steps, model
+	t.normalizers, t.steps, t.model, t.words = normalizers, steps, model, len(steps)
+	if h.words > 0 {
+		t.words = h.words
+	}
 	h.addTokens(t)
 	if err := h.postProcessor(t); err != nil {
 		return nil, fmt.Errorf("post_processor: %w", err)

@@ -83,13 +83,27 @@ func or(p *bool, without bool) bool {
 	return without
 }
 
-// finder returns the finder of a component's pattern: {"String": …},
-// {"Regex": …}, or a bare string.
-func (c *component) finder() (finder, error) {
-	var p struct {
-		String *string
-		Regex  *string
+// hfPattern is a pattern: {"String": …}, {"Regex": …}, or a bare string.
+type hfPattern struct {
+	String *string
+	Regex  *string
+}
+
+// makesWords is makesWords for a pre_tokenizer.
+func (c *component) makesWords() bool {
+	var p hfPattern
+	switch c.Type {
+	case "ByteLevel":
+		return or(c.UseRegex, true)
+	case "Split":
+		return json.Unmarshal(c.Pattern, &p) == nil && p.Regex != nil && makesWords(*p.Regex)
 	}
+	return false
+}
+
+// finder returns the finder of a component's pattern.
+func (c *component) finder() (finder, error) {
+	var p hfPattern
 	if len(c.Pattern) > 0 && c.Pattern[0] == '"' {
 		p.String = new(string)
 		if err := json.Unmarshal(c.Pattern, p.String); err != nil {
@@ -211,6 +225,12 @@ func (h *hf) preTokenizer() ([]step, error) {
 			return nil, err
 		}
 		out = append(out, more...)
+		if all[i].Type == "Metaspace" { // looks at where a piece stands
+			h.words = 0
+		}
+		if h.words == 0 && all[i].makesWords() {
+			h.words = len(out)
+		}
 	}
 	if h.spelled { // the model of a byte-level vocabulary works on bytes
 		out = append(out, rewritten(func(s string) string {

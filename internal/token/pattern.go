@@ -78,6 +78,17 @@ func scanners() map[string]scanner {
 	}
 }
 
+// makesWords reports whether a pattern leaves words, or less, and what comes
+// after it only cuts these further.
+func makesWords(pattern string) bool {
+	switch pattern {
+	case patternGPT2, patternLlama3, patternQwen2, patternQwen35, patternGPT4o, patternTekken, patternDeepSeekV3,
+		patternSpacedWord, patternCased:
+		return true
+	}
+	return false
+}
+
 // bounds turns the inside of a bracket expression without escapes into pairs
 // of bounds.
 func bounds(ranges string) string {

@@ -187,6 +187,7 @@ func (s *sentencePieceModel) load(file []byte) (*Tokenizer, error) {
 	t.normalizers, t.model = []normalizer{s.form.normalize}, m
 	if s.form.escape && !s.form.spaceSuffix {
 		t.steps = s.wordsAtSpaces()
+		t.words = len(t.steps)
 	}
 	s.special(t)
 	return t, nil

@@ -30,7 +30,7 @@ func FromTiktoken(ranks []byte, pattern string, special map[string]int32) (*Toke
 		}
 		return raw[id]
 	})
-	t.model, t.steps = model, []step{splitBy(f, isolated)}
+	t.model, t.steps, t.words = model, []step{splitBy(f, isolated)}, 1
 	added := make(map[int32]addedToken, len(special))
 	for text, id := range special {
 		added[id] = addedToken{text: text, special: true}

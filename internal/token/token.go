@@ -17,6 +17,7 @@ type Tokenizer struct {
 	normalized  *addedTokens // found after it
 	normalizers []normalizer
 	steps       []step
+	words       int // how many steps it takes until pieces are words, worth remembering
 	model       model
 	cache       *cache
 
