@@ -30,7 +30,8 @@ const (
 	// or hashed.
 	maxValueDepth = 500
 
-	bytesPerStep  = 64 // string operations read about this much in the time of a step
+	bytesPerStep  = 64 // read in the time of a step by operations that search bytes
+	walkedPerStep = 16 // and by those that go from character to character
 	bytesPerValue = 16 // a list's element
 	bytesPerEntry = 64 // a dictionary's
 )
@@ -66,6 +67,9 @@ func (st *state) tick(n int) error {
 
 // scan spends the steps of an operation that reads n bytes.
 func (st *state) scan(n int) error { return st.tick(n / bytesPerStep) }
+
+// walk spends the steps of an operation that looks at each character of n bytes.
+func (st *state) walk(n int) error { return st.tick(n / walkedPerStep) }
 
 // alloc spends n bytes. It is called before the memory is taken.
 func (st *state) alloc(n int) error {

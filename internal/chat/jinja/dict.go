@@ -149,6 +149,9 @@ func (st *state) hashTuple(b *strings.Builder, t *Tuple, depth int) error {
 	}
 	b.WriteString("(")
 	for _, item := range t.items {
+		if err := st.tick(4); err != nil {
+			return err
+		}
 		if inner, ok := item.(*Tuple); ok {
 			if err := st.hashTuple(b, inner, depth+1); err != nil {
 				return err

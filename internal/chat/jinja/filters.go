@@ -91,7 +91,7 @@ func strMapped(name string, f func(string) string) filterFunc {
 		if err != nil {
 			return nil, err
 		}
-		if err := st.alloc(2 * len(s)); err != nil {
+		if err := st.mapping(s); err != nil {
 			return nil, err
 		}
 		return like(v, f(s)), nil
@@ -386,7 +386,7 @@ func doWordCount(st *state, in Value, a *args) (Value, error) {
 		}
 		inWord = is
 	}
-	return n, st.scan(len(s))
+	return n, st.walk(len(s))
 }
 
 func doFormat(st *state, in Value, a *args) (Value, error) {
@@ -459,7 +459,7 @@ func doInt(st *state, in Value, a *args) (Value, error) {
 		return nil, u.fail(st)
 	}
 	if s, ok := asString(in); ok {
-		if err := st.scan(len(s)); err != nil {
+		if err := st.walk(2 * len(s)); err != nil {
 			return nil, err
 		}
 		if n, ok := parseInt(s, base); ok {
@@ -498,10 +498,13 @@ func doFloat(st *state, in Value, a *args) (Value, error) {
 		return nil, u.fail(st)
 	}
 	if s, ok := asString(in); ok {
-		if f, ok := parseFloat(s); ok {
-			return f, st.scan(len(s))
+		if err := st.walk(2 * len(s)); err != nil {
+			return nil, err
 		}
-		return vs[0], st.scan(len(s))
+		if f, ok := parseFloat(s); ok {
+			return f, nil
+		}
+		return vs[0], nil
 	}
 	if f, ok := toFloat(in); ok {
 		return f, nil

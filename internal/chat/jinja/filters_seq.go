@@ -58,7 +58,10 @@ func (st *state) fold(v Value, caseMatters bool) (Value, error) {
 	if !ok || caseMatters {
 		return v, nil
 	}
-	return lower(s), st.alloc(len(s))
+	if err := st.mapping(s); err != nil {
+		return nil, err
+	}
+	return lower(s), nil
 }
 
 func doList(st *state, in Value, a *args) (Value, error) {

@@ -105,13 +105,21 @@ func intOr(v Value, absent int) (int, error) {
 	return int(min(max(n, -most), most)), nil
 }
 
+// mapping pays for an operation that maps each character of s.
+func (st *state) mapping(s string) error {
+	if err := st.walk(len(s)); err != nil {
+		return err
+	}
+	return st.alloc(2 * len(s))
+}
+
 func mapped(name string, f func(string) string) methodFunc {
 	return func(st *state, self Value, a *args) (Value, error) {
 		s, _ := asString(self)
 		if err := a.positional("str."+name, 0, 0); err != nil {
 			return nil, err
 		}
-		if err := st.alloc(2 * len(s)); err != nil {
+		if err := st.mapping(s); err != nil {
 			return nil, err
 		}
 		return like(self, f(s)), nil
@@ -124,7 +132,7 @@ func tested(name string, f func(string) bool) methodFunc {
 		if err := a.positional("str."+name, 0, 0); err != nil {
 			return nil, err
 		}
-		return f(s), st.scan(len(s))
+		return f(s), st.walk(len(s))
 	}
 }
 
@@ -149,7 +157,7 @@ func strip(name string, trim func(string, func(rune) bool) string) methodFunc {
 		if len(out) == len(s) {
 			return self, nil
 		}
-		return like(self, out), st.scan(len(s) - len(out))
+		return like(self, out), st.walk(len(s) - len(out))
 	}
 }
 
@@ -409,6 +417,9 @@ func (st *state) splitArgs(name string, self Value, a *args) (s string, sep *str
 	if most >= 0 {
 		pieces = min(pieces, most+1)
 	}
+	if err := st.walk(len(s)); err != nil {
+		return "", nil, 0, err
+	}
 	return s, sep, most, st.alloc(product(pieces, bytesPerValue))
 }
 
@@ -510,7 +521,7 @@ func lines(s string, keepEnds bool) []string {
 
 // splitLines is lines, paid for.
 func (st *state) splitLines(s string, keepEnds bool) ([]string, error) {
-	if err := st.scan(8 * len(s)); err != nil {
+	if err := st.walk(len(s)); err != nil {
 		return nil, err
 	}
 	out := lines(s, keepEnds)

@@ -231,7 +231,7 @@ func (st *state) length(v Value) (int, error) {
 
 // runes counts the code points of s.
 func (st *state) runes(s string) (int, error) {
-	if err := st.scan(len(s)); err != nil {
+	if err := st.walk(len(s)); err != nil {
 		return 0, err
 	}
 	return utf8.RuneCountInString(s), nil
