@@ -252,10 +252,17 @@ func (h *hf) named(pair []any) ([]int32, error) {
 func (h *hf) ends(t *Tokenizer) error {
 	t.bos = h.firstOf(string(h.config.BOS), t.before, "<s>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>", "<|startoftext|>", "[BOS]")
 	t.eos = h.firstOf(string(h.config.EOS), t.after, "</s>", "<eos>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<|im_end|>", "<|endoftext|>", "[EOS]")
-	for name, id := range map[hfName]int32{h.config.BOS: t.bos, h.config.EOS: t.eos} {
-		if name != "" && id == noToken {
-			return fmt.Errorf("tokenizer_config.json names token %s, which is not in the vocabulary", quote(string(name)))
-		}
+	// Without its end a generation never stops; a beginning that is never added
+	// may be missing, and some configurations name one that is.
+	missing := hfName("")
+	if t.eos == noToken {
+		missing = h.config.EOS
+	}
+	if t.bos == noToken && or(h.config.AddBOS, false) {
+		missing = h.config.BOS
+	}
+	if missing != "" {
+		return fmt.Errorf("tokenizer_config.json names token %s, which is not in the vocabulary", quote(string(missing)))
 	}
 	t.before = h.adding(h.config.AddBOS, t.bos, t.before)
 	t.after = h.adding(h.config.AddEOS, t.eos, t.after)
