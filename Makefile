@@ -14,6 +14,6 @@ bench: # every benchmark, six times, for benchstat
 	go test -run '^$$' -bench . -benchmem -count 6 ./...
 
 fuzz: # each fuzz target for a minute
-	FUZZ_TIME=1m .ci/run fuzz
+	FUZZ_TIME=1m FUZZ_BUDGET=7200 .ci/run fuzz
 
 .PHONY: test race lint bench fuzz
