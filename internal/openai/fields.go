@@ -3,9 +3,11 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"weir/internal/llm"
 )
@@ -108,14 +110,14 @@ func lift[T, U any](entries []entry[T], part func(*U) *T) []entry[U] {
 
 // The functions below make entries.
 
-func flag[T any](name, note string, to func(*T) *bool) entry[T] {
+func toggle[T any](name, note string, to func(*T) *bool) entry[T] {
 	return entry[T]{Field{name, Supported, note}, func(r *T, v value) (err error) {
 		*to(r), err = v.boolean()
 		return err
 	}}
 }
 
-func optionalFlag[T any](name, note string, to func(*T) **bool) entry[T] {
+func optionalToggle[T any](name, note string, to func(*T) **bool) entry[T] {
 	return entry[T]{Field{name, Supported, note}, func(r *T, v value) error {
 		b, err := v.boolean()
 		*to(r) = &b
@@ -124,12 +126,11 @@ func optionalFlag[T any](name, note string, to func(*T) **bool) entry[T] {
 }
 
 func count[T any](name string, lo, hi int64, note string, to func(*T) **int) entry[T] {
-	limit := strconv.FormatInt(hi, 10)
+	is := fmt.Sprintf("integer in [%d, %d]. ", lo, hi)
 	if hi == maxInt {
-		limit = ""
+		is = fmt.Sprintf("integer, at least %d. ", lo)
 	}
-	note = "integer, " + strconv.FormatInt(lo, 10) + " … " + limit + ". " + note
-	return entry[T]{Field{name, Supported, note}, func(r *T, v value) error {
+	return entry[T]{Field{name, Supported, is + note}, func(r *T, v value) error {
 		i, err := v.whole(lo, hi)
 		n := int(i)
 		*to(r) = &n
@@ -170,7 +171,7 @@ func accepted[T any](name, want, note string) entry[T] {
 
 // limited is a field that may only have the values given (as compact JSON).
 func limited[T any](name, note string, only ...string) entry[T] {
-	return entry[T]{Field{name, Limited, note}, func(_ *T, v value) error {
+	return entry[T]{Field{name, Limited, "only `" + strings.Join(only, "` or `") + "`: " + note}, func(_ *T, v value) error {
 		var compact bytes.Buffer
 		if json.Compact(&compact, v.raw) == nil && slices.Contains(only, compact.String()) {
 			return nil

@@ -8,13 +8,13 @@ func CompletionFields() []Field { return completionTable.fields() }
 
 var samplingFields = []entry[Sampling]{
 	text("model", "One of `/v1/models`. May be left out while one model is served.", func(r *Sampling) *string { return &r.Model }),
-	flag("stream", "Server-sent events instead of one response.", func(r *Sampling) *bool { return &r.Stream }),
+	toggle("stream", "Server-sent events instead of one response.", func(r *Sampling) *bool { return &r.Stream }),
 	custom("stream_options", "`include_usage`; `continuous_usage_stats` as in vLLM: usage so far of its choice in every chunk; `include_obfuscation` only as false.", readStreamOptions),
 	number("temperature", interval{lo: 0, hi: 100}, "0 is greedy. Default: the model's, or 1.", func(r *Sampling) **float64 { return &r.Temperature }),
 	number("top_p", interval{lo: 0, hi: 1, openLo: true}, "1 is off. Default: the model's, or 1.", func(r *Sampling) **float64 { return &r.TopP }),
 	number("frequency_penalty", interval{lo: -2, hi: 2}, "Over the output. Default 0.", func(r *Sampling) **float64 { return &r.FrequencyPenalty }),
 	number("presence_penalty", interval{lo: -2, hi: 2}, "Over the output. Default 0.", func(r *Sampling) **float64 { return &r.PresencePenalty }),
-	custom("logit_bias", "Token ids to numbers in [-100, 100], at most 1024. 100 does not force a token where others are out of reach by more.", readBias),
+	custom("logit_bias", "Token ids to numbers in [-100, 100], at most 1024.", readBias),
 	custom("seed", "64-bit integer. The same seed repeats the same output whatever else runs. Default: a fresh one.", readSeed),
 	custom("stop", "String, or up to 16 strings of 1 to 1024 bytes. The output ends before the first that appears.", readStop),
 	count("n", 1, MaxChoices, "Choices to return. Default 1.", func(r *Sampling) **int { return &r.N }),
@@ -27,13 +27,13 @@ var vllmFields = []entry[Sampling]{
 	number("typical_p", interval{lo: 0, hi: 1, openLo: true}, "1 is off.", func(r *Sampling) **float64 { return &r.TypicalP }),
 	number("repetition_penalty", interval{lo: 0, hi: 100, openLo: true}, "Over prompt and output. 1 is off. Default: the model's, or 1.", func(r *Sampling) **float64 { return &r.RepetitionPenalty }),
 	count("min_tokens", 0, maxInt, "No end and no stop before so many tokens. Default 0.", func(r *Sampling) **int { return &r.MinTokens }),
-	flag("ignore_eos", "Do not end at the model's own end tokens.", func(r *Sampling) *bool { return &r.IgnoreEOS }),
+	toggle("ignore_eos", "Do not end at the model's own end tokens.", func(r *Sampling) *bool { return &r.IgnoreEOS }),
 	custom("stop_token_ids", "Ids that end the output, at most 1024.", readStopTokens),
-	flag("include_stop_str_in_output", "Leave the stop string in the text.", func(r *Sampling) *bool { return &r.IncludeStop }),
-	optionalFlag("skip_special_tokens", "false shows special tokens in the text. Default true.", func(r *Sampling) **bool { return &r.SkipSpecialTokens }),
+	toggle("include_stop_str_in_output", "Leave the stop string in the text.", func(r *Sampling) *bool { return &r.IncludeStop }),
+	optionalToggle("skip_special_tokens", "false shows special tokens in the text. Default true.", func(r *Sampling) **bool { return &r.SkipSpecialTokens }),
 	count("prompt_logprobs", 0, maxInt, "Log probabilities of the prompt's tokens, in vLLM's shape, at most what the model keeps (20). Not with `stream`.", func(r *Sampling) **int { return &r.PromptLogprobs }),
-	flag("return_token_ids", "Adds `token_ids` to choices, and `prompt_token_ids` (chat: to the response and the first chunk; completions: to each choice and its first chunk).", func(r *Sampling) *bool { return &r.ReturnTokenIDs }),
-	flag("return_tokens_as_token_ids", "Tokens in logprobs are written `token_id:123`.", func(r *Sampling) *bool { return &r.TokensAsTokenIDs }),
+	toggle("return_token_ids", "Adds `token_ids` to choices, and `prompt_token_ids` (chat: to the response and the first chunk; completions: to each choice and its first chunk).", func(r *Sampling) *bool { return &r.ReturnTokenIDs }),
+	toggle("return_tokens_as_token_ids", "Tokens in logprobs are written `token_id:123`.", func(r *Sampling) *bool { return &r.TokensAsTokenIDs }),
 	custom("priority", "32-bit integer, lower is served sooner. Default 0.", readPriority),
 }
 
@@ -81,27 +81,27 @@ var conversationFields = []entry[Conversation]{
 	text("chat_template", "A Jinja template instead of the model's own.", func(c *Conversation) *string { return &c.Template }),
 	custom("chat_template_kwargs", "Further variables for the template.", readKwargs),
 	text("reasoning_effort", "Reaches the template as `reasoning_effort`, and as `enable_thinking` (false for `none`), unless `chat_template_kwargs` has them. Templates that know neither do as always.", func(c *Conversation) *string { return &c.ReasoningEffort }),
-	optionalFlag("add_generation_prompt", "Open the assistant's turn. Default true.", func(c *Conversation) **bool { return &c.AddGeneration }),
-	flag("continue_final_message", "Continue the last message instead of opening a turn.", func(c *Conversation) *bool { return &c.ContinueFinal }),
+	optionalToggle("add_generation_prompt", "Open the assistant's turn. Default true.", func(c *Conversation) **bool { return &c.AddGeneration }),
+	toggle("continue_final_message", "Continue the last message instead of opening a turn.", func(c *Conversation) *bool { return &c.ContinueFinal }),
 }
 
 var chatFields = []entry[ChatRequest]{
 	count("max_completion_tokens", 1, maxInt, "Default: up to the context.", func(r *ChatRequest) **int { return &r.MaxCompletionTokens }),
 	count("max_tokens", 1, maxInt, "The old name of `max_completion_tokens`; both must agree.", func(r *ChatRequest) **int { return &r.MaxTokens }),
-	flag("logprobs", "Log probabilities of the output's tokens.", func(r *ChatRequest) *bool { return &r.Logprobs }),
+	toggle("logprobs", "Log probabilities of the output's tokens.", func(r *ChatRequest) *bool { return &r.Logprobs }),
 	count("top_logprobs", 0, maxInt, "Alternatives for each token, at most what the model keeps (20). Needs `logprobs`.", func(r *ChatRequest) **int { return &r.TopLogprobs }),
-	custom("tool_choice", "`\"none\"`; anything else: 400.", readToolChoice),
-	optionalFlag("add_special_tokens", "Let the tokeniser add its own (BOS) besides what the template wrote. Default false.", func(r *ChatRequest) **bool { return &r.AddSpecialTokens }),
-	flag("echo", "vLLM: put the last message before the answer if it is of the answer's role.", func(r *ChatRequest) *bool { return &r.Echo }),
+	{Field{"tool_choice", Limited, "only `\"none\"`: weir does not read tool calls out of a model's answer"}, readToolChoice},
+	optionalToggle("add_special_tokens", "Let the tokeniser add its own (BOS) besides what the template wrote. Default false.", func(r *ChatRequest) **bool { return &r.AddSpecialTokens }),
+	toggle("echo", "vLLM: put the last message before the answer if it is of the answer's role.", func(r *ChatRequest) *bool { return &r.Echo }),
 }
 
 var chatNeutral = []entry[ChatRequest]{
 	accepted[ChatRequest]("metadata", "an object", "For the caller's own records; weir keeps none."),
 	accepted[ChatRequest]("service_tier", "a string", "There is one tier."),
 	accepted[ChatRequest]("safety_identifier", "a string", "For the caller's own records."),
-	accepted[ChatRequest]("prompt_cache_key", "a string", "Prefixes are found without a key."),
-	accepted[ChatRequest]("prompt_cache_retention", "a string", "Prefixes stay as long as memory allows."),
-	accepted[ChatRequest]("prompt_cache_options", "an object", "Prefixes are found without options."),
+	accepted[ChatRequest]("prompt_cache_key", "a string", "A hint for caches."),
+	accepted[ChatRequest]("prompt_cache_retention", "a string", "A hint for caches."),
+	accepted[ChatRequest]("prompt_cache_options", "an object", "A hint for caches."),
 	accepted[ChatRequest]("parallel_tool_calls", "a boolean", "There are no tool calls to be parallel."),
 	limited[ChatRequest]("store", "weir stores nothing; leave it out", "false"),
 	limited[ChatRequest]("modalities", "weir answers in text alone; leave it out", `["text"]`),
@@ -126,8 +126,8 @@ var completionFields = []entry[CompletionRequest]{
 		}),
 	count("max_tokens", 0, maxInt, "Default 16. 0 only with `echo`: the prompt and its log probabilities.", func(r *CompletionRequest) **int { return &r.MaxTokens }),
 	count("logprobs", 0, maxInt, "Alternatives for each token, at most what the model keeps (20).", func(r *CompletionRequest) **int { return &r.Logprobs }),
-	flag("echo", "Put the prompt before the output, in `logprobs` too.", func(r *CompletionRequest) *bool { return &r.Echo }),
-	optionalFlag("add_special_tokens", "Let the tokeniser add its own (BOS) to a prompt given as text. Default true.", func(r *CompletionRequest) **bool { return &r.AddSpecialTokens }),
+	toggle("echo", "Put the prompt before the output, in `logprobs` too.", func(r *CompletionRequest) *bool { return &r.Echo }),
+	optionalToggle("add_special_tokens", "Let the tokeniser add its own (BOS) to a prompt given as text. Default true.", func(r *CompletionRequest) **bool { return &r.AddSpecialTokens }),
 }
 
 var completionForeign = concat(

@@ -42,8 +42,8 @@ var tokenizeTable = newTable([]entry[TokenizeRequest]{
 		r.Prompt = &s
 		return err
 	}),
-	optionalFlag("add_special_tokens", "Let the tokeniser add its own (BOS). Default: true for a prompt, false for messages.", func(r *TokenizeRequest) **bool { return &r.AddSpecialTokens }),
-	flag("return_token_strs", "Adds `token_strs`: the tokens as the vocabulary writes them.", func(r *TokenizeRequest) *bool { return &r.ReturnTokenStrs }),
+	optionalToggle("add_special_tokens", "Let the tokeniser add its own (BOS). Default: true for a prompt, false for messages.", func(r *TokenizeRequest) **bool { return &r.AddSpecialTokens }),
+	toggle("return_token_strs", "Adds `token_strs`: the tokens as the vocabulary writes them.", func(r *TokenizeRequest) *bool { return &r.ReturnTokenStrs }),
 }, lift(conversationFields, func(r *TokenizeRequest) *Conversation { return &r.Conversation }))
 
 var detokenizeTable = newTable([]entry[DetokenizeRequest]{
