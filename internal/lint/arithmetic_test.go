@@ -11,7 +11,7 @@ import (
 
 // exact are the packages whose arithmetic must have the same bits on every
 // platform: what reaches a token goes through them.
-var exact = []string{"internal/backend/cpu", "internal/exact", "internal/model", "internal/sample", "internal/weights"}
+var exact = []string{"internal/backend/cpu", "internal/backend/cpu/kern", "internal/exact", "internal/model", "internal/sample", "internal/weights"}
 
 // sameEverywhere are the functions of package math whose results IEEE 754 or
 // their definition fixes to the bit. The others (Exp, Log, Pow, Sin, ...) have

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -48,10 +49,13 @@ func (e entry) holds() (bool, error) {
 	case key == "without" && value != "":
 		_, err := os.Stat(value)
 		return os.IsNotExist(err), nil
+	case key == "lacks" && value != "":
+		info, _ := os.ReadFile("/proc/cpuinfo") // elsewhere than on Linux it lacks all
+		return !slices.Contains(strings.Fields(string(info)), value), nil
 	case key == "goos" && value != "":
 		return runtime.GOOS == value, nil
 	}
-	return false, fmt.Errorf("condition %q is none of: always, without=PATH, goos=NAME", e.condition)
+	return false, fmt.Errorf("condition %q is none of: always, without=PATH, goos=NAME, lacks=FLAG", e.condition)
 }
 
 // covers tells whether the entry is about a test.

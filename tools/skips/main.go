@@ -10,8 +10,9 @@
 // A line of the list has a package, a test, a condition and the reason. The
 // package is relative to the module. A test that ends in * stands for all that
 // begin so. The condition is "always", "without=PATH" (it may skip where PATH,
-// relative to the list's module, does not exist) or "goos=NAME". A list that
-// only grows hides tests that run nowhere, so the list is short on purpose.
+// relative to the module, does not exist), "lacks=FLAG" (where the processor
+// does, by /proc/cpuinfo) or "goos=NAME". A list that only grows hides tests
+// that run nowhere, so the list is short on purpose.
 package main
 
 import (

@@ -74,16 +74,17 @@ func TestPasses(t *testing.T) {
 func TestUnlistedSkip(t *testing.T) {
 	in := events(t, end("pass", "a", "TestX"), end("skip", "a", "TestY/sub"), end("pass", "a", ""))
 	for list, ok := range map[string]bool{
-		"":                                 false,
-		"a TestY always reason":            false,
-		"b TestY/sub always reason":        false,
-		"a TestY/sub always reason":        true,
-		"a TestY/* always reason":          true,
-		"a Test* always reason":            true,
-		"a TestX* always reason":           false,
-		"a TestY/sub goos=plan9 reason":    false,
-		"a TestY/sub without=/ reason":     false,
-		"a TestY/sub without=/gone reason": true,
+		"":                                      false,
+		"a TestY always reason":                 false,
+		"b TestY/sub always reason":             false,
+		"a TestY/sub always reason":             true,
+		"a TestY/* always reason":               true,
+		"a Test* always reason":                 true,
+		"a TestX* always reason":                false,
+		"a TestY/sub goos=plan9 reason":         false,
+		"a TestY/sub lacks=no_such_flag reason": true,
+		"a TestY/sub without=/ reason":          false,
+		"a TestY/sub without=/gone reason":      true,
 	} {
 		got, err := check(t, list, in)
 		if (err == nil) != ok {
@@ -126,7 +127,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestBadLists(t *testing.T) {
-	for _, list := range []string{"a TestX always", "a TestX sometimes reason", "a TestX without= reason"} {
+	for _, list := range []string{"a TestX always", "a TestX sometimes reason", "a TestX without= reason", "a TestX lacks= reason"} {
 		if _, err := readList(strings.NewReader(list), "list"); err == nil || !strings.HasPrefix(err.Error(), "list:1: ") {
 			t.Errorf("list %q: error %v, want one that names the line", list, err)
 		}
