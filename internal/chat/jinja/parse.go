@@ -1,9 +1,6 @@
 package jinja
 
-import (
-	"sort"
-	"strings"
-)
+import "strings"
 
 const (
 	// maxSource is far above any template that is written by hand.
@@ -413,14 +410,4 @@ func (p *parser) printStatement(int) stmt {
 		s.parts = append(s.parts, outputPart{x: p.expression(), line: p.cur.line})
 	}
 	return s
-}
-
-// sortedNames lists the keys of a table, for messages.
-func sortedNames[T any](table map[string]T) []string {
-	names := make([]string, 0, len(table))
-	for name := range table {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
 }

@@ -1195,6 +1195,192 @@ SKIP = {
     "'\\N{BULLET}'",  # names of characters are refused
 }
 
+# Templates for a conversation with tools, in the manner of those that models ship.
+CONVERSATIONS = [
+    # Content in parts through a macro, thoughts taken out of old answers, arguments as a mapping or text.
+    r"""{%- macro plain(c) -%}
+    {%- if c is string -%}{{ c }}
+    {%- elif c is iterable and c is not mapping -%}
+        {%- for part in c -%}
+            {{- part.text if part is mapping and part.type == 'text' else '[' ~ part.type ~ ']' -}}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro -%}
+BEGIN
+{%- if offered %}
+
+  Functions:
+  {% for f in offered %}
+  * {{ f | tojson(ensure_ascii=False) }}
+  {% endfor %}
+{%- endif %}
+{%- set mark = namespace(user=-1, calls=0) %}
+{%- for turn in chat %}{% if turn.role == 'user' %}{% set mark.user = loop.index0 %}{% endif %}{% endfor %}
+{% for turn in chat %}
+    {%- if turn.role in ['user', 'system'] %}
+@{{ turn.role }}
+{{ plain(turn.content) }}{{ '!' if quiet is defined and not plain(turn.content).endswith('!') else '' }}
+    {%- elif turn.role == 'assistant' %}
+        {%- set said = plain(turn.content) if turn.content else '' %}
+        {%- set thought = '' %}
+        {%- if turn.reasoning_content is string %}
+            {%- set thought = turn.reasoning_content %}
+        {%- elif '</think>' in said %}
+            {%- set thought = said.split('</think>') | first | replace('<think>', '') %}
+            {%- set said = said.split('</think>')[-1].lstrip('\n') %}
+        {%- endif %}
+@assistant {{ '(' ~ thought.strip() ~ ')' if thought and loop.index0 > mark.user - 4 else '()' }} {{ said.strip() }}
+        {%- for call in turn.tool_calls or [] %}
+            {%- set mark.calls = mark.calls + 1 %}
+            {%- set call = call.function or call %}
+ {{ mark.calls }}:{{ call.name }}
+            {%- if call.arguments is mapping %}
+                {%- for key, val in call.arguments.items() %} {{ key }}={{ val if val is string else val | tojson }}{% endfor %}
+            {%- else %} {{ call.arguments }}
+            {%- endif %}
+        {%- endfor %}
+    {%- elif turn.role == 'tool' %}
+        {%- if loop.first or chat[loop.index0 - 1].role != 'tool' %}{{ '\n@results' }}{% endif %}
+        {{- ' {' ~ turn.name ~ ': ' ~ turn.content ~ '}' }}
+    {%- endif %}
+{% endfor %}
+END""",
+    # Checks that refuse, tools shown before the last question only, identifiers cut, JSON put together by hand.
+    r"""{%- if chat[0]["role"] == "system" -%}
+    {%- set rules = chat[0]["content"] -%}
+    {%- set rest = chat[1:] -%}
+{%- else -%}
+    {%- set rest = chat -%}
+{%- endif -%}
+{%- set asked = rest | selectattr("role", "equalto", "user") | list -%}
+{%- set count = namespace() -%}
+{%- set count.turn = 0 -%}
+{%- for m in rest -%}
+    {%- if not (m.role == "tool" or (m.tool_calls is defined and m.tool_calls is not none)) -%}
+        {%- if (m.role == "user") != (count.turn % 2 == 0) -%}
+            {{- raise_exception("turn " ~ count.turn ~ " is not the " ~ m.role ~ "'s") -}}
+        {%- endif -%}
+        {%- set count.turn = count.turn + 1 -%}
+    {%- endif -%}
+{%- endfor -%}
+{%- for m in rest %}
+    {%- if m.role == "user" %}
+        {%- if offered is not none and m == asked[-1] %}
+            {{- "tools=[" }}
+            {%- for tool in offered %}
+                {%- set tool = tool.function %}
+                {{- "{" }}
+                {%- for key, val in tool.items() if key != "strict" %}
+                    {{- '"' + key + '":' + (val|tojson if val is not string else '"' + val + '"') }}
+                    {%- if not loop.last %},{% endif %}
+                {%- endfor %}
+                {{- "}" if loop.last else "}," }}
+            {%- endfor %}
+            {{- "]\n" }}
+        {%- endif %}
+        {{- "Q: " + (rules + "\n" if loop.last and rules is defined else "") }}
+        {{- m.content if m.content is string else m.content | selectattr('type', 'eq', 'text') | map(attribute='text') | join('\n') }}
+    {%- elif m.tool_calls is defined and m.tool_calls is not none %}
+        {%- for call in m.tool_calls %}
+            {%- set out = call.function|tojson %}
+            {{- "\n=> " + out[:-1] + ', "n": "' + call.id[-1:] + '"}' }}
+        {%- endfor %}
+    {%- elif m.role == "assistant" %}
+        {{- "\nA: " + m.content|trim + "\n" }}
+    {%- elif m.role == "tool" %}
+        {%- set got = m.content.content if m.content.content is defined else m.content %}
+        {{- "\n<= " + got|string + " #" + m.tool_call_id }}
+    {%- else %}
+        {{- raise_exception("who is " + m.role + "?") }}
+    {%- endif %}
+{%- endfor %}
+""",
+    # XML-like descriptions of tools, from a macro that leaves known keys out.
+    r"""{%- macro rest_of(spec, known) -%}
+    {%- if spec is mapping %}
+        {%- for key in spec if key not in known %}
+            {%- if spec[key] is mapping or (spec[key] is sequence and spec[key] is not string) %}
+                {{- ' <' ~ key ~ '>' ~ (spec[key] | tojson | safe) ~ '</>' }}
+            {%- else %}
+                {{- ' <' ~ key ~ '>' ~ (spec[key] | string) ~ '</>' }}
+            {%- endif %}
+        {%- endfor %}
+    {%- endif %}
+{%- endmacro -%}
+{%- for f in offered | map(attribute='function') %}
+    {{- '<fn ' ~ f.name ~ '>' }}
+    {%- if f.parameters is defined and f.parameters is mapping and f.parameters.properties is defined %}
+        {%- for name, spec in f.parameters.properties|items %}
+            {{- '\n  ' ~ name }}{% if spec.type is defined %}{{ ':' ~ (spec.type | string) }}{% endif %}
+            {%- set known = ['type', 'description'] %}
+            {{- rest_of(spec, known) }}
+        {%- endfor %}
+    {%- endif %}
+    {%- set known = ['type', 'properties'] %}
+    {{- rest_of(f.parameters, known) ~ '\n' }}
+{%- endfor %}
+{%- for m in chat %}
+    {%- if m.tool_calls is defined and m.tool_calls is iterable and m.tool_calls | length > 0 %}
+        {%- for call in m.tool_calls | map(attribute='function') if call.arguments is mapping %}
+            {%- for name, arg in call.arguments|items %}
+                {%- set arg = arg | tojson | safe if arg is mapping or (arg is sequence and arg is not string) else arg | string %}
+                {{- call.name + '.' + name + '=' }}{{ arg }}{{ '\n' }}
+            {%- endfor %}
+        {%- endfor %}
+    {%- elif m.role == "tool" %}
+        {%- if loop.previtem and loop.previtem.role != "tool" %}{{- '(' }}{% endif %}
+        {{- m.content }}
+        {%- if not loop.last and loop.nextitem.role != "tool" %}{{- ')\n' }}{% else %}{{- '; ' }}{% endif %}
+    {%- endif %}
+{%- endfor %}""",
+    # Pictures counted, lines without any dash in the tags.
+    r"""{% set seen = namespace(pictures=0) %}{% for m in chat %}{% if loop.first and m['role'] != 'system' %}#system
+none
+{% endif %}#{{ m['role'] }}
+{% if m['content'] is string %}{{ m['content'] }}
+{% elif m['content'] %}{% for part in m['content'] %}{% if part['type'] == 'image' or 'image_url' in part %}{% set seen.pictures = seen.pictures + 1 %}<picture {{ seen.pictures }}>{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}
+
+{% endif %}{% endfor %}{% if add_generation_prompt %}#assistant
+{% endif %}""",
+    # A date, text collected in a namespace, what the assistant wrote marked.
+    r"""{%- set mode = reasoning_mode | default('slow') -%}
+{{- "day: " ~ strftime_now("%d %B %Y") ~ "; mode: " + mode + "\n" -}}
+{%- set page = namespace(text="may call:\n") -%}
+{%- for tool in offered -%}
+  {%- set shown = tool | string -%}
+  {%- set page.text = page.text ~ shown ~ "\n" -%}
+{%- endfor -%}
+{{- page.text + "--" -}}
+{%- for m in chat -%}
+    {%- set said = m.content if m.content is string else "" -%}
+    {%- if m.role == "assistant" -%}
+        {% generation %}
+        {%- if mode == "slow" -%}
+            {{ "\n> " + said.lstrip("\n") }}
+        {%- else -%}
+            {{ "\n>> " + said }}
+        {%- endif -%}
+        {% endgeneration %}
+    {%- else -%}
+        {{ "\n" + m.role + ": " + said }}
+    {%- endif -%}
+{%- endfor -%}""",
+    # Filters over all of it.
+    r"""{%- for tool in offered %}
+{%- set f = tool.function %}
+## {{ f.name | upper }} ({{ loop.index }} of {{ loop.length }})
+{{ f.description | indent(2, true) }}
+{%- for name, spec in f.parameters.properties | dictsort(reverse=true) %}
+    {{ name.ljust(6, '.') }}: {{ spec.type if spec.type is string else spec.type | default(['any']) | join('|') }}{{ ' (required)' if name in f.parameters.required | default([]) }}{{ ' = %s' % spec.default if spec.default is defined }}
+{%- else %}
+    no parameters
+{%- endfor %}
+{%- endfor %}
+{{ offered | map(attribute='function.name') | join(', ') }}; {{ offered | map(attribute='function') | map(attribute='parameters.required', default=[]) | list }}
+{{ chat | groupby('role') | map('first') | join(' ') }}; {{ chat | selectattr('tool_calls', 'defined') | map(attribute='tool_calls') | first | map(attribute='function.name') | list }}
+{{ offered[0].function.parameters | tojson(indent=2, separators=(',', ': '), sort_keys=true) }}""",
+]
+
 # Whole templates.
 TEMPLATES = [
     # Text and white space.
@@ -1268,6 +1454,8 @@ TEMPLATES = [
     "{% set today = strftime_now('%d %b %Y') if strftime_now is defined else 'unknown' %}Today: {{ today }}", "{% if strftime_now is defined %}{{ strftime_now('%B %-d, %Y') }}{% endif %}",
     "{%- set keys = ['type', 'name'] %}{%- for k, v in {'name': 'f', 'x': 1, 'type': 't'}.items() if k not in keys %}{{ k }}{{ v }}{%- endfor %}",
     "{%- macro render(items, sep=', ') -%}\n{%- for i in items -%}\n{{ i }}{{ sep if not loop.last else '' }}\n{%- endfor -%}\n{%- endmacro -%}\n{{ render(l) }};{{ render(words, sep='/') }}",
+    # A whole conversation with tools, in several manners.
+    *CONVERSATIONS,
     "{{- {'role': 'user', 'ok': true, 'n': none, 'f': 1.0, 'l': [1, 'x']} -}}", "{{ messages }}", "{{ messages | tojson(indent=2) }}", "{{ users[0] | string }}", "{{ d.items() | list }}{{ d.keys() | list }}",
 ]
 

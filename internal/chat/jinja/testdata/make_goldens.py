@@ -63,6 +63,26 @@ VARS = {
     ],
     "tree": [{"v": 1, "kids": [{"v": 2, "kids": []}, {"v": 3, "kids": [{"v": 4}]}]}, {"v": 5}],
     "mixed": [1, "1", 1.5, None, True, [1], {"k": 1}],
+    "chat": [
+        {"role": "system", "content": "You are terse.\n"},
+        {"role": "user", "content": [{"type": "text", "text": "Weather in Zürich?"}, {"type": "image"}]},
+        {"role": "assistant", "content": None, "reasoning_content": "\nLook it up.\n", "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Zürich", "days": 2, "opts": {"unit": "C", "x": [1.0, None]}}}},
+            {"id": "call_2", "type": "function", "function": {"name": "clock", "arguments": "{\"zone\": \"CET\"}"}}]},
+        {"role": "tool", "tool_call_id": "call_1", "name": "weather", "content": "{\"temp\": 7}"},
+        {"role": "tool", "tool_call_id": "call_2", "name": "clock", "content": "09:05"},
+        {"role": "assistant", "content": "<think>\nSeven.\n</think>\n\n7 degrees."},
+        {"role": "user", "content": "Thanks!  "},
+    ],
+    "offered": [
+        {"type": "function", "function": {"name": "weather", "description": "Weather \"now\" <in> a city.", "parameters": {
+            "type": "object", "required": ["city"], "properties": {
+                "city": {"type": "string", "description": "Name"},
+                "days": {"type": "integer", "default": 1, "minimum": 1},
+                "opts": {"type": "object", "properties": {"unit": {"type": ["string", "null"], "enum": ["C", "F"]}}},
+                "list": {"type": "array", "items": {"type": "number"}}}}}},
+        {"type": "function", "function": {"name": "clock", "description": "Time", "parameters": {"type": "object", "properties": {}}}},
+    ],
     "text": "one two  three\nfour\r\n\nfive  ",
 }
 
