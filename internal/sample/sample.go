@@ -64,7 +64,9 @@ type Scratch struct {
 	cands []cand    // survivors, ascending by id
 	order []cand    // the copy that cut rearranges
 	sums  []float64 // weight of each block of the row
-	raw   []float32 // the row as the model gave it, when it is adjusted and log probabilities are wanted
+	// ranges are the weights of tokens by how far they are below the peak.
+	ranges [ranges]float64
+	raw    []float32 // the row as the model gave it, when it is adjusted and log probabilities are wanted
 }
 
 // Sampler draws the tokens of one sequence. It belongs to one goroutine.

@@ -545,28 +545,41 @@ var benchCases = map[string]func(*llm.Params){
 	"logprobs alone": func(p *llm.Params) { p.Temperature, p.Logprobs = 0, new(int) },
 }
 
-// BenchmarkDraw draws from rows of 128k logits with a standard deviation of 3,
-// which is wider than most models'. Of the copy that each round needs, "copy"
-// is the cost.
+// BenchmarkDraw draws from rows of 128k logits: a usual one, in which a hundred
+// tokens stand out, and a flat one, in which thousands share the nucleus. "copy"
+// is the cost of the copy that each round needs.
 func BenchmarkDraw(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 9))
 	const vocab = 128_256
-	logits := rowOf(rng, vocab, false)
-	logits[77_777] = 17
+	flat := rowOf(rng, vocab, false)
+	flat[77_777] = 17
+	usual := make([]float32, vocab)
+	for i, v := range flat {
+		usual[i] = v * 2 / 3
+	}
+	for i := range 100 {
+		usual[i*1000] = 18 - 0.12*float32(i)
+	}
 	row := make([]float32, vocab)
 	b.Run("copy", func(b *testing.B) {
 		for b.Loop() {
-			copy(row, logits)
+			copy(row, usual)
 		}
 	})
 	for name, change := range benchCases {
-		b.Run(name, func(b *testing.B) {
-			s := New(params(change), Options{Vocab: vocab})
-			b.ReportAllocs()
-			for step := 0; b.Loop(); step++ {
-				copy(row, logits)
-				s.Draw(row, step)
-			}
-		})
+		benchDraw(b, "usual/"+name, change, usual)
+		benchDraw(b, "flat/"+name, change, flat)
 	}
+}
+
+func benchDraw(b *testing.B, name string, change func(*llm.Params), logits []float32) {
+	row := make([]float32, len(logits))
+	b.Run(name, func(b *testing.B) {
+		s := New(params(change), Options{Vocab: len(row)})
+		b.ReportAllocs()
+		for step := 0; b.Loop(); step++ {
+			copy(row, logits)
+			s.Draw(row, step)
+		}
+	})
 }

@@ -15,9 +15,9 @@ import (
 //
 //   - top_k: logits at or under the k-th best so far (topK);
 //   - min_p: logits under the peak by more than min_p allows;
-//   - top_p: tokens of weight at most (1-top_p)*total/vocab. All such together
-//     weigh at most (1-top_p)*total, so the prefix without them is enough. A
-//     few hundred tokens are left of a usual row.
+//   - top_p: the pass that sums the weights does so by ranges of logits, so
+//     that the range in which the sum reaches top_p is known, and what lies
+//     under it is dropped (nucleus).
 //
 // Plain sampling keeps everything and needs no list: drawAll.
 
@@ -90,8 +90,9 @@ func (c *Scratch) survivors(d dist, s *Sampler) {
 	case s.minP > 0:
 		c.gather(d.logits, d.under(logOf(s.minP)))
 	case s.topP < 1:
-		total = d.weigh(d.logits)
-		c.gather(d.logits, d.under(logOf((1-s.topP)*total/float64(n))))
+		var floor float32
+		total, floor = c.nucleus(d, s.topP)
+		c.gather(d.logits, floor)
 	default:
 		c.gather(d.logits, float32(math.Inf(-1)))
 	}
@@ -106,6 +107,35 @@ func (c *Scratch) survivors(d dist, s *Sampler) {
 		c.preferTypical(d)
 		c.cut(float64(s.typP * c.total()))
 	}
+}
+
+const (
+	ranges     = 512 // of log weights
+	rangeWidth = 1. / 8
+)
+
+// nucleus sums the weights of the row, and returns besides a logit under which
+// no token belongs to the most probable ones that have a share of the sum.
+// Range i holds the log weights x with i <= -x/rangeWidth < i+1, the last one
+// all below, too.
+func (c *Scratch) nucleus(d dist, share float64) (total float64, floor float32) {
+	clear(c.ranges[:])
+	for _, v := range d.logits {
+		x := d.x(v)
+		if !(x >= lowestX) {
+			continue
+		}
+		w := exact.Exp(x)
+		total += w
+		c.ranges[min(int(x*(-1/rangeWidth)), ranges-1)] += w
+	}
+	sum, need := 0., float64(share*total)
+	for i, w := range c.ranges[:ranges-1] {
+		if sum += w; sum >= need && sum > 0 {
+			return total, d.under(-float64(i+1) * rangeWidth)
+		}
+	}
+	return total, float32(math.Inf(-1))
 }
 
 // gather lists the tokens whose logit is above floor.
