@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -137,14 +139,27 @@ func TestNewKVRefuses(t *testing.T) {
 	}
 }
 
-// A cache costs memory as it is written: this one is far larger than the machine's
-// memory would like.
+// resident is how much memory the process holds, as Linux tells it.
+func resident(t *testing.T) int {
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skipf("needs Linux's /proc: %v", err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(data))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+// A cache begins as zeros and takes memory as it is written.
 func TestKVPagesAreLazy(t *testing.T) {
 	b, err := New(Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
+	before := resident(t)
 	spec := backend.KVSpec{Type: backend.KVF16, PageSize: 16, Pages: []int{1 << 12},
 		Groups: []backend.KVGroup{{Layers: []int{0, 1}, Heads: 8, HeadDim: 128}}}
 	kv, err := b.NewKV(spec)
@@ -168,6 +183,9 @@ func TestKVPagesAreLazy(t *testing.T) {
 	}
 	if got := kv.Spec().Bytes(); got != 1<<16*1024*2*2*2 {
 		t.Errorf("the cache takes %d bytes", got)
+	}
+	if grown, all := resident(t)-before, int(kv.Spec().Bytes()); grown > all/8 {
+		t.Errorf("one cell of a cache of %d bytes took %d", all, grown)
 	}
 	if err := errors.Join(kv.Close(), kv.Close()); err != nil {
 		t.Error(err)

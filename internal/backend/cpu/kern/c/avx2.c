@@ -1,15 +1,64 @@
 // Kernels for AVX2 with FMA and F16C.
 #include "kern.h"
-#include <immintrin.h>
+#include "vec.h"
 
-// fold adds 16 lanes, the low and high 8 of which are a and b, in halves.
-INLINE float fold(__m256 a, __m256 b)
+#define LOW(T, v) __builtin_bit_cast(T, __builtin_shufflevector((u8x64)(v), (u8x64)(v), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31))
+#define HIGH(T, v) __builtin_bit_cast(T, __builtin_shufflevector((u8x64)(v), (u8x64)(v), 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63))
+
+struct two { __m256i lo, hi; };
+#define JOIN(T, a, b) __builtin_bit_cast(T, ((struct two){(__m256i)(a), (__m256i)(b)}))
+
+INLINE __m256i udot32(__m256i w, __m256i x)
 {
-	__m256 s = _mm256_add_ps(a, b);
-	__m128 h = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-	h = _mm_add_ps(h, _mm_movehl_ps(h, h));
-	return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
+	// Pairs of products are at most 2*128*127: they fit 16 bits.
+	return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
 }
+
+INLINE i32x16 udot(i32x16 s, u8x64 w, i8x64 x)
+{
+	return s + JOIN(i32x16, udot32(LOW(__m256i, w), LOW(__m256i, x)), udot32(HIGH(__m256i, w), HIGH(__m256i, x)));
+}
+
+// w*x = |w| * (x with the sign of w); |-128| is 128 as an unsigned byte.
+INLINE __m256i sdot32(__m256i w, __m256i x) { return udot32(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
+
+#define SDOT_BIAS 0
+INLINE u8x64 signed_(u8x64 w) { return w; }
+INLINE i32x16 sdot(i32x16 s, u8x64 w, i8x64 x)
+{
+	return s + JOIN(i32x16, sdot32(LOW(__m256i, w), LOW(__m256i, x)), sdot32(HIGH(__m256i, w), HIGH(__m256i, x)));
+}
+
+INLINE f32x16 halves(u16x16 h)
+{
+	__m256i v = (__m256i)h;
+	return JOIN(f32x16, _mm256_cvtph_ps(_mm256_castsi256_si128(v)), _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1)));
+}
+
+// within takes bytes of the same quarter.
+INLINE u8x64 within(u8x64 v, u8x64 index)
+{
+	return JOIN(u8x64, _mm256_shuffle_epi8(LOW(__m256i, v), LOW(__m256i, index)), _mm256_shuffle_epi8(HIGH(__m256i, v), HIGH(__m256i, index)));
+}
+INLINE u8x64 lookup(u8x16 table, u8x64 index) { return within(cat(table, table, table, table), index); }
+
+INLINE i32x16 nearest(f32x16 v)
+{
+	return JOIN(i32x16, _mm256_cvtps_epi32(LOW(__m256, v)), _mm256_cvtps_epi32(HIGH(__m256, v)));
+}
+
+#define OPAQUE(v)                                                   \
+	do {                                                        \
+		__m256 lo_ = LOW(__m256, v), hi_ = HIGH(__m256, v); \
+		__asm__ volatile("" : "+x"(lo_), "+x"(hi_));        \
+		v = JOIN(f32x16, lo_, hi_);                         \
+	} while (0)
+
+#define REAL_ROWS 2
+#define PEAK_SUMS 6
+#include "quant.h"
+#include "floats.h"
+#include "probe.h"
 
 // lanes makes a mask of the first n of 8 lanes.
 INLINE __m256i lanes(int64_t n)
@@ -53,7 +102,7 @@ INLINE __m256i lanes(int64_t n)
 		}                                                                                            \
 		for (int r = 0; r < R; r++)                                                                  \
 			for (int c = 0; c < C; c++)                                                          \
-				out[r * ldo + c] = fold(lo[r][c], hi[r][c]);                                 \
+				out[r * ldo + c] = fold(JOIN(f32x16, lo[r][c], hi[r][c]));                                 \
 	}
 
 BLOCK(2, 2)

@@ -1,17 +1,34 @@
-// Kernels for AVX-512 (F, BW, VL, DQ, VNNI; bf16 where named so).
+// Kernels for AVX-512 (F, BW, VL, DQ, VNNI).
 #include "kern.h"
-#include <immintrin.h>
+#include "vec.h"
+
+INLINE i32x16 udot(i32x16 s, u8x64 w, i8x64 x)
+{
+	return (i32x16)_mm512_dpbusd_epi32((__m512i)s, (__m512i)w, (__m512i)x);
+}
+
+// The instruction wants unsigned weights: signed ones get 128 more.
+#define SDOT_BIAS 128
+INLINE u8x64 signed_(u8x64 w) { return w ^ 0x80; }
+INLINE i32x16 sdot(i32x16 s, u8x64 w, i8x64 x) { return udot(s, w, x); }
+
+INLINE f32x16 halves(u16x16 h) { return (f32x16)_mm512_cvtph_ps((__m256i)h); }
+
+// within takes bytes of the same quarter.
+INLINE u8x64 within(u8x64 v, u8x64 index) { return (u8x64)_mm512_shuffle_epi8((__m512i)v, (__m512i)index); }
+INLINE u8x64 lookup(u8x16 table, u8x64 index) { return within(cat(table, table, table, table), index); }
+
+INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); }
+
+#define OPAQUE(v) __asm__ volatile("" : "+v"(v))
+
+#define REAL_ROWS 4
+#define PEAK_SUMS 12
+#include "quant.h"
+#include "floats.h"
+#include "probe.h"
 
 INLINE __mmask16 tail(int64_t left) { return (__mmask16)((1u << left) - 1); }
-
-// fold adds 16 lanes in halves: 8 apart, then 4, 2, 1, as the portable level does.
-INLINE float fold(__m512 v)
-{
-	__m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-	__m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-	b = _mm_add_ps(b, _mm_movehl_ps(b, b));
-	return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
-}
 
 // A block of R rows of x times C rows of w: R*C sums stay in registers while
 // the columns go by.
@@ -47,7 +64,7 @@ INLINE float fold(__m512 v)
 		}                                                                                    \
 		for (int r = 0; r < R; r++)                                                          \
 			for (int c = 0; c < C; c++)                                                  \
-				out[r * ldo + c] = fold(s[r][c]);                                    \
+				out[r * ldo + c] = fold((f32x16)s[r][c]);                                    \
 	}
 
 BLOCK(4, 4)

@@ -1,12 +1,8 @@
-// What all kernels share: how they are exported and what they are given.
+// What kernels are given. The structs are those of kern.go.
 #ifndef KERN_H
 #define KERN_H
 
 #include <stdint.h>
-
-// A kernel is exported and named k_; all else is static.
-#define KERNEL __attribute__((visibility("default"), used)) void
-#define INLINE static inline __attribute__((always_inline))
 
 // Exact kernels give the bits of the portable level (package cpu,
 // portable.go): products are rounded before they are added, and column c of a
@@ -26,6 +22,37 @@ struct axpy {
 	const float *x;
 	int64_t n;
 	float f;
+};
+
+// struct convert takes rows from x to y; strides in bytes.
+struct convert {
+	const uint8_t *x;
+	uint8_t *y;
+	int64_t cols, rows, ldx, ldy;
+};
+
+// struct decode: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. Rows
+// of w are ldw bytes apart, those of x ldx bytes, those of out ldo floats.
+struct decode {
+	const uint8_t *w, *x;
+	float *out;
+	int64_t cols, rows, n, ldw, ldx, ldo;
+};
+
+// struct gemm: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. x is
+// packed: tiles of 16 rows, [steps][16] words each; w has ldw words a row; a step
+// is a word: a float, or two bf16.
+struct gemm {
+	const uint32_t *x, *w;
+	float *out;
+	int64_t steps, rows, n, ldw, ldo;
+};
+
+// struct probe measures the machine: see probe.h.
+struct probe {
+	const uint8_t *data;
+	int64_t n;
+	uint64_t sum;
 };
 
 #endif

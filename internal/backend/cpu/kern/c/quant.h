@@ -1,0 +1,459 @@
+// Quantised weights against quantised activations.
+//
+// A group is 512 columns: 16 blocks of 32. A block's integer sum is exact; block b
+// of a group then goes, times its scales, to float sum b; the 16 sums run over
+// the groups in order and are folded in halves at the end. Nothing in this
+// depends on how many rows are computed together.
+//
+// The 16 blocks of a group are multiplied four at a time: quarter k of vector j
+// has the first, or the second, half of block 4k+j. So the sums of one half of
+// all 16 blocks are one sum4 away from order.
+#ifndef QUANT_H
+#define QUANT_H
+#include "kern.h"
+#include "vec.h"
+
+enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS };
+
+// xgroup is 512 columns of an activation.
+struct xgroup {
+	int8_t q[4][2][64]; // [vector][half][quarter, 16 columns]
+	float d[16];        // scale of a block
+	float s[16];        // sum of its q
+	float s0[16], s1[16]; // sums of its halves
+};
+
+// group is 512 columns of a weight row. Value = d * (q - offset) + m, where
+// offset is the type's; d0 and d1 (m0 and m1) differ for types whose scales are
+// for 16 columns, others have d0 (and m0) only.
+struct group {
+	u8x64 q[4][2];
+	f32x16 d0, d1, m0, m1;
+};
+
+struct kind {
+	int bytes;  // of 512 columns
+	int block;  // bytes of a block
+	int cols;   // of a block
+	int halves; // scales are for 16 columns
+	int min;    // it has m
+	int sign;   // q is signed
+	int offset;
+};
+
+INLINE struct kind kind_of(enum type t)
+{
+	switch (t) {
+	case Q4_0: return (struct kind){16 * 18, 18, 32, 0, 0, 0, 8};
+	case Q4_1: return (struct kind){16 * 20, 20, 32, 0, 1, 0, 0};
+	case Q5_0: return (struct kind){16 * 22, 22, 32, 0, 0, 0, 16};
+	case Q5_1: return (struct kind){16 * 24, 24, 32, 0, 1, 0, 0};
+	case Q8_0: return (struct kind){16 * 34, 34, 32, 0, 0, 1, 0};
+	case Q2_K: return (struct kind){2 * 84, 84, 256, 1, 1, 0, 0};
+	case Q3_K: return (struct kind){2 * 110, 110, 256, 1, 0, 0, 4};
+	case Q4_K: return (struct kind){2 * 144, 144, 256, 0, 1, 0, 0};
+	case Q5_K: return (struct kind){2 * 176, 176, 256, 0, 1, 0, 0};
+	case Q6_K: return (struct kind){2 * 210, 210, 256, 1, 0, 0, 32};
+	case IQ4_NL: return (struct kind){16 * 18, 18, 32, 0, 0, 1, 0};
+	case IQ4_XS: return (struct kind){2 * 136, 136, 256, 0, 0, 1, 0};
+	}
+	__builtin_unreachable();
+}
+
+// The codebook of IQ4_NL and IQ4_XS.
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+INLINE uint16_t ld16(const uint8_t *p) { return *(const u16_at *)p; }
+INLINE uint32_t ld32(const uint8_t *p) { return *(const u32_at *)p; }
+
+// strided reads 16 binary16 numbers, stride bytes apart.
+INLINE f32x16 strided(const uint8_t *p, int stride)
+{
+	u16x16 h = {ld16(p), ld16(p + stride), ld16(p + 2 * stride), ld16(p + 3 * stride),
+		    ld16(p + 4 * stride), ld16(p + 5 * stride), ld16(p + 6 * stride), ld16(p + 7 * stride),
+		    ld16(p + 8 * stride), ld16(p + 9 * stride), ld16(p + 10 * stride), ld16(p + 11 * stride),
+		    ld16(p + 12 * stride), ld16(p + 13 * stride), ld16(p + 14 * stride), ld16(p + 15 * stride)};
+	return halves(h);
+}
+
+// pair reads two binary16 numbers, each for 8 lanes.
+INLINE f32x16 pair(const uint8_t *a, const uint8_t *b)
+{
+	uint16_t x = ld16(a), y = ld16(b);
+	return halves((u16x16){x, x, x, x, x, x, x, x, y, y, y, y, y, y, y, y});
+}
+
+// quarters reads 16 bytes from four places.
+INLINE u8x64 quarters(const uint8_t *p, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+	return cat(LOAD(u8x16, p + a), LOAD(u8x16, p + b), LOAD(u8x16, p + c), LOAD(u8x16, p + d));
+}
+
+// blocks32 reads 16 bytes at an offset of blocks j, j+4, j+8, j+12.
+INLINE u8x64 blocks32(const uint8_t *w, int size, int j, int at)
+{
+	return quarters(w + j * size + at, 0, 4 * size, 8 * size, 12 * size);
+}
+
+// high5 turns bits 0 to 15 (half 0) or 16 to 31 (half 1) of a quarter's word into
+// bytes of 16 or 0.
+INLINE u8x64 high5(u32x16 words, int half)
+{
+	// Every byte gets the word's byte that has its bit, then its bit alone.
+	const u8x64 first = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
+			     0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
+	const u8x64 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128,
+			   1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+	u8x64 b = within((u8x64)words, first + (uint8_t)(2 * half));
+	return (u8x64)((b & bit) == bit) & 16;
+}
+
+INLINE void unpack5(struct group *g, const uint8_t *w, int size, int high, int low)
+{
+	UNROLL for (int j = 0; j < 4; j++) {
+		const uint8_t *p = w + j * size + high;
+		uint32_t a = ld32(p), b = ld32(p + 4 * size), c = ld32(p + 8 * size), d = ld32(p + 12 * size);
+		u32x16 words = {a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d};
+		u8x64 v = blocks32(w, size, j, low);
+		g->q[j][0] = (v & 15) | high5(words, 0);
+		g->q[j][1] = v >> 4 | high5(words, 1);
+	}
+}
+
+// scales4 unpacks the 6-bit scales and mins of two blocks of Q4_K or Q5_K.
+INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
+{
+	u32x4 sc, mn;
+	UNROLL for (int i = 0; i < 2; i++) {
+		const uint8_t *p = (i ? b : a) + 4;
+		uint32_t x = ld32(p), y = ld32(p + 4), z = ld32(p + 8);
+		sc[2 * i] = x & 0x3f3f3f3f;
+		sc[2 * i + 1] = (z & 0x0f0f0f0f) | (x >> 2 & 0x30303030);
+		mn[2 * i] = y & 0x3f3f3f3f;
+		mn[2 * i + 1] = (z >> 4 & 0x0f0f0f0f) | (y >> 2 & 0x30303030);
+	}
+	g->d0 = pair(a, b) * bytes_u((u8x16)sc);
+	g->m0 = -(pair(a + 2, b + 2) * bytes_u((u8x16)mn));
+}
+
+// nibbles4 unpacks the nibbles of two blocks of Q4_K or Q5_K.
+INLINE void nibbles4(struct group *g, const uint8_t *qs, int size)
+{
+	UNROLL for (int i = 0; i < 2; i++)
+		UNROLL for (int h = 0; h < 2; h++) {
+			u8x64 v = quarters(qs + 32 * i + 16 * h, 0, 64, size, size + 64);
+			g->q[2 * i][h] = v & 15;
+			g->q[2 * i + 1][h] = v >> 4;
+		}
+}
+
+// bits4 reads half h of 32 bytes of two blocks: bit j of the result's byte is for
+// block 32j of the quarter.
+INLINE u8x64 bits4(const uint8_t *p, int h, int size)
+{
+	u8x16 a = LOAD(u8x16, p + 16 * h), b = LOAD(u8x16, p + 16 * h + size);
+	return cat(a, a >> 4, b, b >> 4);
+}
+
+INLINE u8x16 scales3(const uint8_t *p)
+{
+	uint32_t a = ld32(p), b = ld32(p + 4), c = ld32(p + 8);
+	u32x4 v = {(a & 0x0f0f0f0f) | (c << 4 & 0x30303030), (b & 0x0f0f0f0f) | (c << 2 & 0x30303030),
+		   (a >> 4 & 0x0f0f0f0f) | (c & 0x30303030), (b >> 4 & 0x0f0f0f0f) | (c >> 2 & 0x30303030)};
+	return (u8x16)v;
+}
+
+INLINE uint64_t scales_xs(const uint8_t *p)
+{
+	return _pdep_u64(ld32(p + 4), 0x0f0f0f0f0f0f0f0f) | _pdep_u64(ld16(p + 2), 0x3030303030303030);
+}
+
+INLINE void unpack_2k(struct group *g, const uint8_t *w)
+{
+	u8x16 a = LOAD(u8x16, w), b = LOAD(u8x16, w + 84);
+	f32x16 d = pair(w + 80, w + 164), m = pair(w + 82, w + 166);
+	g->d0 = d * bytes_u(evens(a, b) & 15);
+	g->d1 = d * bytes_u(odds(a, b) & 15);
+	g->m0 = -(m * bytes_u(evens(a, b) >> 4));
+	g->m1 = -(m * bytes_u(odds(a, b) >> 4));
+	UNROLL for (int h = 0; h < 2; h++) {
+		u8x64 v = quarters(w + 16 + 16 * h, 0, 32, 84, 116);
+		UNROLL for (int j = 0; j < 4; j++)
+			g->q[j][h] = v >> (2 * j) & 3;
+	}
+}
+
+INLINE void unpack_3k(struct group *g, const uint8_t *w)
+{
+	u8x16 a = scales3(w + 96), b = scales3(w + 206);
+	f32x16 d = pair(w + 108, w + 218);
+	g->d0 = d * (bytes_u(evens(a, b)) - 32);
+	g->d1 = d * (bytes_u(odds(a, b)) - 32);
+	UNROLL for (int h = 0; h < 2; h++) {
+		u8x64 v = quarters(w + 32 + 16 * h, 0, 32, 110, 142), top = bits4(w, h, 110);
+		UNROLL for (int j = 0; j < 4; j++)
+			g->q[j][h] = (v >> (2 * j) & 3) | (top >> j & 1) << 2;
+	}
+}
+
+INLINE void unpack_6k(struct group *g, const uint8_t *w)
+{
+	u8x16 a = LOAD(u8x16, w + 192), b = LOAD(u8x16, w + 402);
+	f32x16 d = pair(w + 208, w + 418);
+	g->d0 = d * bytes_i((i8x16)evens(a, b));
+	g->d1 = d * bytes_i((i8x16)odds(a, b));
+	UNROLL for (int h = 0; h < 2; h++) {
+		u8x64 v = quarters(w + 16 * h, 0, 64, 210, 274), u = quarters(w + 32 + 16 * h, 0, 64, 210, 274);
+		u8x64 top = quarters(w + 128 + 16 * h, 0, 32, 210, 242);
+		g->q[0][h] = (v & 15) | (top << 4 & 0x30);
+		g->q[1][h] = (u & 15) | (top << 2 & 0x30);
+		g->q[2][h] = v >> 4 | (top & 0x30);
+		g->q[3][h] = u >> 4 | (top >> 2 & 0x30);
+	}
+}
+
+// unpack reads 512 columns.
+INLINE void unpack(enum type t, struct group *g, const uint8_t *w)
+{
+	const u8x16 table = LOAD(u8x16, iq4_values);
+	switch (t) {
+	case Q4_0:
+	case Q4_1: {
+		const int size = t == Q4_0 ? 18 : 20;
+		g->d0 = strided(w, size);
+		if (t == Q4_1)
+			g->m0 = strided(w + 2, size);
+		UNROLL for (int j = 0; j < 4; j++) {
+			u8x64 v = blocks32(w, size, j, size - 16);
+			g->q[j][0] = v & 15;
+			g->q[j][1] = v >> 4;
+		}
+		break;
+	}
+	case Q5_0:
+		g->d0 = strided(w, 22);
+		unpack5(g, w, 22, 2, 6);
+		break;
+	case Q5_1:
+		g->d0 = strided(w, 24);
+		g->m0 = strided(w + 2, 24);
+		unpack5(g, w, 24, 4, 8);
+		break;
+	case Q8_0:
+		g->d0 = strided(w, 34);
+		UNROLL for (int j = 0; j < 4; j++)
+			UNROLL for (int h = 0; h < 2; h++)
+				g->q[j][h] = signed_(blocks32(w, 34, j, 2 + 16 * h));
+		break;
+	case Q2_K: unpack_2k(g, w); break;
+	case Q3_K: unpack_3k(g, w); break;
+	case Q4_K:
+		scales4(g, w, w + 144);
+		nibbles4(g, w + 16, 144);
+		break;
+	case Q5_K:
+		scales4(g, w, w + 176);
+		nibbles4(g, w + 48, 176);
+		UNROLL for (int h = 0; h < 2; h++) {
+			u8x64 top = bits4(w + 16, h, 176);
+			UNROLL for (int j = 0; j < 4; j++)
+				g->q[j][h] |= (top >> j & 1) << 4;
+		}
+		break;
+	case Q6_K: unpack_6k(g, w); break;
+	case IQ4_NL:
+	case IQ4_XS:
+		if (t == IQ4_NL) {
+			g->d0 = strided(w, 18);
+		} else {
+			typedef uint64_t u64x2 __attribute__((vector_size(16)));
+			u64x2 sc = {scales_xs(w), scales_xs(w + 136)};
+			g->d0 = pair(w, w + 136) * (bytes_u((u8x16)sc) - 32);
+		}
+		UNROLL for (int j = 0; j < 4; j++) {
+			u8x64 v = t == IQ4_NL ? blocks32(w, 18, j, 2) : quarters(w + 8 + 16 * j, 0, 64, 136, 200);
+			g->q[j][0] = signed_(lookup(table, v & 15));
+			g->q[j][1] = signed_(lookup(table, v >> 4));
+		}
+		break;
+	}
+}
+
+// halfsums are the integer sums of halves of the blocks, as floats.
+INLINE f32x16 halfsums(struct kind k, const struct group *g, const struct xgroup *x, int h)
+{
+	i32x16 p[4];
+	UNROLL for (int j = 0; j < 4; j++)
+		p[j] = udot((i32x16){}, g->q[j][h], LOAD(i8x64, x->q[j][h]));
+	f32x16 f = floats(sum4(p[0], p[1], p[2], p[3]));
+	return f - (float)k.offset * LOAD(f32x16, h ? x->s1 : x->s0); // whole numbers below 2^24: exact
+}
+
+// step adds a group's products to the sums.
+INLINE f32x16 step(struct kind k, f32x16 acc, const struct group *g, const struct xgroup *x)
+{
+	f32x16 t;
+	if (k.halves) {
+		t = halfsums(k, g, x, 0) * g->d0;
+		t = fma16(halfsums(k, g, x, 1), g->d1, t);
+		if (k.min) {
+			t = fma16(g->m0, LOAD(f32x16, x->s0), t);
+			t = fma16(g->m1, LOAD(f32x16, x->s1), t);
+		}
+		return fma16(t, LOAD(f32x16, x->d), acc);
+	}
+	i32x16 p[4];
+	UNROLL for (int j = 0; j < 4; j++) {
+		p[j] = (i32x16){};
+		UNROLL for (int h = 0; h < 2; h++) {
+			i8x64 v = LOAD(i8x64, x->q[j][h]);
+			p[j] = k.sign ? sdot(p[j], g->q[j][h], v) : udot(p[j], g->q[j][h], v);
+		}
+	}
+	t = floats(sum4(p[0], p[1], p[2], p[3]));
+	const float offset = k.sign ? SDOT_BIAS : k.offset;
+	if (offset != 0)
+		t -= offset * LOAD(f32x16, x->s); // exact, as above
+	t *= g->d0;
+	if (k.min)
+		t = fma16(g->m0, LOAD(f32x16, x->s), t);
+	return fma16(t, LOAD(f32x16, x->d), acc);
+}
+
+// AHEAD is how far memory is asked for before it is used.
+#define AHEAD 2048
+
+INLINE void prefetch(const uint8_t *p, int64_t bytes)
+{
+	UNROLL for (int64_t i = 0; i < bytes; i += 64)
+		_mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+}
+
+// The end of a row that fills no group is completed with blocks of zeros.
+INLINE const uint8_t *complete(struct kind k, uint8_t *buffer, const uint8_t *w, int64_t left)
+{
+	const int64_t have = left / k.cols * k.block;
+	for (int64_t i = 0; i < k.bytes; i += 2) {
+		*(u16_at *)(buffer + i) = i < have ? ld16(w + i) : 0;
+		BARRIER;
+	}
+	return buffer;
+}
+
+#define DECODE_ROWS 16 // most rows of x
+#define DECODE_TOGETHER 2 // rows of w that share a pass over a group of many rows of x
+
+INLINE void decode_many(const struct decode *p, enum type t, int64_t i, int together)
+{
+	const struct kind k = kind_of(t);
+	uint8_t buffer[2 * 272];
+	f32x16 acc[DECODE_TOGETHER][DECODE_ROWS];
+	struct group g;
+	for (int r = 0; r < p->rows; r++)
+		for (int j = 0; j < together; j++) {
+			acc[j][r] = (f32x16){};
+			BARRIER;
+		}
+	const uint8_t *w = p->w + i * p->ldw;
+	int64_t at = 0;
+	for (int64_t c = 0; c < p->cols; c += 512, at += k.bytes)
+		for (int j = 0; j < together; j++) {
+			const uint8_t *v = w + j * p->ldw + at;
+			prefetch(v, k.bytes);
+			unpack(t, &g, p->cols - c < 512 ? complete(k, buffer, v, p->cols - c) : v);
+			const uint8_t *x = p->x + c / 512 * (int64_t)sizeof(struct xgroup);
+			for (int64_t r = 0; r < p->rows; r++, x += p->ldx)
+				acc[j][r] = step(k, acc[j][r], &g, (const struct xgroup *)x);
+		}
+	for (int64_t r = 0; r < p->rows; r++)
+		for (int j = 0; j < together; j++)
+			p->out[r * p->ldo + i + j] = fold(acc[j][r]);
+}
+
+INLINE void decode(const struct decode *p, enum type t)
+{
+	const struct kind k = kind_of(t);
+	if (p->rows > 1) {
+		int64_t i = 0;
+		for (; i + DECODE_TOGETHER <= p->n; i += DECODE_TOGETHER)
+			decode_many(p, t, i, DECODE_TOGETHER);
+		for (; i < p->n; i++)
+			decode_many(p, t, i, 1);
+		return;
+	}
+	uint8_t buffer[2 * 272];
+	for (int64_t i = 0; i < p->n; i++) {
+		const uint8_t *w = p->w + i * p->ldw;
+		const struct xgroup *x = (const struct xgroup *)p->x;
+		f32x16 acc = {};
+		struct group g;
+		int64_t left = p->cols;
+		for (; left >= 512; left -= 512, w += k.bytes, x++) {
+			prefetch(w, k.bytes);
+			unpack(t, &g, w);
+			acc = step(k, acc, &g, x);
+		}
+		if (left > 0) {
+			unpack(t, &g, complete(k, buffer, w, left));
+			acc = step(k, acc, &g, x);
+		}
+		p->out[i] = fold(acc);
+	}
+}
+
+#define DECODE(T, NAME) KERNEL k_decode_##NAME(const struct decode *p) { decode(p, T); }
+DECODE(Q4_0, q4_0)
+DECODE(Q4_1, q4_1)
+DECODE(Q5_0, q5_0)
+DECODE(Q5_1, q5_1)
+DECODE(Q8_0, q8_0)
+DECODE(Q2_K, q2_k)
+DECODE(Q3_K, q3_k)
+DECODE(Q4_K, q4_k)
+DECODE(Q5_K, q5_k)
+DECODE(Q6_K, q6_k)
+DECODE(IQ4_NL, iq4_nl)
+DECODE(IQ4_XS, iq4_xs)
+
+// k_quantize turns rows of floats into xgroups. A block's scale is its greatest
+// magnitude / 127; q = x / scale, to the nearest, ties to even. A block that is
+// zero, or below 2^-118 throughout, has scale 0. One with an infinity or a NaN
+// has scale NaN, which spreads to all that is multiplied with it.
+INLINE void quantize_block(struct xgroup *g, int b, f32x16 lo, f32x16 hi)
+{
+	const u32x16 magnitude = (u32x16){} + 0x7fffffff;
+	u32x16 bits = __builtin_elementwise_max((u32x16)lo & magnitude, (u32x16)hi & magnitude);
+	uint32_t top = __builtin_reduce_max(bits);
+	float most;
+	__builtin_memcpy(&most, &top, 4);
+	float d = most / 127, inverse = 127 / most;
+	if (top < 9u << 23) // 2^-118
+		d = inverse = 0;
+	if (top >= 0x7f800000) {
+		d = __builtin_nanf("");
+		lo = hi = (f32x16){};
+		inverse = 0;
+	}
+	i32x16 a = nearest(lo * inverse), c = nearest(hi * inverse);
+	const int j = b & 3, q = b >> 2;
+	STORE(i8x16, g->q[j][0] + 16 * q, __builtin_convertvector(a, i8x16));
+	STORE(i8x16, g->q[j][1] + 16 * q, __builtin_convertvector(c, i8x16));
+	g->d[b] = d;
+	int s0 = __builtin_reduce_add(a), s1 = __builtin_reduce_add(c);
+	g->s0[b] = s0, g->s1[b] = s1, g->s[b] = s0 + s1;
+}
+
+KERNEL k_quantize(const struct convert *p)
+{
+	for (int64_t r = 0; r < p->rows; r++) {
+		const float *x = (const float *)(p->x + r * p->ldx);
+		struct xgroup *g = (struct xgroup *)(void *)(p->y + r * p->ldy);
+		int64_t blocks = p->cols / 32, padded = (blocks + 15) / 16 * 16;
+		for (int64_t b = 0; b < blocks; b++)
+			quantize_block(g + b / 16, b % 16, LOAD(f32x16, x + 32 * b), LOAD(f32x16, x + 32 * b + 16));
+		for (int64_t b = blocks; b < padded; b++)
+			quantize_block(g + b / 16, b % 16, (f32x16){}, (f32x16){});
+	}
+}
+
+#endif
