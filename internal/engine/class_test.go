@@ -44,7 +44,7 @@ func TestClassFollowsRole(t *testing.T) {
 	}
 	w := &watching{Backend: dev}
 	c := usual
-	c.pageSize, c.sequences, c.batchTokens = 4, 1, 32
+	c.pageSize, c.sequences, c.batchTokens, c.noPrefixCache = 4, 1, 32, true
 	e := newTiny(t, f, w, c)
 	const prompt = 50
 	done := make(chan answer)

@@ -64,7 +64,7 @@ type Options struct {
 	Forward   Forwarder
 	Backend   backend.Backend
 	Tokenizer *token.Tokenizer
-	Template  *chat.Template // nil: the model has none; chats are refused
+	Templates *chat.Set // nil: the model has none; chats are refused
 
 	EOG []int32 // ids that end a generation
 
@@ -72,6 +72,8 @@ type Options struct {
 	Limits sched.Limits
 	// MaxQueue bounds the requests that wait or run; more are refused.
 	MaxQueue int
+	// PrefixCache lets sequences share the pages of equal prefixes.
+	PrefixCache bool
 	// StallAfter is how long one step may take before Health says so.
 	StallAfter time.Duration
 	// Check verifies the page tables after every step and panics if they are

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir/internal/chat"
 	"weir/internal/llm"
 )
 
@@ -125,11 +126,41 @@ func TestChoicesOfOneRequest(t *testing.T) {
 	}
 }
 
+func TestPrefixCacheIsToldAndSalted(t *testing.T) {
+	e := startTiny(t, usual)
+	ask := func(prompt, salt string) int {
+		r := textRequest(prompt, nil)
+		r.CacheSalt = salt
+		return mustCollect(t, e, r).usage.CachedTokens
+	}
+	system := strings.Repeat("You are a helpful assistant. ", 4) // 116 tokens
+	for _, c := range []struct {
+		prompt, salt string
+		want         int
+	}{
+		{system + "Hello", "", 0},
+		{system + "Hello", "", 120},         // all but the last token
+		{system + "World", "", 116},         // down to the token
+		{system + "Hello", "a tenant", 0},   // salted: apart
+		{system + "Hello", "a tenant", 120}, // but not from itself
+	} {
+		if got := ask(c.prompt, c.salt); got != c.want {
+			t.Errorf("%q salt %q: %d tokens cached, want %d", c.prompt[len(system):], c.salt, got, c.want)
+		}
+	}
+	if s := e.Stats().Prefix; s.Hit != 356 || s.Queried != 605 {
+		t.Errorf("stats %+v, want 356 of 605 tokens hit", s)
+	}
+}
+
 func TestEchoAndEmptyPrompt(t *testing.T) {
 	e := startTiny(t, usual)
 	a := mustCollect(t, e, textRequest("echo me", func(p *llm.Params) { p.Echo = true }))
 	if a.prompt.Text != "echo me" {
 		t.Errorf("echo %q", a.prompt.Text)
+	}
+	if ids, err := e.Tokenize(llm.Text("<bos><bos>a<eos>"), llm.TokenizeOptions{}); err != nil || len(ids) != 3 || ids[0] != 257 || ids[2] != 258 {
+		t.Errorf("special tokens in a text became %v, %v; want one BOS, a, EOS", ids, err)
 	}
 	if a := mustCollect(t, e, textRequest("", nil)); len(a.prompt.IDs) != 1 || a.prompt.IDs[0] != 257 {
 		t.Errorf("an empty prompt became %v, want BOS", a.prompt.IDs)
@@ -164,7 +195,7 @@ func TestRefusals(t *testing.T) {
 		kind  llm.Kind
 		param string
 	}{
-		"too long":     {textRequest(strings.Repeat("x", tinyContext), nil), llm.TooLong, "messages"},
+		"too long":     {textRequest(strings.Repeat("x", tinyContext), nil), llm.TooLong, "prompt"},
 		"bad token":    {&llm.Request{Prompt: llm.Tokens{5, tinyVocab}, Params: llm.DefaultParams()}, llm.Invalid, "prompt"},
 		"no prompt":    {&llm.Request{Params: llm.DefaultParams()}, llm.Invalid, "prompt"},
 		"bias":         {textRequest("x", func(p *llm.Params) { p.LogitBias = map[int32]float64{-1: 1} }), llm.Invalid, "logit_bias"},
@@ -220,4 +251,21 @@ func TestDrainFinishesWhatRunsAndRefusesTheRest(t *testing.T) {
 		t.Errorf("the running request got %d tokens, want 50", tokens)
 	}
 	<-idle
+}
+
+// TestTemplateForTools: a model with a second template for tools uses it when
+// there are any.
+func TestTemplateForTools(t *testing.T) {
+	set, err := chat.Sources{chat.DefaultName: "plain", "tool_use": "with {{ tools|length }}"}.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := startTiny(t, usual)
+	e.opts.Templates = set // before any request; the loop never looks at it
+	for _, c := range []struct{ tools, want string }{{"", "plain"}, {"[]", "plain"}, {`[{"type":"function"}]`, "with 1"}} {
+		got, err := e.Render(&llm.Chat{Messages: []byte(`[{"role":"user","content":"hi"}]`), Tools: []byte(c.tools)})
+		if err != nil || got != c.want {
+			t.Errorf("tools %q: %q, %v; want %q", c.tools, got, err, c.want)
+		}
+	}
 }

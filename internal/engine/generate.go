@@ -70,7 +70,9 @@ type choice struct {
 func newDelivery(e *Engine, req *request, yield func(llm.Event) bool) *delivery {
 	d := &delivery{e: e, req: req, yield: yield, open: len(req.seqs)}
 	d.usage.PromptTokens = len(req.prompt)
-	o := token.DecodeOptions{SkipSpecial: !req.params.KeepSpecial}
+	// Text that goes on from other text keeps the space that a vocabulary such as
+	// Llama 2's writes before a first word.
+	o := token.DecodeOptions{SkipSpecial: !req.params.KeepSpecial, Continuation: req.continues}
 	for _, q := range req.seqs {
 		c := &choice{seq: q, decoder: e.opts.Tokenizer.NewDecoder(o)}
 		c.stop.init(req.params.Stop, req.params.IncludeStop)
@@ -142,6 +144,9 @@ func (d *delivery) event(c *choice, o output) llm.Event {
 	ev := llm.Event{Choice: o.choice, Tokens: []llm.Token{d.token(o)}, StopToken: o.stopToken, Finish: o.finish}
 	c.tokens++
 	d.usage.CompletionTokens++
+	if o.choice == 0 { // the one that computed the prompt for all
+		d.usage.CachedTokens = o.cached
+	}
 	if o.finish != llm.FinishStop { // an end token has no text
 		ev.Text = c.decoder.Push(o.draw.ID)
 	}

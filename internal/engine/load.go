@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"weir/internal/backend"
@@ -28,6 +29,8 @@ type LoadOptions struct {
 	Limits     sched.Limits // LogitRows 0: enough
 	MaxQueue   int
 	StallAfter time.Duration
+
+	PrefixCache bool
 }
 
 // promptLogitRows is how many rows of a prompt may want logits in a step beside
@@ -70,7 +73,7 @@ type parts struct {
 	config    model.Config
 	defaults  model.GenDefaults
 	tokenizer *token.Tokenizer
-	template  *chat.Template
+	templates *chat.Set
 }
 
 func readParts(f *weights.File, o LoadOptions) (p parts, err error) {
@@ -86,7 +89,7 @@ func readParts(f *weights.File, o LoadOptions) (p parts, err error) {
 	if n := p.tokenizer.VocabSize(); n > p.config.Vocab {
 		return p, fmt.Errorf("%s: the tokeniser has %d tokens but the embedding has %d rows: they belong to different models; get both from one place", f.Name(), n, p.config.Vocab)
 	}
-	p.template, err = chatTemplate(f, p.config, o.Template)
+	p.templates, err = chatTemplates(f, o.Template)
 	return p, err
 }
 
@@ -105,20 +108,51 @@ func Tokenizer(f *weights.File) (*token.Tokenizer, error) {
 	return nil, fmt.Errorf("the checkpoint has no tokenizer.json and no tokenizer.model; download them from where the weights came from")
 }
 
-// chatTemplate parses the template that the user gave, or the model's own.
-func chatTemplate(f *weights.File, c model.Config, given string) (*chat.Template, error) {
-	source, from := given, "the template of --chat-template"
-	if source == "" {
-		source, from = c.ChatTemplate, f.Name()+": the model's chat template"
+// chatTemplates parses the template that the user gave, or the model's own: a
+// model may have another one for conversations with tools.
+func chatTemplates(f *weights.File, given string) (*chat.Set, error) {
+	sources, from := chat.Sources{chat.DefaultName: given}, "the template of --chat-template"
+	if given == "" {
+		var err error
+		if sources, err = ownTemplates(f); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		from = f.Name() + ": the model's chat template"
 	}
-	if source == "" {
+	if len(sources) == 0 {
 		return nil, nil
 	}
-	t, err := chat.Parse(source)
+	set, err := sources.Parse()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
-	return t, nil
+	return set, nil
+}
+
+// ownTemplates finds the templates that a checkpoint comes with: in a GGUF under
+// tokenizer.chat_template and, named, tokenizer.chat_template.NAME; else in
+// chat_template.jinja or tokenizer_config.json.
+func ownTemplates(f *weights.File) (chat.Sources, error) {
+	sources := chat.Sources{}
+	const key = "tokenizer.chat_template"
+	for _, k := range f.Meta().Keys() {
+		source, isText := f.Meta().String(k)
+		if name, named := strings.CutPrefix(k, key+"."); named && isText {
+			sources[name] = source
+		} else if k == key && isText {
+			sources[chat.DefaultName] = source
+		}
+	}
+	if data, ok := f.JSON("tokenizer_config.json"); ok {
+		var err error
+		if sources, err = chat.FromTokenizerConfig(data); err != nil {
+			return nil, fmt.Errorf("tokenizer_config.json: %w", err)
+		}
+	}
+	if data, ok := f.JSON("chat_template.jinja"); ok {
+		sources[chat.DefaultName] = string(data)
+	}
+	return sources, nil
 }
 
 func planInput(c model.Config, m model.Model, o LoadOptions) PlanInput {
@@ -152,12 +186,13 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 	return Options{
 		Describe: llm.Model{
 			ID: o.ID, Family: p.config.Family, Created: time.Now().Unix(),
-			Context: plan.Context, Vocab: p.config.Vocab, Chat: p.template != nil,
+			Context: plan.Context, Vocab: p.config.Vocab, Chat: p.templates != nil,
 			Bytes: p.config.Bytes, Quant: p.config.Quant, Params: p.config.Params,
 			OwnedBy: "weir", MaxTopLP: 20, Defaults: &defaults,
 		},
-		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Template: p.template,
-		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue, StallAfter: o.StallAfter,
+		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
+		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
+		PrefixCache: o.PrefixCache, StallAfter: o.StallAfter,
 	}
 }
 

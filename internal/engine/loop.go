@@ -40,6 +40,9 @@ func newLoop(e *Engine) (*loop, error) {
 		return nil, fmt.Errorf("allocating scratch memory: %w", err)
 	}
 	cache := kv.New(o.KV.PageSize, kvGroups(o.KV))
+	if o.PrefixCache {
+		cache.EnablePrefixCache(kv.PrefixOptions{OneClass: o.Backend.Info().OneClass})
+	}
 	return &loop{
 		e: e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
 		owner: map[*sched.Seq]*sequence{},

@@ -16,6 +16,9 @@ func (l *loop) pack(p *sched.Plan) {
 	b := &l.batch
 	b.Reset(l.cache.Groups())
 	l.wanted = l.wanted[:0]
+	for _, c := range p.Copies {
+		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
+	}
 	for i, item := range p.Items {
 		q := l.owner[item.Seq]
 		l.packTable(item)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -30,7 +31,7 @@ func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
 	}
 	room := e.opts.Describe.Context - len(prompt)
 	if room < 1 {
-		return nil, p, e.tooLong(len(prompt))
+		return nil, p, e.tooLong(r.Prompt, len(prompt))
 	}
 	if p.MaxTokens != nil {
 		room = min(room, *p.MaxTokens)
@@ -46,8 +47,12 @@ func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
 	return prompt, p, nil
 }
 
-func (e *Engine) tooLong(n int) error {
-	return &llm.Error{Kind: llm.TooLong, Param: "messages", Code: "context_length_exceeded", Message: fmt.Sprintf(
+func (e *Engine) tooLong(p llm.Prompt, n int) error {
+	param := "prompt"
+	if _, ok := p.(*llm.Chat); ok {
+		param = "messages"
+	}
+	return &llm.Error{Kind: llm.TooLong, Param: param, Code: "context_length_exceeded", Message: fmt.Sprintf(
 		"the prompt has %d tokens, but the context is %d and one must be left for the output; shorten the prompt or serve with a larger --ctx", n, e.opts.Describe.Context)}
 }
 
@@ -77,7 +82,7 @@ func (e *Engine) inVocab(id int32) bool { return id >= 0 && int(id) < e.opts.Des
 func (e *Engine) Tokenize(p llm.Prompt, o llm.TokenizeOptions) ([]int32, error) {
 	switch p := p.(type) {
 	case llm.Text:
-		return e.opts.Tokenizer.Encode(string(p), token.EncodeOptions{AddSpecial: !o.NoSpecial}), nil
+		return e.oneBOS(e.opts.Tokenizer.Encode(string(p), token.EncodeOptions{AddSpecial: !o.NoSpecial, ParseSpecial: true})), nil
 	case llm.Tokens:
 		return e.checkTokens(p)
 	case *llm.Chat:
@@ -85,11 +90,20 @@ func (e *Engine) Tokenize(p llm.Prompt, o llm.TokenizeOptions) ([]int32, error) 
 		if err != nil {
 			return nil, err
 		}
-		// The template writes special tokens itself, so they are parsed; adding
-		// BOS once more is the usual cause of a doubled one.
-		return e.opts.Tokenizer.Encode(text, token.EncodeOptions{AddSpecial: p.AddSpecialToken, ParseSpecial: true}), nil
+		// The template writes special tokens itself, BOS among them.
+		return e.oneBOS(e.opts.Tokenizer.Encode(text, token.EncodeOptions{AddSpecial: p.AddSpecialToken, ParseSpecial: true})), nil
 	}
 	return nil, llm.Invalidf("prompt", "the request has no prompt")
+}
+
+// oneBOS drops the second of two: a rendered template that is sent as text often
+// brings its own, and models answer a doubled one badly.
+func (e *Engine) oneBOS(ids []int32) []int32 {
+	bos, ok := e.opts.Tokenizer.BOS()
+	if ok && len(ids) > 1 && ids[0] == bos && ids[1] == bos {
+		return ids[1:]
+	}
+	return ids
 }
 
 func (e *Engine) checkTokens(p llm.Tokens) ([]int32, error) {
@@ -114,22 +128,37 @@ func (e *Engine) TokenText(id int32) string { return e.opts.Tokenizer.Token(id) 
 
 // Render applies the chat template; see llm.Texter.
 func (e *Engine) Render(c *llm.Chat) (string, error) {
-	t := e.opts.Template
-	if c.Template != "" {
-		own, err := chat.Parse(c.Template)
-		if err != nil {
-			return "", llm.Invalidf("chat_template", "the template of the request is wrong: %v", err)
-		}
-		t = own
-	}
-	if t == nil {
-		return "", llm.Invalidf("messages", "model %q has no chat template, so it can't take messages; start weir with --chat-template FILE, or use /v1/completions", e.opts.Describe.ID)
+	t, err := e.template(c)
+	if err != nil {
+		return "", err
 	}
 	text, err := t.Render(e.templateInput(c))
 	if err != nil {
 		return "", &llm.Error{Kind: llm.Invalid, Param: "messages", Message: fmt.Sprintf("the chat template refused the messages: %v", err), Err: err}
 	}
 	return text, nil
+}
+
+// template is the request's own, or the model's for what the request has.
+func (e *Engine) template(c *llm.Chat) (*chat.Template, error) {
+	if c.Template != "" {
+		t, err := chat.Parse(c.Template)
+		if err != nil {
+			return nil, llm.Invalidf("chat_template", "the template of the request is wrong: %v", err)
+		}
+		return t, nil
+	}
+	t, err := e.opts.Templates.For(hasTools(c.Tools))
+	if err != nil {
+		return nil, llm.Invalidf("messages", "model %q has no chat template, so it can't take messages; start weir with --chat-template FILE, or use /v1/completions", e.opts.Describe.ID)
+	}
+	return t, nil
+}
+
+// hasTools: an empty list is as good as none.
+func hasTools(list json.RawMessage) bool {
+	var tools []json.RawMessage
+	return json.Unmarshal(list, &tools) == nil && len(tools) > 0
 }
 
 func (e *Engine) templateInput(c *llm.Chat) chat.Input {

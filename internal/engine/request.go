@@ -14,6 +14,8 @@ type request struct {
 	params llm.Params // resolved: Seed and MaxTokens are set
 	seqs   []*sequence
 	out    mailbox
+	// continues: the output goes on from a text, it does not open a turn.
+	continues bool
 }
 
 // sequence is one choice of a request. The loop owns it.
@@ -41,16 +43,17 @@ type output struct {
 	finish    llm.Finish
 	stopToken *int32
 	promptLP  []llm.Token
+	cached    int // prompt tokens that were not computed
 	err       error
 }
 
 // newRequest lays out the choices of a validated request. Arrival numbers are
 // handed out here so that choices of one request stay together in the queue.
 func newRequest(e *Engine, r *llm.Request, prompt []int32, p llm.Params) *request {
-	q := &request{id: r.ID, prompt: prompt, params: p}
+	q := &request{id: r.ID, prompt: prompt, params: p, continues: continues(r.Prompt)}
 	q.out.wake = make(chan struct{}, 1)
 	for i := range p.BestOf {
-		q.seqs = append(q.seqs, newSequence(e, q, i, r.Priority))
+		q.seqs = append(q.seqs, newSequence(e, q, i, r))
 	}
 	q.seqs[0].siblings = q.seqs[1:]
 	if p.PromptLogprobs != nil {
@@ -60,13 +63,22 @@ func newRequest(e *Engine, r *llm.Request, prompt []int32, p llm.Params) *reques
 	return q
 }
 
-func newSequence(e *Engine, q *request, choice, priority int) *sequence {
+func continues(p llm.Prompt) bool {
+	c, ok := p.(*llm.Chat)
+	return !ok || c.ContinueFinal
+}
+
+func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
 	s := &sequence{req: q, choice: choice, tokens: append(make([]int32, 0, len(q.prompt)+64), q.prompt...)}
 	s.Seq = sched.Seq{
-		Priority: priority,
+		Priority: r.Priority,
 		Arrival:  e.arrivals.Add(1),
 		Length:   len(q.prompt),
 		Prompt:   len(q.prompt),
+		Salt:     r.CacheSalt,
+	}
+	if e.opts.PrefixCache {
+		s.Tokens = s.tokens
 	}
 	s.sampler = sample.New(q.params, sample.Options{
 		Vocab:  e.opts.Describe.Vocab,

@@ -87,14 +87,22 @@ func (l *loop) draw(q *sequence, logits []float32) {
 		return
 	}
 	q.sampler.Accept(d.ID)
-	q.tokens = append(q.tokens, d.ID)
-	q.Length++
-	out := output{choice: q.choice, drawn: true, draw: d}
+	q.add(d.ID)
+	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached}
 	out.finish, out.stopToken = l.finish(q, d.ID)
 	if out.finish != llm.FinishNone {
 		l.drop(q)
 	}
 	q.req.out.put(out)
+}
+
+// add appends a drawn token.
+func (q *sequence) add(id int32) {
+	q.tokens = append(q.tokens, id)
+	q.Length++
+	if q.Tokens != nil {
+		q.Tokens = q.tokens
+	}
 }
 
 func degenerate(q *sequence) error {

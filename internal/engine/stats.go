@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weir/internal/kv"
 	"weir/internal/sched"
 )
 
@@ -19,6 +20,8 @@ type stats struct {
 	waiting   atomic.Int64
 	freePages atomic.Int64
 	pages     atomic.Int64
+
+	queried, hit, evicted, nodes, idle atomic.Int64 // of the prefix cache
 }
 
 // Stats is a snapshot for people and metrics.
@@ -32,12 +35,17 @@ type Stats struct {
 	FreePages     int64 // of the first group
 	Pages         int64
 	InFlight      int64 // requests
+	Prefix        kv.CacheStats
 }
 
 // Stats returns a snapshot.
 func (e *Engine) Stats() Stats {
 	s := &e.stats
 	return Stats{
+		Prefix: kv.CacheStats{
+			Queried: s.queried.Load(), Hit: s.hit.Load(), Evicted: s.evicted.Load(),
+			Nodes: s.nodes.Load(), Idle: s.idle.Load(),
+		},
 		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
@@ -65,6 +73,12 @@ func (l *loop) report() {
 	s.waiting.Store(int64(l.sched.Waiting()))
 	s.freePages.Store(int64(l.cache.FreePages(0)))
 	s.pages.Store(int64(l.cache.Pages(0)))
+	c := l.cache.CacheStats()
+	s.queried.Store(c.Queried)
+	s.hit.Store(c.Hit)
+	s.evicted.Store(c.Evicted)
+	s.nodes.Store(c.Nodes)
+	s.idle.Store(c.Idle)
 }
 
 // clock is the time since the engine was made: monotonic, so that a jump of the

@@ -110,6 +110,7 @@ type config struct {
 	kvType                                  backend.KVType
 	window                                  int
 	queue                                   int
+	noPrefixCache                           bool
 }
 
 var usual = config{pageSize: 16, batchTokens: 64, running: 8, threads: 1, sequences: 8, kvType: backend.KVF32, queue: 1000}
@@ -144,7 +145,7 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 	o := LoadOptions{
 		ID: "tiny", Backend: b, Budget: 1 << 30, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
 		Limits:   schedLimits(c),
-		MaxQueue: c.queue, StallAfter: time.Minute,
+		MaxQueue: c.queue, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
 	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
 		eo.Check = true

@@ -36,6 +36,7 @@ type Group struct {
 type Cache struct {
 	pageSize int
 	groups   []group
+	tree     *tree // the prefix cache; nil: none
 }
 
 type group struct {
@@ -48,6 +49,12 @@ type group struct {
 type Seq struct {
 	tables []Table
 	cells  int // positions [0, cells) have a place, but for those that left the window
+
+	// The prefix cache's view: the first committed pages are node's and its
+	// ancestors'. Once detached, no more are committed.
+	node      *node
+	committed int
+	detached  bool
 }
 
 // Table is one group's block table.
@@ -81,8 +88,15 @@ func (c *Cache) PageSize() int { return c.pageSize }
 // Groups is the number of groups.
 func (c *Cache) Groups() int { return len(c.groups) }
 
-// FreePages is the number of free pages of group g.
-func (c *Cache) FreePages(g int) int { return len(c.groups[g].free) }
+// FreePages is the number of pages of group g that can be had: free ones, and
+// those that only the prefix cache holds.
+func (c *Cache) FreePages(g int) int {
+	n := len(c.groups[g].free)
+	if c.tree != nil {
+		n += int(c.tree.idle)
+	}
+	return n
+}
 
 // Pages is the size of group g's pool.
 func (c *Cache) Pages(g int) int { return len(c.groups[g].refs) }
@@ -164,7 +178,7 @@ func (c *Cache) Grow(s *Seq, n int) bool {
 	}
 	for g := range c.groups {
 		for range c.missing(s, g, n) {
-			s.tables[g].Pages = append(s.tables[g].Pages, c.groups[g].take())
+			s.tables[g].Pages = append(s.tables[g].Pages, c.take(g))
 		}
 	}
 	s.cells = n
@@ -182,7 +196,7 @@ func (c *Cache) Trim(s *Seq, next int) {
 		// Row next sees (next-w, next]; the first page that matters holds next-w+1.
 		drop := min(max(0, next-w+1)/c.pageSize-t.First, len(t.Pages))
 		for i := range max(0, drop) {
-			c.groups[g].release(t.Pages[i])
+			c.release(g, t.Pages[i])
 		}
 		if drop > 0 {
 			t.Pages = append(t.Pages[:0], t.Pages[drop:]...)
@@ -205,11 +219,15 @@ func (c *Cache) Truncate(s *Seq, n int) {
 		t := &s.tables[g]
 		keep := max(0, c.pagesFor(n)-t.First)
 		for i := keep; i < len(t.Pages); i++ {
-			c.groups[g].release(t.Pages[i])
+			c.release(g, t.Pages[i])
 		}
 		t.Pages = t.Pages[:min(keep, len(t.Pages))]
 	}
 	s.cells = n
+	for s.committed > n/c.pageSize {
+		s.committed--
+		s.node = s.node.parent
+	}
 }
 
 func (c *Cache) cutsShared(s *Seq, n int) bool {
@@ -227,9 +245,12 @@ func (c *Cache) cutsShared(s *Seq, n int) bool {
 
 // Release gives back everything that s holds.
 func (c *Cache) Release(s *Seq) {
+	if c.tree != nil {
+		c.tree.tick++
+	}
 	for g := range s.tables {
 		for _, p := range s.tables[g].Pages {
-			c.groups[g].release(p)
+			c.release(g, p)
 		}
 	}
 	*s = Seq{}
@@ -250,6 +271,11 @@ func (c *Cache) Fork(dst, src *Seq, n int) ([]Copy, bool) {
 	}
 	dst.tables = make([]Table, len(c.groups))
 	dst.cells = n
+	dst.node, dst.committed, dst.detached = src.node, src.committed, src.detached
+	for dst.committed > n/c.pageSize {
+		dst.committed--
+		dst.node = dst.node.parent
+	}
 	var copies []Copy
 	for g := range c.groups {
 		copies = append(copies, c.forkGroup(g, dst, src, n)...)
@@ -283,11 +309,11 @@ func (c *Cache) forkGroup(g int, dst, src *Seq, n int) []Copy {
 	full := max(0, n/c.pageSize-from.First)
 	to.Pages = append(to.Pages, from.Pages[:full]...)
 	for _, p := range to.Pages {
-		c.groups[g].refs[p]++
+		c.retain(g, p)
 	}
 	var copies []Copy
 	if partial := n % c.pageSize; partial > 0 {
-		page := c.groups[g].take()
+		page := c.take(g)
 		to.Pages = append(to.Pages, page)
 		for i := range partial {
 			copies = append(copies, Copy{Group: g, From: c.cell(from.Pages[full], i), To: c.cell(page, i)})
@@ -310,20 +336,37 @@ func (s *Seq) Table(g int) Table { return s.tables[g] }
 // Cells is the number of positions that have a place.
 func (s *Seq) Cells() int { return s.cells }
 
-func (g *group) take() int32 {
-	last := len(g.free) - 1
-	p := g.free[last]
-	g.free = g.free[:last]
-	g.refs[p] = 1
+// take gives a page with one holder, evicting from the prefix cache if none is
+// free. The caller has seen that FreePages is not 0.
+func (c *Cache) take(g int) int32 {
+	if len(c.groups[g].free) == 0 {
+		c.evict()
+	}
+	pool := &c.groups[g]
+	last := len(pool.free) - 1
+	p := pool.free[last]
+	pool.free = pool.free[:last]
+	pool.refs[p] = 1
 	return p
 }
 
-func (g *group) release(p int32) {
-	if g.refs[p]--; g.refs[p] == 0 {
-		g.free = append(g.free, p)
+func (c *Cache) retain(g int, p int32) {
+	refs := &c.groups[g].refs[p]
+	if *refs++; *refs == 2 && g == 0 && c.tree != nil && c.tree.byPage[p] != nil {
+		c.tree.becameBusy(c.tree.byPage[p])
 	}
-	if g.refs[p] < 0 {
+}
+
+func (c *Cache) release(g int, p int32) {
+	pool := &c.groups[g]
+	pool.refs[p]--
+	switch refs := pool.refs[p]; {
+	case refs < 0:
 		panic(fmt.Sprintf("kv: internal error: page %d released more often than held", p))
+	case refs == 0:
+		pool.free = append(pool.free, p)
+	case refs == 1 && g == 0 && c.tree != nil && c.tree.byPage[p] != nil:
+		c.tree.becameIdle(c.tree.byPage[p])
 	}
 }
 
@@ -351,6 +394,11 @@ func (c *Cache) checkGroup(g int, seqs []*Seq) error {
 		}
 		for _, p := range t.Pages {
 			holders[p]++
+		}
+	}
+	if c.tree != nil {
+		if err := c.tree.check(g, holders); err != nil {
+			return err
 		}
 	}
 	for _, p := range c.groups[g].free {

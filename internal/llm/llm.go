@@ -81,6 +81,10 @@ type Request struct {
 	Params   Params
 	Priority int // lower is served sooner; 0 is usual (vLLM's convention)
 
+	// CacheSalt keeps requests apart: only those with the same salt share what the
+	// prefix cache holds, so that nobody can tell by timing what others asked.
+	CacheSalt string
+
 	// Tokenize says how a Text prompt is read; other prompts ignore it.
 	Tokenize TokenizeOptions
 }
@@ -88,7 +92,9 @@ type Request struct {
 // Prompt is one of Text, Tokens or *Chat.
 type Prompt interface{ prompt() }
 
-// Text is a plain prompt. Special tokens written out in it count as text.
+// Text is a plain prompt. Special tokens written out in it are read as such, as
+// every peer does on its completions endpoint: whoever renders templates by
+// himself needs it. Text from users belongs into a Chat.
 type Text string
 
 // Tokens is a prompt as ids, taken as they are: nothing is added.

@@ -55,6 +55,8 @@ type Sampling struct {
 	TokensAsTokenIDs bool `json:"return_tokens_as_token_ids,omitempty"`
 	Echo             bool `json:"echo,omitempty"`
 	Priority         int  `json:"priority,omitempty"`
+
+	CacheSalt string `json:"cache_salt,omitempty"`
 }
 
 // StreamOptions says what a stream carries besides text.
@@ -245,7 +247,7 @@ func (r *ChatRequest) Requests(m llm.Model) ([]*llm.Request, error) {
 	}
 	chat := r.Chat()
 	chat.AddSpecialToken = r.AddSpecialTokens != nil && *r.AddSpecialTokens
-	return []*llm.Request{{Model: m.ID, Prompt: chat, Params: p, Priority: r.Priority}}, nil
+	return []*llm.Request{{Model: m.ID, Prompt: chat, Params: p, Priority: r.Priority, CacheSalt: r.CacheSalt}}, nil
 }
 
 func noTemplate(m llm.Model) error {
@@ -309,7 +311,7 @@ func (r *CompletionRequest) Requests(m llm.Model) ([]*llm.Request, error) {
 		if err := checkIDs(prompt, m, i, len(r.Prompt)); err != nil {
 			return nil, err
 		}
-		list[i] = &llm.Request{Model: m.ID, Prompt: prompt, Params: p, Priority: r.Priority, Tokenize: o}
+		list[i] = &llm.Request{Model: m.ID, Prompt: prompt, Params: p, Priority: r.Priority, CacheSalt: r.CacheSalt, Tokenize: o}
 	}
 	return list, nil
 }

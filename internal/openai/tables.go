@@ -34,6 +34,7 @@ var vllmFields = []entry[Sampling]{
 	count("prompt_logprobs", 0, maxInt, "Log probabilities of the prompt's tokens, in vLLM's shape, at most what the model keeps (20). Not with `stream`.", func(r *Sampling) **int { return &r.PromptLogprobs }),
 	toggle("return_token_ids", "Adds `token_ids` to choices, and `prompt_token_ids` (chat: to the response and the first chunk; completions: to each choice and its first chunk).", func(r *Sampling) *bool { return &r.ReturnTokenIDs }),
 	toggle("return_tokens_as_token_ids", "Tokens in logprobs are written `token_id:123`.", func(r *Sampling) *bool { return &r.TokensAsTokenIDs }),
+	text("cache_salt", "Requests share cached prefixes only with those of the same salt.", func(r *Sampling) *string { return &r.CacheSalt }),
 	custom("priority", "32-bit integer, lower is served sooner. Default 0.", readPriority),
 }
 
@@ -57,7 +58,6 @@ var foreignFields = concat(
 	rejected[Sampling]("weir never cuts a prompt: send one that fits", "truncate_prompt_tokens", "truncation_side"),
 	rejected[Sampling]("weir does not tell thinking from answering", "thinking_token_budget"),
 	rejected[Sampling]("use repetition_penalty", "repetition_detection"),
-	rejected[Sampling]("prefixes are not separated by salt", "cache_salt"),
 	rejected[Sampling]("send the header X-Request-Id", "request_id"),
 	rejected[Sampling]("it belongs to vLLM's own parts", "watermarking", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
 		"routed_experts_prompt_start", "return_token_offsets"),

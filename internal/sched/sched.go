@@ -69,8 +69,15 @@ type Seq struct {
 	AllLogits bool
 	Prompt    int
 
+	// Tokens are the Length tokens known, if the sequence may share pages with
+	// others of the same Salt; nil: it shares nothing.
+	Tokens []int32
+	Salt   string
+
 	Computed    int // tokens whose keys and values are stored
+	Cached      int // of the prompt, found in the prefix cache at first admission
 	Preemptions int
+	admitted    bool
 	KV          kv.Seq
 	state       state
 }
@@ -85,6 +92,10 @@ const (
 
 // Running tells whether s holds a place in the running set.
 func (s *Seq) Running() bool { return s.state == running }
+
+func (s *Seq) prefix() kv.Prefix {
+	return kv.Prefix{Salt: s.Salt, Tokens: s.Tokens, Prompt: s.Prompt}
+}
 
 // Remaining is the number of tokens to compute before the next can be drawn.
 func (s *Seq) Remaining() int { return s.Length - s.Computed }
@@ -115,6 +126,7 @@ type Plan struct {
 	Items     []Item
 	Preempted []*Seq
 	Admitted  []*Seq
+	Copies    []kv.Copy // to be made before the step's rows are written
 
 	tokens, logits int
 }
@@ -170,6 +182,9 @@ func (s *Scheduler) Fork(child, parent *Seq, n int) ([]kv.Copy, bool) {
 // Advance records that item's rows have been computed.
 func (s *Scheduler) Advance(i Item) {
 	i.Seq.Computed = i.To
+	if i.Seq.Tokens != nil {
+		s.cache.Commit(&i.Seq.KV, i.Seq.prefix(), i.To)
+	}
 	s.cache.Trim(&i.Seq.KV, i.To)
 }
 
@@ -182,6 +197,7 @@ func (s *Scheduler) RunningSeqs() int { return len(s.running) }
 // Next plans a step. An empty plan means that there is nothing to do.
 func (s *Scheduler) Next() *Plan {
 	s.plan.Items, s.plan.Preempted, s.plan.Admitted = s.plan.Items[:0], s.plan.Preempted[:0], s.plan.Admitted[:0]
+	s.plan.Copies = s.plan.Copies[:0]
 	s.plan.tokens, s.plan.logits = 0, 0
 	s.planRunning(func(q *Seq) bool { return q.Remaining() == 1 })
 	s.planRunning(func(q *Seq) bool { return q.Remaining() > 1 })
@@ -286,10 +302,15 @@ func (s *Scheduler) unplan(q *Seq) {
 func (s *Scheduler) admit() {
 	for len(s.waiting) > 0 && len(s.running) < s.limits.Running {
 		q := s.waiting[0]
+		copies := s.match(q)
 		n := s.chunk(q)
 		if n == 0 || !s.fits(q, n) {
+			s.cache.Release(&q.KV)
+			q.Computed = 0
 			return
 		}
+		s.plan.Copies = append(s.plan.Copies, copies...)
+		s.noteCached(q)
 		s.cache.Grow(&q.KV, q.Computed+n)
 		s.waiting = slices.Delete(s.waiting, 0, 1)
 		q.state = running
@@ -297,6 +318,29 @@ func (s *Scheduler) admit() {
 		s.plan.Admitted = append(s.plan.Admitted, q)
 		s.add(q, n)
 	}
+}
+
+// match gives q what the prefix cache has of it. At least its last token is left
+// to compute, for the logits; a prompt whose every row wants logits takes
+// nothing from the cache.
+func (s *Scheduler) match(q *Seq) []kv.Copy {
+	if q.Tokens == nil || q.AllLogits {
+		return nil
+	}
+	hit, copies := s.cache.Match(&q.KV, q.prefix(), q.Length-1)
+	q.Computed = hit
+	return copies
+}
+
+// noteCached counts a hit once: what a preempted sequence finds of itself when
+// it comes back is no saving to tell anybody about.
+func (s *Scheduler) noteCached(q *Seq) {
+	if q.admitted {
+		return
+	}
+	q.admitted = true
+	q.Cached = q.Computed
+	s.cache.CountMatch(q.Length, q.Computed)
 }
 
 func (s *Scheduler) fits(q *Seq, n int) bool {
