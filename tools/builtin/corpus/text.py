@@ -70,6 +70,8 @@ def parse_choice(tokens, at, closing):
             if t[1:] not in NAMED:
                 raise ValueError(f"unknown pattern {t}")
             alternatives[-1].append(("all", parse(NAMED[t[1:]])))
+        elif t in "}]":
+            raise ValueError("unbalanced pattern: " + "".join(tokens))
         else:
             alternatives[-1].append(t)
     if closing:
