@@ -26,7 +26,7 @@ func (l level) file(ext string) string { return fmt.Sprintf("z%s_%s%s", l.name, 
 // source says so, and sums have one order on every machine.
 var common = []string{"-O3", "-std=c11", "-ffreestanding", "-fPIE", "-fvisibility=hidden", "-ffp-contract=off",
 	"-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-jump-tables", "-fstack-usage",
-	"-fno-math-errno", "-Wall", "-Wextra", "-Werror"}
+	"-fno-math-errno", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror"}
 
 // amd64 code must leave no trace below the stack pointer: Go's signal handlers
 // run on the goroutine's stack until they switch.
@@ -34,7 +34,7 @@ var amd64 = []string{"--target=x86_64-unknown-linux-gnu", "-mno-red-zone", "-mpr
 
 var levels = []level{
 	{"avx2", "amd64", "avx2.c", append([]string{"-march=haswell"}, amd64...)},
-	{"avx512", "amd64", "avx512.c", append([]string{"-march=cascadelake", "-mavx512bf16"}, amd64...)},
+	{"avx512", "amd64", "avx512.c", append([]string{"-march=cascadelake"}, amd64...)},
 }
 
 // tools are the programs and the version that their output depends on.

@@ -7,14 +7,27 @@
 //   - exact ones give the same bits as package cpu's portable loops, so that a
 //     machine's level does not change what a model says;
 //   - fast ones use the level's own arithmetic (fused products, integers) and
-//     are held to a stated error.
+//     are held to a stated error. Most are written once for all levels, in
+//     vectors of 64 bytes that narrower registers hold in pieces, and so have
+//     one order of sums and the same bits everywhere; those for bf16 matrix
+//     products have their own.
+//
+// A row's result never depends on how many rows a call has, or how rows are split
+// over calls.
 //
 // A kernel runs to its end without Go being able to interrupt it, so callers
 // hand it pieces that take well under half a millisecond; otherwise a garbage
 // collection would wait for it.
+//
+// Arguments are pointers into memory that the caller has checked: nothing here
+// looks at sizes again.
 package kern
 
-import "fmt"
+import (
+	"fmt"
+
+	"weir/internal/weights"
+)
 
 // Level is an instruction-set level. The zero value has no kernels: the
 // portable loops do everything.
@@ -22,12 +35,13 @@ type Level uint8
 
 // The levels, each above the one before it on its architecture.
 const (
-	Portable Level = iota
-	AVX2           // amd64 with AVX2, FMA and F16C
-	AVX512         // and AVX-512 F, BW, VL, DQ and VNNI
+	Portable   Level = iota
+	AVX2             // amd64 with AVX2, FMA and F16C
+	AVX512           // and AVX-512 F, BW, VL, DQ and VNNI
+	AVX512BF16       // and AVX-512 BF16
 )
 
-var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512"}
+var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16"}
 
 func (l Level) String() string { return names[l] }
 
@@ -55,6 +69,9 @@ func Best() Level {
 	return l[len(l)-1]
 }
 
+// unknownType is what a kernel panics with for a type that has none.
+func unknownType(t weights.Type) string { return "kern: internal error: no kernel for " + t.String() }
+
 // Dots computes, exactly, Out[r*LdO+i] = dot(row r of X, row i of W) for r < Rows
 // and i < N. X's rows are LdX floats apart, W's Cols. A row of products is
 // summed as package cpu's dot sums it.
@@ -68,4 +85,46 @@ type Axpy struct {
 	Y, X *float32
 	N    int64
 	F    float32
+}
+
+// Convert takes Rows rows of Cols columns from X to Y, in the formats that the
+// operation says. Strides are bytes.
+type Convert struct {
+	X, Y                 *byte
+	Cols, Rows, LdX, LdY int64
+}
+
+// Decode computes Out[r*LdO+i] = dot(row r of X, row i of W) for r < Rows and
+// i < N: few rows of X, at most [DecodeRows], while W is read once, in order.
+// LdW and LdX are bytes, LdO floats. For float types rows of X are float32; for
+// quantised ones they are what Quantize makes of them.
+//
+// Quantised types: activations are rounded to 1/127 of the greatest in their
+// block of 32, integer products are exact, and what follows is float32. So the
+// result is off from that of the float32 activations by at most
+// sum over blocks of (max|x|/254 * sum|w|), plus rounding.
+type Decode struct {
+	W, X                         *byte
+	Out                          *float32
+	Cols, Rows, N, LdW, LdX, LdO int64
+}
+
+// DecodeRows is the most rows of X in a Decode.
+const DecodeRows = 16
+
+// groupCols and groupBytes are the columns of a quantised activation that lie
+// together, and their bytes.
+const (
+	groupCols  = 512
+	groupBytes = 768
+)
+
+// QuantizedBytes is the size of a row of cols columns that Quantize has made.
+func QuantizedBytes(cols int) int { return (cols + groupCols - 1) / groupCols * groupBytes }
+
+// Probe is the argument of Read and PeakFMA.
+type Probe struct {
+	Data *byte
+	N    int64
+	Sum  uint64
 }

@@ -2,11 +2,25 @@
 
 package kern
 
+import "weir/internal/weights"
+
 // Levels lists what this machine can run: the portable loops.
 func Levels() []Level { return []Level{Portable} }
 
-// Dots panics: there is no level with kernels.
-func (l Level) Dots(*Dots) { panic("kern: internal error: no kernels on this architecture") }
+// There is no level with kernels, so nobody calls the methods.
+const none = "kern: internal error: no kernels on this architecture"
 
-// Axpy panics: there is no level with kernels.
-func (l Level) Axpy(*Axpy) { panic("kern: internal error: no kernels on this architecture") }
+// Dots panics.
+func (l Level) Dots(*Dots) { panic(none) }
+
+// Axpy panics.
+func (l Level) Axpy(*Axpy) { panic(none) }
+
+// Quantize panics.
+func (l Level) Quantize(*Convert) { panic(none) }
+
+// Decode panics.
+func (l Level) Decode(weights.Type, *Decode) { panic(none) }
+
+// Read panics.
+func (l Level) Read(*Probe) { panic(none) }

@@ -374,11 +374,8 @@ INLINE void decode(const struct decode *p, enum type t)
 {
 	const struct kind k = kind_of(t);
 	if (p->rows > 1) {
-		int64_t i = 0;
-		for (; i + DECODE_TOGETHER <= p->n; i += DECODE_TOGETHER)
-			decode_many(p, t, i, DECODE_TOGETHER);
-		for (; i < p->n; i++)
-			decode_many(p, t, i, 1);
+		for (int64_t i = 0; i < p->n; i += DECODE_TOGETHER)
+			decode_many(p, t, i, p->n - i < DECODE_TOGETHER ? p->n - i : DECODE_TOGETHER);
 		return;
 	}
 	uint8_t buffer[2 * 272];

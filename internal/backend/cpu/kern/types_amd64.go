@@ -1,0 +1,84 @@
+package kern
+
+import (
+	"unsafe"
+
+	"weir/internal/weights"
+)
+
+// The kernels of a weight type. Calls are direct, not through variables, so that
+// the arguments stay on the stack.
+
+func avx2Decode(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.F32:
+		avx2_decode_f32(a)
+	case weights.F16:
+		avx2_decode_f16(a)
+	case weights.BF16:
+		avx2_decode_bf16(a)
+	case weights.Q4_0:
+		avx2_decode_q4_0(a)
+	case weights.Q4_1:
+		avx2_decode_q4_1(a)
+	case weights.Q5_0:
+		avx2_decode_q5_0(a)
+	case weights.Q5_1:
+		avx2_decode_q5_1(a)
+	case weights.Q8_0:
+		avx2_decode_q8_0(a)
+	case weights.Q2_K:
+		avx2_decode_q2_k(a)
+	case weights.Q3_K:
+		avx2_decode_q3_k(a)
+	case weights.Q4_K:
+		avx2_decode_q4_k(a)
+	case weights.Q5_K:
+		avx2_decode_q5_k(a)
+	case weights.Q6_K:
+		avx2_decode_q6_k(a)
+	case weights.IQ4_NL:
+		avx2_decode_iq4_nl(a)
+	case weights.IQ4_XS:
+		avx2_decode_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+func avx512Decode(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.F32:
+		avx512_decode_f32(a)
+	case weights.F16:
+		avx512_decode_f16(a)
+	case weights.BF16:
+		avx512_decode_bf16(a)
+	case weights.Q4_0:
+		avx512_decode_q4_0(a)
+	case weights.Q4_1:
+		avx512_decode_q4_1(a)
+	case weights.Q5_0:
+		avx512_decode_q5_0(a)
+	case weights.Q5_1:
+		avx512_decode_q5_1(a)
+	case weights.Q8_0:
+		avx512_decode_q8_0(a)
+	case weights.Q2_K:
+		avx512_decode_q2_k(a)
+	case weights.Q3_K:
+		avx512_decode_q3_k(a)
+	case weights.Q4_K:
+		avx512_decode_q4_k(a)
+	case weights.Q5_K:
+		avx512_decode_q5_k(a)
+	case weights.Q6_K:
+		avx512_decode_q6_k(a)
+	case weights.IQ4_NL:
+		avx512_decode_iq4_nl(a)
+	case weights.IQ4_XS:
+		avx512_decode_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
