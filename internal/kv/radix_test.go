@@ -25,7 +25,6 @@ type cachedSeq struct {
 	Seq
 	prefix   Prefix
 	computed int
-	copies   []Copy
 }
 
 func hashes(p Prefix) []uint64 {

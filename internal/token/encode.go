@@ -120,11 +120,10 @@ type addedTokens struct {
 
 // addedToken is one such token and what it takes along.
 type addedToken struct {
-	text            string
-	special         bool // found only where special tokens are parsed
-	lstrip, rstrip  bool // takes white space on that side
-	singleWord      bool // found only between non-word characters
-	findsNormalized bool // found in normalised text
+	text           string
+	special        bool // found only where special tokens are parsed
+	lstrip, rstrip bool // takes white space on that side
+	singleWord     bool // found only between non-word characters
 }
 
 // newAddedTokens returns the finder of those among tokens that match raw (or

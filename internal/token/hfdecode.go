@@ -101,14 +101,14 @@ func (d *hfDecoder) add(h *hf, c *component) error {
 // beginning of the text.
 func (d *hfDecoder) strip(c *component, text func(func(string) string)) error {
 	if len(c.Content) != 1 {
-		return fmt.Errorf("Strip: content is %s, not one ASCII character", quote(c.Content))
+		return fmt.Errorf("decoder Strip: content is %s, not one ASCII character", quote(c.Content))
 	}
 	if c.Start < 0 || c.Stop < 0 {
-		return errors.New("Strip: start and stop must not be negative")
+		return errors.New("decoder Strip: start and stop must not be negative")
 	}
 	if d.fused {
 		if c.Stop > 0 {
-			return errors.New("Strip: stop after Fuse is not supported: the end of a text is not known while it streams")
+			return errors.New("decoder Strip: stop after Fuse is not supported: the end of a text is not known while it streams")
 		}
 		d.lead = lead{strip: c.Content[0], count: c.Start}
 		return nil

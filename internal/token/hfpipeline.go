@@ -196,7 +196,7 @@ func (c *component) strip(s string) string {
 func (c *component) precompiled() (normalizer, error) {
 	blob, err := base64.StdEncoding.DecodeString(c.Charsmap)
 	if err != nil {
-		return nil, fmt.Errorf("Precompiled: precompiled_charsmap: %w", err)
+		return nil, fmt.Errorf("normalizer Precompiled: precompiled_charsmap: %w", err)
 	}
 	if len(blob) == 0 {
 		return func(s string) string { return s }, nil
@@ -346,7 +346,7 @@ func (c *component) metaspace() ([]step, error) {
 		out = append(out, prefixed(mark, true))
 	case "never":
 	default:
-		return nil, fmt.Errorf("Metaspace: prepend_scheme is %s, not always, first or never", quote(c.PrependScheme))
+		return nil, fmt.Errorf("pre_tokenizer Metaspace: prepend_scheme is %s, not always, first or never", quote(c.PrependScheme))
 	}
 	if or(c.Split, true) {
 		out = append(out, beforeEach(mark))
