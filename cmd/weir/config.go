@@ -10,43 +10,74 @@ import (
 	"strings"
 )
 
-// modelOptions say which model and how to hold it. serve, run and show share
-// them.
+// modelArg says which model. serve, run and show share it.
+type modelArg struct {
+	Model string `arg:"" optional:"" help:"A .gguf file, a Hugging Face checkpoint's folder or a .safetensors file. Left out: the built-in model."`
+}
+
+// modelOptions say which model and how to hold it. serve and run share them.
 type modelOptions struct {
-	Model        string `arg:"" optional:"" help:"A .gguf file, a Hugging Face checkpoint's folder or a .safetensors file. Left out: the built-in model."`
-	Load         string `help:"How to read the weights: mmap maps the file; read copies it into memory, for those who replace files in place." enum:"mmap,read" default:"mmap" group:"Model"`
+	modelArg
+	Load         string `help:"How to read the weights: mmap maps the file; read copies it into memory, for those who replace files in place." enum:"mmap,read" default:"mmap" placeholder:"mmap" group:"Model"`
 	ChatTemplate string `help:"Jinja file to use instead of the model's own chat template." placeholder:"FILE" group:"Model"`
+}
+
+// memoryOptions decide what memory a model takes. serve, run and show share
+// them.
+type memoryOptions struct {
+	Memory      memorySize `help:"Memory that the model, its KV cache and scratch may take: a size (12GiB) or a share of what is available (80%)." default:"85%" group:"Engine"`
+	Ctx         int        `help:"Longest prompt and output together, in tokens; 0: what the model allows and memory holds." default:"0" group:"Engine"`
+	KVType      string     `name:"kv-type" help:"How keys and values are stored: f16 or f32." enum:"f16,f32" default:"f16" placeholder:"f16" group:"Engine"`
+	MaxRunning  int        `help:"Sequences computed at once; others wait." default:"64" group:"Engine"`
+	BatchTokens *int       `help:"Tokens computed in one step: more make prompts faster and the pauses between tokens longer (default: 256, or --max-running if that is more)." placeholder:"N" group:"Engine"`
+	PageSize    int        `help:"Tokens in a page of the KV cache." default:"16" group:"Engine"`
 }
 
 // engineOptions say how the engine runs a model. serve and run share them.
 type engineOptions struct {
-	Ctx         int        `help:"Longest prompt and output together, in tokens. 0: what the model allows and memory holds." default:"0" group:"Engine"`
-	KVType      string     `name:"kv-type" help:"How keys and values are stored: ${enum}." enum:"f16,f32" default:"f16" group:"Engine"`
-	Memory      memorySize `help:"Memory that the model, its KV cache and scratch may take: a size (12GiB) or a share of what is available (80%)." default:"85%" group:"Engine"`
-	Threads     int        `help:"CPU threads to compute with. 0: one for each CPU that weir may use." default:"0" group:"Engine"`
-	MaxRunning  int        `help:"Sequences computed at once; others wait." default:"64" group:"Engine"`
-	BatchTokens int        `help:"Tokens computed in one step: more make prompts faster and the pauses between tokens longer." default:"256" group:"Engine"`
-	PageSize    int        `help:"Tokens in a page of the KV cache." default:"16" group:"Engine"`
-	MaxQueue    int        `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
+	memoryOptions
+	Threads  int `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
+	MaxQueue int `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
 }
 
+const (
+	// maxThreads is beyond any machine's. Threads that wait spin for a while,
+	// so that many more than there are processors stop each other.
+	maxThreads         = 1024
+	defaultBatchTokens = 256
+)
+
 // Validate is called by kong.
-func (o *engineOptions) Validate() error {
+func (o *memoryOptions) Validate() error {
 	switch {
 	case o.Ctx < 0:
 		return fmt.Errorf("--ctx is %d; it must be positive, or 0 for as much as fits", o.Ctx)
-	case o.Threads < 0:
-		return fmt.Errorf("--threads is %d; it must be positive, or 0 for all CPUs", o.Threads)
 	case o.MaxRunning < 1 || o.MaxRunning > 4096:
 		return fmt.Errorf("--max-running is %d; it must be from 1 to 4096", o.MaxRunning)
-	case o.BatchTokens < o.MaxRunning || o.BatchTokens > 1<<16:
-		return fmt.Errorf("--batch-tokens is %d; it must be from --max-running (%d) to 65536, as every running sequence takes a token a step", o.BatchTokens, o.MaxRunning)
+	case o.batchTokens() < o.MaxRunning || o.batchTokens() > 1<<16:
+		return fmt.Errorf("--batch-tokens is %d; it must be from --max-running (%d) to 65536, as every running sequence takes a token a step", o.batchTokens(), o.MaxRunning)
 	case o.PageSize < 1 || o.PageSize > 1024:
 		return fmt.Errorf("--page-size is %d; it must be from 1 to 1024", o.PageSize)
+	}
+	return nil
+}
+
+func (o *memoryOptions) batchTokens() int {
+	if o.BatchTokens != nil {
+		return *o.BatchTokens
+	}
+	return max(defaultBatchTokens, o.MaxRunning)
+}
+
+// Validate is called by kong; it hides memoryOptions' own.
+func (o *engineOptions) Validate() error {
+	switch {
+	case o.Threads < 0 || o.Threads > maxThreads:
+		return fmt.Errorf("--threads is %d; it must be from 1 to %d, or 0 for one a core", o.Threads, maxThreads)
 	case o.MaxQueue < 1:
 		return fmt.Errorf("--max-queue is %d; it must be at least 1", o.MaxQueue)
 	}
-	return nil
+	return o.memoryOptions.Validate()
 }
 
 // memorySize is bytes, or a share of what there is.
@@ -64,18 +95,15 @@ var memoryUnits = []struct {
 	{"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}, {"t", 1 << 40}, {"b", 1},
 }
 
-var errMemory = errors.New("write a size such as 12GiB, 800MB or a share such as 80%")
-
-// UnmarshalText reads what the user wrote.
-func (m *memorySize) UnmarshalText(text []byte) error {
-	s := strings.ToLower(strings.TrimSpace(string(text)))
+// parseMemory reads what the user wrote.
+func parseMemory(text string) (memorySize, error) {
+	s := strings.ToLower(strings.TrimSpace(text))
 	if p, ok := strings.CutSuffix(s, "%"); ok {
 		share, err := strconv.ParseFloat(p, 64)
 		if err != nil || !(share > 0 && share <= 100) {
-			return fmt.Errorf("%q is not a share between 0%% and 100%%: %w", text, errMemory)
+			return memorySize{}, errors.New("a share is above 0% and at most 100%")
 		}
-		*m = memorySize{share: share / 100}
-		return nil
+		return memorySize{share: share / 100}, nil
 	}
 	factor := 1.0
 	for _, u := range memoryUnits {
@@ -85,11 +113,13 @@ func (m *memorySize) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(n > 0) || n*factor > math.MaxInt64/2 {
-		return fmt.Errorf("%q is not a size: %w", text, errMemory)
+	if err != nil {
+		return memorySize{}, errors.New("that is no number with a unit")
 	}
-	*m = memorySize{bytes: int64(n * factor)}
-	return nil
+	if !(n*factor >= 1 && n*factor < math.MaxInt64/2) {
+		return memorySize{}, errors.New("that is out of range")
+	}
+	return memorySize{bytes: int64(n * factor)}, nil
 }
 
 // newLogger makes the logger that the options ask for.

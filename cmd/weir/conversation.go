@@ -99,7 +99,7 @@ func (c *conversation) stream(ctx context.Context, out, note io.Writer) (string,
 	speed.start(time.Now())
 	for ev, err := range c.gen.Generate(ctx, &llm.Request{ID: "run", Prompt: p, Params: c.params}) {
 		if err != nil {
-			return answer.String(), endOfAnswer(ctx, err, out)
+			return answer.String(), endOfAnswer(ctx, err, answer.Len() > 0, out, note)
 		}
 		speed.count(ev, time.Now())
 		answer.WriteString(ev.Text)
@@ -107,17 +107,23 @@ func (c *conversation) stream(ctx context.Context, out, note io.Writer) (string,
 			return answer.String(), fmt.Errorf("writing the answer: %w", err)
 		}
 	}
-	fmt.Fprintln(out)
+	if _, err := fmt.Fprintln(out); err != nil {
+		return answer.String(), fmt.Errorf("writing the answer: %w", err)
+	}
 	if !c.quiet {
 		fmt.Fprintln(note, speed.String())
 	}
 	return answer.String(), nil
 }
 
-// endOfAnswer: an answer that the user cut short is no failure.
-func endOfAnswer(ctx context.Context, err error, out io.Writer) error {
+// endOfAnswer ends the line if there is one. An answer that the user cut short
+// is no failure.
+func endOfAnswer(ctx context.Context, err error, begun bool, out, note io.Writer) error {
+	if begun {
+		fmt.Fprintln(out)
+	}
 	if ctx.Err() != nil {
-		fmt.Fprintln(out, " [stopped]")
+		fmt.Fprintln(note, "[stopped]")
 		return nil
 	}
 	return err
@@ -166,7 +172,7 @@ func (s *speedometer) String() string {
 	}
 	parts = append(parts, prompt)
 	if s.finish == llm.FinishLength {
-		parts = append(parts, "cut at the limit of tokens")
+		parts = append(parts, "cut: the limit of tokens or the context is reached")
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
 }

@@ -43,7 +43,7 @@ func (o *opened) close() error {
 // is the file's.
 func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*opened, error) {
 	began := time.Now()
-	f, err := m.openFile()
+	f, err := m.openFile(loads[m.Load])
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +59,17 @@ func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*open
 
 func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 	machine := host.New("/")
-	options, err := loadOptions(machine, m, e)
+	if err := e.Memory.check(machine); err != nil {
+		return err
+	}
+	options, err := e.loadOptions(machine)
 	if err != nil {
 		return err
 	}
+	if options.Template, err = m.template(); err != nil {
+		return err
+	}
+	options.MaxQueue, options.StallAfter = e.MaxQueue, stallAfter
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err
 	}
@@ -76,25 +83,29 @@ func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 	return nil
 }
 
+// loads are the values of --load.
+var loads = map[string]weights.Load{"mmap": weights.Mmap, "read": weights.Read}
+
 // openFile opens the model that the options name, or the built-in one.
-func (m modelOptions) openFile() (*weights.File, error) {
+func (m modelArg) openFile(load weights.Load) (*weights.File, error) {
 	if m.Model == "" {
 		return weights.OpenBytes(builtin.Name, builtin.Model())
 	}
-	load := weights.Mmap
-	if m.Load == "read" {
-		load = weights.Read
-	}
 	f, err := weights.Open(m.Model, weights.Options{Load: load})
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !exists(m.Model) {
 		return nil, fmt.Errorf("%s: there is no such file or folder; give a .gguf file or a Hugging Face checkpoint's folder, or leave it out for the built-in model", m.Model)
 	}
 	return f, err
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // id is the name under which the model is served: the file's, without what
 // every file has.
-func (m modelOptions) id() string {
+func (m modelArg) id() string {
 	if m.Model == "" {
 		return builtin.Name
 	}
@@ -110,28 +121,26 @@ func (m modelOptions) template() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the chat template: %w", err)
 	}
+	if strings.TrimSpace(string(source)) == "" {
+		return "", fmt.Errorf("%s is empty: no chat template; leave out --chat-template for the model's own", m.ChatTemplate)
+	}
 	return string(source), nil
 }
 
-func loadOptions(machine *host.Host, m modelOptions, e engineOptions) (engine.LoadOptions, error) {
-	source, err := m.template()
+// loadOptions are what the options say of memory, for this machine.
+func (o memoryOptions) loadOptions(machine *host.Host) (engine.LoadOptions, error) {
+	budget, from, err := o.Memory.budget(machine)
 	if err != nil {
 		return engine.LoadOptions{}, err
 	}
-	budget, from, err := e.Memory.budget(machine)
-	if err != nil {
-		return engine.LoadOptions{}, err
-	}
-	kvType, err := backend.ParseKVType(e.KVType)
+	kvType, err := backend.ParseKVType(o.KVType)
 	if err != nil {
 		return engine.LoadOptions{}, err
 	}
 	return engine.LoadOptions{
-		Template: source,
-		Budget:   budget, BudgetFrom: from,
-		Context: e.Ctx, KVType: kvType, PageSize: e.PageSize,
-		Limits:   sched.Limits{BatchTokens: e.BatchTokens, Running: e.MaxRunning},
-		MaxQueue: e.MaxQueue, StallAfter: stallAfter,
+		Budget: budget, BudgetFrom: from,
+		Context: o.Ctx, KVType: kvType, PageSize: o.PageSize,
+		Limits: sched.Limits{BatchTokens: o.batchTokens(), Running: o.MaxRunning},
 	}, nil
 }
 
@@ -144,10 +153,27 @@ func (m memorySize) budget(machine *host.Host) (int64, string, error) {
 		}
 		return 0, "", fmt.Errorf("the machine's memory can't be read, so a share of it means nothing; give --memory a size such as 8GiB: %w", err)
 	}
-	if m.share == 0 {
-		return m.bytes, fmt.Sprintf("as --memory says; %s", have), nil
+	if m.share > 0 {
+		return int64(m.share * float64(have.Available())), fmt.Sprintf("%.0f%% of %s", m.share*100, have), nil
 	}
-	return int64(m.share * float64(have.Available())), fmt.Sprintf("%.0f%% of %s", m.share*100, have), nil
+	return m.bytes, fmt.Sprintf("as --memory says, of %s", have), nil
+}
+
+// check refuses what the machine can never give. (What it can't give now it may
+// when it is needed: caches give way, other programs end.)
+func (m memorySize) check(machine *host.Host) error {
+	have, err := machine.Memory()
+	if err != nil {
+		return nil // then there is nothing to compare with
+	}
+	most := have.Total
+	for _, l := range have.Limits {
+		most = min(most, l.Bytes)
+	}
+	if m.bytes > most {
+		return fmt.Errorf("--memory is %s but weir can have %s at most: %s; ask for less, or for a share such as 80%%", host.Bytes(m.bytes), host.Bytes(most), have)
+	}
+	return nil
 }
 
 // threads is what the user asked for, or one for each CPU that weir may use.

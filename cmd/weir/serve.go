@@ -23,12 +23,21 @@ type serveCmd struct {
 	modelOptions
 	engineOptions
 
-	Name         string        `help:"Name under which requests ask for the model (default: the file's)." group:"Server"`
-	Host         string        `help:"Address to listen on. 0.0.0.0 is every address: weir has no keys yet, so whoever reaches it can use it." default:"127.0.0.1" group:"Server"`
+	Name         string        `help:"Name under which requests ask for the model (default: the file's)." placeholder:"NAME" group:"Server"`
+	Host         string        `help:"Address to listen on. 0.0.0.0 is every address: weir has no keys yet, so whoever reaches it can use it." default:"127.0.0.1" placeholder:"127.0.0.1" group:"Server"`
 	Port         int           `help:"Port to listen on; 0 picks a free one." default:"8080" group:"Server"`
 	MaxBody      memorySize    `help:"Largest request body." default:"32MiB" group:"Server"`
 	DrainTimeout time.Duration `help:"How long running requests may take to end after the first ^C or SIGTERM; 0: for ever." default:"30s" group:"Server"`
 	KeepAlive    time.Duration `help:"How long a stream may be silent before it gets a comment, for the proxies between; 0: never." default:"15s" group:"Server"`
+}
+
+// Help is printed by kong below the command's summary.
+func (*serveCmd) Help() string {
+	return `Examples:
+
+    weir serve
+    weir serve model.gguf --ctx 8192 --port 9000
+    weir serve path/to/checkpoint/ --memory 12GiB`
 }
 
 // Validate is called by kong; it hides engineOptions' own.
@@ -37,18 +46,27 @@ func (c *serveCmd) Validate() error {
 	case c.Port < 0 || c.Port > 65535:
 		return fmt.Errorf("--port is %d; it must be from 0 to 65535", c.Port)
 	case c.MaxBody.bytes == 0:
-		return errors.New("--max-body wants a size such as 32MiB, not a share")
+		return errors.New("--max-body is a share; it must be a size such as 32MiB")
+	case c.DrainTimeout < 0:
+		return fmt.Errorf("--drain-timeout is %v; it must be positive, or 0 to wait for ever", c.DrainTimeout)
+	case c.KeepAlive < 0:
+		return fmt.Errorf("--keep-alive is %v; it must be positive, or 0 for never", c.KeepAlive)
 	}
 	return c.engineOptions.Validate()
 }
 
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(io streams, log *slog.Logger) error {
+	// A server does not end because whoever read its log did.
+	signal.Ignore(syscall.SIGPIPE)
+	return c.serve(io, &service{}, log)
+}
+
+func (c *serveCmd) serve(io streams, s *service, log *slog.Logger) error {
 	listener, err := c.listen()
 	if err != nil {
 		return err
 	}
-	s := &service{}
 	s.phase.Store("starting")
 	srv, err := c.newServer(s, log)
 	if err != nil {
@@ -59,10 +77,10 @@ func (c *serveCmd) Run(io streams, log *slog.Logger) error {
 	// server that is loading from one that is not there.
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(context.Background(), listener) }()
-	stopped := c.watchSignals(srv, s, log)
+	stopped, unwatch := c.watchSignals(io.signals, srv, s, log)
+	defer unwatch()
 
-	err = c.load(io, s, log, listener.Addr())
-	if err != nil {
+	if err = c.load(io, s, log, listener.Addr()); err != nil {
 		srv.Close()
 		return errors.Join(err, <-served)
 	}
@@ -103,12 +121,27 @@ func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr)
 
 // greet tells a person how to talk to the server.
 func (c *serveCmd) greet(io streams, m *opened, addr net.Addr) {
-	url := "http://" + addr.String()
-	fmt.Fprintf(io.out, "serving %s with %d threads at %s/v1  (^C drains, twice stops)\n", m.engine.Model().ID, m.threads, url)
+	url := "http://" + reachable(addr)
+	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n", m.engine.Model().ID, plural(m.threads, "thread", ""), url)
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 		fmt.Fprintf(io.err, "weir: listening beyond this machine without a key: whoever reaches %s can use the model; keep it behind a firewall or a proxy that asks for one\n", addr)
 	}
-	fmt.Fprintf(io.out, "try   curl -N %s/v1/chat/completions --json '{\"messages\":[{\"role\":\"user\",\"content\":\"What are you?\"}],\"stream\":true}'\n", url)
+	if m.engine.Model().Chat {
+		fmt.Fprintf(io.out, "try   curl -N %s/v1/chat/completions --json '{\"messages\":[{\"role\":\"user\",\"content\":\"What are you?\"}],\"stream\":true}'\n", url)
+		return
+	}
+	fmt.Fprintf(io.out, "%s has no chat template, so /v1/chat/completions needs --chat-template FILE\n", m.engine.Model().ID)
+	fmt.Fprintf(io.out, "try   curl -N %s/v1/completions --json '{\"prompt\":\"Once upon a time\",\"max_tokens\":64,\"stream\":true}'\n", url)
+}
+
+// reachable is an address that a client here can use: one that listens on every
+// address is no address to connect to.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
 }
 
 // warmUp sends a real request down the real path, so that the first client does
@@ -126,31 +159,71 @@ func warmUp(e *engine.Engine) error {
 }
 
 // watchSignals drains at the first signal, stops at the second and exits at the
-// third. The channel it returns is closed when the drain has ended.
-func (c *serveCmd) watchSignals(srv *server.Server, s *service, log *slog.Logger) <-chan struct{} {
-	signals := make(chan os.Signal, 3)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	done := make(chan struct{})
+// third. stopped is closed when the drain has ended; unwatch ends the watch.
+func (c *serveCmd) watchSignals(signals <-chan os.Signal, srv *server.Server, s *service, log *slog.Logger) (stopped <-chan struct{}, unwatch func()) {
+	ended := func() {}
+	if signals == nil {
+		own := make(chan os.Signal, 3)
+		signal.Notify(own, os.Interrupt, syscall.SIGTERM)
+		signals, ended = own, func() { signal.Stop(own) }
+	}
+	unwatched, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		<-signals
-		if s.model.Load() == nil {
-			log.Info("stopped while loading")
-			os.Exit(exitInterrupted) // nothing runs that could be lost
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() {
-			<-signals
-			cancel()
-			<-signals
-			os.Exit(exitInterrupted)
-		}()
-		defer close(done)
-		log.Info("draining: new requests are refused; once more stops at once", "limit", c.DrainTimeout)
-		if err := srv.Drain(ctx); err != nil {
-			log.Warn("stopped before every request had ended", "reason", err)
+		select {
+		case first := <-signals:
+			defer close(done)
+			if s.model.Load() == nil {
+				log.Info("stopped while loading")
+				os.Exit(exitCode(first)) // nothing runs that could be lost
+			}
+			c.drain(signals, unwatched, srv, log)
+		case <-unwatched:
 		}
 	}()
-	return done
+	return done, func() {
+		ended()
+		close(unwatched)
+	}
+}
+
+// drain lets running requests end. A signal ends them at once, another weir.
+func (c *serveCmd) drain(signals <-chan os.Signal, unwatched <-chan struct{}, srv *server.Server, log *slog.Logger) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case again := <-signals:
+				if ctx.Err() != nil {
+					os.Exit(exitCode(again))
+				}
+				cancel()
+			case <-unwatched:
+				return
+			}
+		}
+	}()
+	log.Info("draining: new requests are refused, running ones end; once more stops at once", "limit", c.limit())
+	if err := srv.Drain(ctx); err != nil {
+		log.Warn("stopped before every request had ended", "reason", err)
+		return
+	}
+	log.Info("stopped")
+}
+
+func (c *serveCmd) limit() string {
+	if c.DrainTimeout == 0 {
+		return "none"
+	}
+	return c.DrainTimeout.String()
+}
+
+// exitCode is how shells report a process that a signal ended.
+func exitCode(s os.Signal) int {
+	if n, ok := s.(syscall.Signal); ok {
+		return 128 + int(n)
+	}
+	return exitInterrupted
 }
 
 // listen takes the port, or says who has it and which is free.

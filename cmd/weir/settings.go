@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,14 +21,16 @@ type settings struct {
 	file   string
 	values map[string]any
 	env    map[string]string // the WEIR_ variables that are set to something
+	used   map[string]string // by flag that took its value from here: from where
 }
 
 // loadSettings finds and reads the file. The flag that names it has to be found
 // before the flags are parsed, since the parse needs the file's values.
 func loadSettings(args, env []string) (*settings, error) {
-	s := &settings{env: map[string]string{}, values: map[string]any{}}
+	s := &settings{env: map[string]string{}, values: map[string]any{}, used: map[string]string{}}
 	for _, kv := range env {
-		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "WEIR_") && value != "" {
+		name, value, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "WEIR_") && value != "" && !isServiceLink(name, value) {
 			s.env[name] = value
 		}
 	}
@@ -38,13 +43,24 @@ func loadSettings(args, env []string) (*settings, error) {
 		return s, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, fmt.Errorf("reading the file of options: %w", err)
 	}
 	s.file = path
 	if err := yaml.Unmarshal(data, &s.values); err != nil {
-		return nil, fmt.Errorf("%s is not a YAML list of `option: value` lines: %w", path, err)
+		return nil, fmt.Errorf("%s is not YAML lines of `option: value`: %s", path, strings.TrimSpace(err.Error()))
 	}
 	return s, nil
+}
+
+// These match what Kubernetes puts into the environment of each container for a
+// service named weir or weir-something: above all WEIR_PORT, an address there.
+var (
+	serviceLink  = regexp.MustCompile(`_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+	serviceValue = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+)
+
+func isServiceLink(name, value string) bool {
+	return serviceLink.MatchString(name) || strings.HasSuffix(name, "_PORT") && serviceValue.MatchString(value)
 }
 
 // configPath tells which file to read and whether the user named it.
@@ -74,38 +90,59 @@ func envName(flag string) string {
 	return "WEIR_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// commandLineOnly are flags that say what to do rather than how.
+var commandLineOnly = []string{"help", "version", "config"}
+
 // Resolve gives a flag that the command line leaves out its value.
 func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if flag.Name == "config" || flag.Name == "help" {
+	if slices.Contains(commandLineOnly, flag.Name) {
 		return nil, nil
 	}
 	if v, ok := s.env[envName(flag.Name)]; ok {
+		s.used[flag.Name] = envName(flag.Name)
 		return v, nil
 	}
 	v, ok := s.values[flag.Name]
 	if !ok {
 		return nil, nil
 	}
-	switch v := v.(type) {
+	s.used[flag.Name] = s.file + ": " + flag.Name
+	switch v.(type) {
 	case []any:
-		var parts []string
-		for _, p := range v {
-			parts = append(parts, fmt.Sprint(p))
-		}
-		return strings.Join(parts, ","), nil
-	case map[string]any, nil:
-		return nil, fmt.Errorf("%s: option %q wants a plain value", s.file, flag.Name)
+		return nil, errors.New("one value is wanted, not a list")
+	case map[string]any:
+		return nil, errors.New("a value is wanted, not a mapping")
+	case nil:
+		return nil, errors.New("the value is missing")
 	}
 	return fmt.Sprint(v), nil
+}
+
+// explain words an error of the parser: it is about a flag, but the user may
+// have set it elsewhere.
+func (s *settings) explain(err error, app *kong.Application) string {
+	message := err.Error()
+	for _, verb := range app.Children {
+		message = strings.TrimPrefix(message, verb.Name+": ")
+	}
+	for flag, from := range s.used {
+		if rest, ok := strings.CutPrefix(message, "--"+flag); ok && strings.IndexAny(rest, ": ") == 0 {
+			return from + rest
+		}
+	}
+	return message
 }
 
 // Validate refuses keys of the file that no verb has, and says which was meant.
 // (An option of another verb is fine: one file serves them all.)
 func (s *settings) Validate(app *kong.Application) error {
 	known := flagNames(app.Node)
-	for key := range s.values {
+	for _, key := range slices.Sorted(maps.Keys(s.values)) {
+		if slices.Contains(commandLineOnly, key) {
+			return fmt.Errorf("%s: %s can't be set in a file", s.file, key)
+		}
 		if !slices.Contains(known, key) {
-			return fmt.Errorf("%s: %q is not an option%s", s.file, key, didYouMean(key, known))
+			return fmt.Errorf("%s: %q is not an option%s", s.file, key, didYouMean(key, known, seeHelp))
 		}
 	}
 	return s.checkEnvironment(known)
@@ -118,9 +155,9 @@ func (s *settings) checkEnvironment(known []string) error {
 	for _, flag := range known {
 		names = append(names, envName(flag))
 	}
-	for name := range s.env {
+	for _, name := range slices.Sorted(maps.Keys(s.env)) {
 		if !slices.Contains(names, name) {
-			return fmt.Errorf("the environment variable %s is not an option%s", name, didYouMean(name, names))
+			return fmt.Errorf("%s is set in the environment but is not an option%s", name, didYouMean(name, names, seeHelp))
 		}
 	}
 	return nil
@@ -132,7 +169,9 @@ var testVariables = []string{"WEIR_SHARED"}
 func flagNames(n *kong.Node) []string {
 	var names []string
 	for _, f := range n.Flags {
-		names = append(names, f.Name)
+		if !slices.Contains(commandLineOnly, f.Name) {
+			names = append(names, f.Name)
+		}
 	}
 	for _, child := range n.Children {
 		names = append(names, flagNames(child)...)
@@ -141,18 +180,25 @@ func flagNames(n *kong.Node) []string {
 	return slices.Compact(names)
 }
 
-// didYouMean names the nearest of known if one is near.
-func didYouMean(word string, known []string) string {
-	best, at := 4, ""
+const seeHelp = "`weir COMMAND --help` lists them"
+
+// didYouMean names the nearest of known if one is near: one that the word
+// begins, or one that few letters change into. Else it points to the list.
+func didYouMean(word string, known []string, list string) string {
+	best, at := 1+min(3, len(word)/2), ""
 	for _, k := range known {
-		if d := distance(word, k); d < best {
+		d := distance(word, k)
+		if len(word) > 1 && strings.HasPrefix(k, word) {
+			d = 0
+		}
+		if d < best {
 			best, at = d, k
 		}
 	}
 	if at == "" {
-		return "; `weir COMMAND --help` lists them"
+		return "; " + list
 	}
-	return fmt.Sprintf("; did you mean %q?", at)
+	return fmt.Sprintf("; did you mean %s?", at)
 }
 
 // distance is Levenshtein's.

@@ -52,9 +52,7 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 	if err != nil {
 		return nil, err
 	}
-	if o.Limits.LogitRows == 0 {
-		o.Limits.LogitRows = o.Limits.Running + min(promptLogitRows, o.Limits.BatchTokens)
-	}
+	o.Limits = withLogitRows(o.Limits)
 	m, err := model.Load(f, o.Backend, model.Options{})
 	if err != nil {
 		return nil, err
@@ -66,6 +64,28 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 	options := parts.options(m, plan, o)
 	adjust(plan, &options)
 	return New(options)
+}
+
+// Measure tells what memory a checkpoint takes, without starting an engine: of
+// its tensors it reads vectors alone, and of o what memory depends on.
+func Measure(f *weights.File, o LoadOptions) (PlanInput, error) {
+	config, err := model.Inspect(f)
+	if err != nil {
+		return PlanInput{}, err
+	}
+	m, err := model.Load(f, o.Backend, model.Options{})
+	if err != nil {
+		return PlanInput{}, err
+	}
+	o.Limits = withLogitRows(o.Limits)
+	return planInput(config, m, o), nil
+}
+
+func withLogitRows(l sched.Limits) sched.Limits {
+	if l.LogitRows == 0 {
+		l.LogitRows = l.Running + min(promptLogitRows, l.BatchTokens)
+	}
+	return l
 }
 
 // parts are what a checkpoint has besides tensors.

@@ -39,29 +39,36 @@ const minContext = 256
 // would fit.
 func PlanMemory(in PlanInput) (MemoryPlan, error) {
 	left := in.Budget - in.ModelBytes - in.Scratch
+	least := min(minContext, in.ModelCtx)
 	if left <= 0 {
-		return MemoryPlan{}, fmt.Errorf("the model does not fit: it needs %s and %s of scratch, but the budget is %s (%s); use a smaller or more strongly quantised model, free memory, or raise --memory",
-			size(in.ModelBytes), size(in.Scratch), size(in.Budget), in.BudgetFrom)
+		return MemoryPlan{}, fmt.Errorf("the model does not fit: it needs %s (weights %s, scratch %s, KV cache for a context of %d), but the budget is %s, %s; use a smaller or more strongly quantised model, free memory, or raise --memory",
+			size(in.Needs(least)), size(in.ModelBytes), size(in.Scratch), least, size(in.Budget), in.BudgetFrom)
 	}
 	most := in.longest(left)
 	ctx := in.Context
 	if ctx == 0 {
 		ctx = min(in.ModelCtx, most)
-		if ctx < min(minContext, in.ModelCtx) {
-			return MemoryPlan{}, fmt.Errorf("no useful context fits: %s is left for the KV cache after the model (%s), room for %d tokens; use a smaller model, free memory, or raise --memory (%s)",
-				size(left), size(in.ModelBytes), most, in.BudgetFrom)
-		}
+	}
+	if most < least && (in.Context == 0 || in.Context > most) {
+		return MemoryPlan{}, fmt.Errorf("no useful context fits: the budget is %s, %s, which leaves %s for the KV cache, room for %d tokens%s; a context of %d needs %s in all: use a smaller model, free memory, or raise --memory",
+			size(in.Budget), in.BudgetFrom, size(left), most, in.cheaper(), least, size(in.Needs(least)))
 	}
 	if ctx > most {
-		return MemoryPlan{}, fmt.Errorf("a context of %d tokens needs a KV cache of %s, but %s is left after the model (%s); a context of %d fits%s, or raise --memory (%s)",
-			ctx, size(in.bytesFor(ctx)), size(left), size(in.ModelBytes), most, in.cheaper(), in.BudgetFrom)
+		return MemoryPlan{}, fmt.Errorf("a context of %d tokens needs %s in all, %s of it for the KV cache, but the budget is %s, %s; a context of %d fits%s, or raise --memory",
+			ctx, size(in.Needs(ctx)), size(in.bytesFor(ctx)), size(in.Budget), in.BudgetFrom, most, in.cheaper())
 	}
 	return in.fill(ctx, left), nil
 }
 
+// Needs is what serving takes in all with a context of n: room for one sequence
+// of that length.
+func (in PlanInput) Needs(n int) int64 {
+	return in.ModelBytes + in.Scratch + in.bytesFor(n)
+}
+
 func (in PlanInput) cheaper() string {
 	if in.KVType == backend.KVF32 {
-		return ", --kv-type f16 halves what a token takes"
+		return " (--kv-type f16 halves what a token takes)"
 	}
 	return ""
 }
@@ -128,8 +135,15 @@ func (p MemoryPlan) String() string {
 	line("scratch", size(p.In.Scratch), "activations and logits")
 	line("left", size(p.In.Budget-p.In.ModelBytes-kv-p.In.Scratch), "")
 	fmt.Fprintf(&b, "  context    %10d   tokens a sequence%s\n", p.Context, p.contextNote())
-	fmt.Fprintf(&b, "  capacity   %10.1f   sequences of that length at once; more, shorter ones, up to %d\n", p.Sequences, p.In.Running)
+	fmt.Fprintf(&b, "  capacity   %s\n", p.capacity())
 	return b.String()
+}
+
+func (p MemoryPlan) capacity() string {
+	if p.Sequences >= float64(p.In.Running) {
+		return fmt.Sprintf("%10d   sequences at once, each of that length (--max-running)", p.In.Running)
+	}
+	return fmt.Sprintf("%10.1f   sequences of that length at once; of shorter ones, up to %d", p.Sequences, p.In.Running)
 }
 
 func (p MemoryPlan) contextNote() string {
