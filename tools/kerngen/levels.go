@@ -35,6 +35,7 @@ var amd64 = []string{"--target=x86_64-unknown-linux-gnu", "-mno-red-zone", "-mpr
 var levels = []level{
 	{"avx2", "amd64", "avx2.c", append([]string{"-march=haswell"}, amd64...)},
 	{"avx512", "amd64", "avx512.c", append([]string{"-march=cascadelake"}, amd64...)},
+	{"avx512bf16", "amd64", "bf16.c", append([]string{"-march=cooperlake"}, amd64...)},
 }
 
 // tools are the programs and the version that their output depends on.

@@ -122,6 +122,41 @@ const (
 // QuantizedBytes is the size of a row of cols columns that Quantize has made.
 func QuantizedBytes(cols int) int { return (cols + groupCols - 1) / groupCols * groupBytes }
 
+// Gemm computes Out[r*LdO+i] = dot(row r of X, row i of W) for r < Rows and
+// i < N. X is what Pack has made of float32 rows, W what Panel has made of
+// weights, LdW words of 32 bits apart. Steps is the words of a row: see
+// Level.Steps. LdO counts floats.
+//
+// At level AVX512BF16 both operands are rounded to bf16 (relative error 2^-9
+// each, magnitudes below 2^-126 are zero) and summed in float32; below it they
+// are float32. A result's sum has the order of the columns.
+type Gemm struct {
+	X, W                     *byte
+	Out                      *float32
+	Steps, Rows, N, LdW, LdO int64
+}
+
+// PackRows is the rows of a tile of X: PackedBytes counts whole tiles.
+const PackRows = 16
+
+// Steps is how many words of 32 bits Pack and Panel make of cols columns.
+func (l Level) Steps(cols int) int {
+	if l == AVX512BF16 {
+		return (cols + 1) / 2
+	}
+	return cols
+}
+
+// PackedBytes is the size of rows rows of cols columns that Pack has made.
+func (l Level) PackedBytes(rows, cols int) int {
+	return (rows + PackRows - 1) / PackRows * PackRows * l.Steps(cols) * 4
+}
+
+// PanelBytes is the size of a row of cols columns that Panel makes. Rows are
+// best laid out that far apart: it is not near a multiple of 4096, at which rows
+// would fight for the same lines of the cache.
+func (l Level) PanelBytes(cols int) int { return (l.Steps(cols)*4+63)/64*64 + 64 }
+
 // Probe is the argument of Read and PeakFMA.
 type Probe struct {
 	Data *byte

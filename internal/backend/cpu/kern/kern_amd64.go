@@ -68,6 +68,76 @@ func (l Level) Decode(t weights.Type, a *Decode) {
 	}
 }
 
+// Dequantize decodes rows of type t to float32, exactly as package weights does
+// (but for the payload of a NaN).
+func (l Level) Dequantize(t weights.Type, a *Convert) {
+	if l >= AVX512 {
+		avx512Expand(t, unsafe.Pointer(a))
+	} else {
+		avx2Expand(t, unsafe.Pointer(a))
+	}
+}
+
+// Panel decodes rows of type t to what Gemm multiplies. It may write 4 bytes
+// behind a row of an odd number of columns; rows lie PanelBytes apart.
+func (l Level) Panel(t weights.Type, a *Convert) {
+	if l == AVX512BF16 {
+		avx512bf16Expand(t, unsafe.Pointer(a))
+	} else {
+		l.Dequantize(t, a)
+	}
+}
+
+// Pack turns float32 rows into what Gemm multiplies with panels. Y has
+// PackedBytes; LdY is not used.
+func (l Level) Pack(a *Convert) {
+	switch l {
+	case AVX512BF16:
+		avx512bf16_pack(unsafe.Pointer(a))
+	case AVX512:
+		avx512_pack(unsafe.Pointer(a))
+	default:
+		avx2_pack(unsafe.Pointer(a))
+	}
+}
+
+// Gemm multiplies packed rows with a panel.
+func (l Level) Gemm(a *Gemm) {
+	switch l {
+	case AVX512BF16:
+		avx512bf16_gemm(unsafe.Pointer(a))
+	case AVX512:
+		avx512_gemm(unsafe.Pointer(a))
+	default:
+		avx2_gemm(unsafe.Pointer(a))
+	}
+}
+
+// Peak does PeakOps multiply-adds for each of N, of the kind that Gemm is made
+// of, on the 128 bytes at Data.
+func (l Level) Peak(a *Probe) {
+	switch l {
+	case AVX512BF16:
+		avx512bf16_peak(unsafe.Pointer(a))
+	case AVX512:
+		avx512_peak_fma(unsafe.Pointer(a))
+	default:
+		avx2_peak_fma(unsafe.Pointer(a))
+	}
+}
+
+// PeakOps: see Peak.
+func (l Level) PeakOps() int {
+	switch l {
+	case AVX512BF16:
+		return 12 * 32
+	case AVX512:
+		return 12 * 16
+	default:
+		return 6 * 16
+	}
+}
+
 // Read reads N bytes of Data, a multiple of 512.
 func (l Level) Read(a *Probe) {
 	if l >= AVX512 {

@@ -22,5 +22,23 @@ func (l Level) Quantize(*Convert) { panic(none) }
 // Decode panics.
 func (l Level) Decode(weights.Type, *Decode) { panic(none) }
 
+// Dequantize panics.
+func (l Level) Dequantize(weights.Type, *Convert) { panic(none) }
+
+// Panel panics.
+func (l Level) Panel(weights.Type, *Convert) { panic(none) }
+
+// Pack panics.
+func (l Level) Pack(*Convert) { panic(none) }
+
+// Gemm panics.
+func (l Level) Gemm(*Gemm) { panic(none) }
+
+// Peak panics.
+func (l Level) Peak(*Probe) { panic(none) }
+
+// PeakOps panics.
+func (l Level) PeakOps() int { panic(none) }
+
 // Read panics.
 func (l Level) Read(*Probe) { panic(none) }

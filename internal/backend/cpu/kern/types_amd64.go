@@ -82,3 +82,114 @@ func avx512Decode(t weights.Type, a unsafe.Pointer) {
 		panic(unknownType(t))
 	}
 }
+
+func avx2Expand(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.F32:
+		avx2_expand_f32(a)
+	case weights.F16:
+		avx2_expand_f16(a)
+	case weights.BF16:
+		avx2_expand_bf16(a)
+	case weights.Q4_0:
+		avx2_expand_q4_0(a)
+	case weights.Q4_1:
+		avx2_expand_q4_1(a)
+	case weights.Q5_0:
+		avx2_expand_q5_0(a)
+	case weights.Q5_1:
+		avx2_expand_q5_1(a)
+	case weights.Q8_0:
+		avx2_expand_q8_0(a)
+	case weights.Q2_K:
+		avx2_expand_q2_k(a)
+	case weights.Q3_K:
+		avx2_expand_q3_k(a)
+	case weights.Q4_K:
+		avx2_expand_q4_k(a)
+	case weights.Q5_K:
+		avx2_expand_q5_k(a)
+	case weights.Q6_K:
+		avx2_expand_q6_k(a)
+	case weights.IQ4_NL:
+		avx2_expand_iq4_nl(a)
+	case weights.IQ4_XS:
+		avx2_expand_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+func avx512Expand(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.F32:
+		avx512_expand_f32(a)
+	case weights.F16:
+		avx512_expand_f16(a)
+	case weights.BF16:
+		avx512_expand_bf16(a)
+	case weights.Q4_0:
+		avx512_expand_q4_0(a)
+	case weights.Q4_1:
+		avx512_expand_q4_1(a)
+	case weights.Q5_0:
+		avx512_expand_q5_0(a)
+	case weights.Q5_1:
+		avx512_expand_q5_1(a)
+	case weights.Q8_0:
+		avx512_expand_q8_0(a)
+	case weights.Q2_K:
+		avx512_expand_q2_k(a)
+	case weights.Q3_K:
+		avx512_expand_q3_k(a)
+	case weights.Q4_K:
+		avx512_expand_q4_k(a)
+	case weights.Q5_K:
+		avx512_expand_q5_k(a)
+	case weights.Q6_K:
+		avx512_expand_q6_k(a)
+	case weights.IQ4_NL:
+		avx512_expand_iq4_nl(a)
+	case weights.IQ4_XS:
+		avx512_expand_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+func avx512bf16Expand(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.F32:
+		avx512bf16_expand_f32(a)
+	case weights.F16:
+		avx512bf16_expand_f16(a)
+	case weights.BF16:
+		avx512bf16_expand_bf16(a)
+	case weights.Q4_0:
+		avx512bf16_expand_q4_0(a)
+	case weights.Q4_1:
+		avx512bf16_expand_q4_1(a)
+	case weights.Q5_0:
+		avx512bf16_expand_q5_0(a)
+	case weights.Q5_1:
+		avx512bf16_expand_q5_1(a)
+	case weights.Q8_0:
+		avx512bf16_expand_q8_0(a)
+	case weights.Q2_K:
+		avx512bf16_expand_q2_k(a)
+	case weights.Q3_K:
+		avx512bf16_expand_q3_k(a)
+	case weights.Q4_K:
+		avx512bf16_expand_q4_k(a)
+	case weights.Q5_K:
+		avx512bf16_expand_q5_k(a)
+	case weights.Q6_K:
+		avx512bf16_expand_q6_k(a)
+	case weights.IQ4_NL:
+		avx512bf16_expand_iq4_nl(a)
+	case weights.IQ4_XS:
+		avx512bf16_expand_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}

@@ -24,9 +24,31 @@ INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); 
 
 #define REAL_ROWS 4
 #define PEAK_SUMS 12
-#include "quant.h"
+
+// Plain numbers stay float32 at this level.
+INLINE u16x16 narrow(f32x16 v) { return __builtin_convertvector((u32x16)v >> 16, u16x16); }
+#define STEP_COLS 1
+INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
+#define GEMM_TILES 2
+#define GEMM_N 8
+#define GEMM_STEP(acc, x, w) fma16((f32x16)(x), splat(__builtin_bit_cast(float, w)), acc)
+
+#include "dequant.h"
 #include "floats.h"
+#include "gemm.h"
 #include "probe.h"
+#include "quant.h"
+
+#define QUANT(T, NAME)                                                    \
+	KERNEL k_decode_##NAME(const struct decode *p) { decode(p, T); } \
+	KERNEL k_expand_##NAME(const struct convert *p) { expand(T, TO_F32, p); }
+#define REAL(T, NAME)                                                          \
+	KERNEL k_decode_##NAME(const struct decode *p) { decode_real(p, T); } \
+	KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_F32, p); }
+#include "types.h"
+
+KERNEL k_gemm(const struct gemm *p) { gemm(p); }
+KERNEL k_pack(const struct convert *p) { pack(p); }
 
 INLINE __mmask16 tail(int64_t left) { return (__mmask16)((1u << left) - 1); }
 

@@ -2,20 +2,8 @@
 // multiply-add; the sums are added 16 apart and folded in halves.
 #ifndef FLOATS_H
 #define FLOATS_H
+#include "formats.h"
 #include "kern.h"
-#include "vec.h"
-
-enum real { F32, F16, BF16 };
-
-INLINE f32x16 real16(enum real t, const uint8_t *w)
-{
-	switch (t) {
-	case F32: return LOAD(f32x16, w);
-	case F16: return halves(LOAD(u16x16, w));
-	case BF16: return bfloats(LOAD(u16x16, w));
-	}
-	__builtin_unreachable();
-}
 
 INLINE void reals(enum real t, int rows, const struct decode *p, int64_t r, const uint8_t *w, float *out)
 {
@@ -66,9 +54,5 @@ INLINE void decode_real(const struct decode *p, enum real t)
 			reals(t, 1, p, r, w, p->out + i);
 	}
 }
-
-KERNEL k_decode_f32(const struct decode *p) { decode_real(p, F32); }
-KERNEL k_decode_f16(const struct decode *p) { decode_real(p, F16); }
-KERNEL k_decode_bf16(const struct decode *p) { decode_real(p, BF16); }
 
 #endif

@@ -10,10 +10,8 @@
 // all 16 blocks are one sum4 away from order.
 #ifndef QUANT_H
 #define QUANT_H
+#include "formats.h"
 #include "kern.h"
-#include "vec.h"
-
-enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS };
 
 // xgroup is 512 columns of an activation.
 struct xgroup {
@@ -30,41 +28,6 @@ struct group {
 	u8x64 q[4][2];
 	f32x16 d0, d1, m0, m1;
 };
-
-struct kind {
-	int bytes;  // of 512 columns
-	int block;  // bytes of a block
-	int cols;   // of a block
-	int halves; // scales are for 16 columns
-	int min;    // it has m
-	int sign;   // q is signed
-	int offset;
-};
-
-INLINE struct kind kind_of(enum type t)
-{
-	switch (t) {
-	case Q4_0: return (struct kind){16 * 18, 18, 32, 0, 0, 0, 8};
-	case Q4_1: return (struct kind){16 * 20, 20, 32, 0, 1, 0, 0};
-	case Q5_0: return (struct kind){16 * 22, 22, 32, 0, 0, 0, 16};
-	case Q5_1: return (struct kind){16 * 24, 24, 32, 0, 1, 0, 0};
-	case Q8_0: return (struct kind){16 * 34, 34, 32, 0, 0, 1, 0};
-	case Q2_K: return (struct kind){2 * 84, 84, 256, 1, 1, 0, 0};
-	case Q3_K: return (struct kind){2 * 110, 110, 256, 1, 0, 0, 4};
-	case Q4_K: return (struct kind){2 * 144, 144, 256, 0, 1, 0, 0};
-	case Q5_K: return (struct kind){2 * 176, 176, 256, 0, 1, 0, 0};
-	case Q6_K: return (struct kind){2 * 210, 210, 256, 1, 0, 0, 32};
-	case IQ4_NL: return (struct kind){16 * 18, 18, 32, 0, 0, 1, 0};
-	case IQ4_XS: return (struct kind){2 * 136, 136, 256, 0, 0, 1, 0};
-	}
-	__builtin_unreachable();
-}
-
-// The codebook of IQ4_NL and IQ4_XS.
-static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-INLINE uint16_t ld16(const uint8_t *p) { return *(const u16_at *)p; }
-INLINE uint32_t ld32(const uint8_t *p) { return *(const u32_at *)p; }
 
 // strided reads 16 binary16 numbers, stride bytes apart.
 INLINE f32x16 strided(const uint8_t *p, int stride)
@@ -153,19 +116,6 @@ INLINE u8x64 bits4(const uint8_t *p, int h, int size)
 {
 	u8x16 a = LOAD(u8x16, p + 16 * h), b = LOAD(u8x16, p + 16 * h + size);
 	return cat(a, a >> 4, b, b >> 4);
-}
-
-INLINE u8x16 scales3(const uint8_t *p)
-{
-	uint32_t a = ld32(p), b = ld32(p + 4), c = ld32(p + 8);
-	u32x4 v = {(a & 0x0f0f0f0f) | (c << 4 & 0x30303030), (b & 0x0f0f0f0f) | (c << 2 & 0x30303030),
-		   (a >> 4 & 0x0f0f0f0f) | (c & 0x30303030), (b >> 4 & 0x0f0f0f0f) | (c >> 2 & 0x30303030)};
-	return (u8x16)v;
-}
-
-INLINE uint64_t scales_xs(const uint8_t *p)
-{
-	return _pdep_u64(ld32(p + 4), 0x0f0f0f0f0f0f0f0f) | _pdep_u64(ld16(p + 2), 0x3030303030303030);
 }
 
 INLINE void unpack_2k(struct group *g, const uint8_t *w)
@@ -320,15 +270,6 @@ INLINE f32x16 step(struct kind k, f32x16 acc, const struct group *g, const struc
 	return fma16(t, LOAD(f32x16, x->d), acc);
 }
 
-// AHEAD is how far memory is asked for before it is used.
-#define AHEAD 2048
-
-INLINE void prefetch(const uint8_t *p, int64_t bytes)
-{
-	UNROLL for (int64_t i = 0; i < bytes; i += 64)
-		_mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
-}
-
 // The end of a row that fills no group is completed with blocks of zeros.
 INLINE const uint8_t *complete(struct kind k, uint8_t *buffer, const uint8_t *w, int64_t left)
 {
@@ -397,20 +338,6 @@ INLINE void decode(const struct decode *p, enum type t)
 		p->out[i] = fold(acc);
 	}
 }
-
-#define DECODE(T, NAME) KERNEL k_decode_##NAME(const struct decode *p) { decode(p, T); }
-DECODE(Q4_0, q4_0)
-DECODE(Q4_1, q4_1)
-DECODE(Q5_0, q5_0)
-DECODE(Q5_1, q5_1)
-DECODE(Q8_0, q8_0)
-DECODE(Q2_K, q2_k)
-DECODE(Q3_K, q3_k)
-DECODE(Q4_K, q4_k)
-DECODE(Q5_K, q5_k)
-DECODE(Q6_K, q6_k)
-DECODE(IQ4_NL, iq4_nl)
-DECODE(IQ4_XS, iq4_xs)
 
 // k_quantize turns rows of floats into xgroups. A block's scale is its greatest
 // magnitude / 127; q = x / scale, to the nearest, ties to even. A block that is

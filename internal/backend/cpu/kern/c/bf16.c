@@ -1,0 +1,44 @@
+// Kernels for AVX-512 with BF16 (VDPBF16PS): matrix products of many rows. The
+// other kernels of this level are those of AVX-512.
+#include "kern.h"
+#include "vec.h"
+
+INLINE f32x16 halves(u16x16 h) { return (f32x16)_mm512_cvtph_ps((__m256i)h); }
+
+// narrow rounds to the nearest, ties to even; denormals become zeros.
+INLINE u16x16 narrow(f32x16 v) { return (u16x16)_mm512_cvtneps_pbh((__m512)v); }
+
+#include "dequant.h"
+
+#define STEP_COLS 2
+INLINE u32x16 pack16(const uint8_t *x)
+{
+	return (u32x16)_mm512_cvtne2ps_pbh((__m512)LOAD(f32x16, x + 64), (__m512)LOAD(f32x16, x));
+}
+#define GEMM_TILES 2
+#define GEMM_N 8
+#define GEMM_STEP(acc, x, w) ((f32x16)_mm512_dpbf16_ps((__m512)(acc), (__m512bh)(x), (__m512bh)_mm512_set1_epi32((int)(w))))
+#include "gemm.h"
+
+KERNEL k_gemm(const struct gemm *p) { gemm(p); }
+KERNEL k_pack(const struct convert *p) { pack(p); }
+
+#define QUANT(T, NAME) KERNEL k_expand_##NAME(const struct convert *p) { expand(T, TO_BF16, p); }
+#define REAL(T, NAME) KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_BF16, p); }
+#include "types.h"
+
+// k_peak does n times PEAK_SUMS * 16 * 2 multiply-adds on numbers from data.
+#define PEAK_SUMS 12
+KERNEL k_peak(struct probe *p)
+{
+	f32x16 s[PEAK_SUMS] = {};
+	u32x16 a = LOAD(u32x16, p->data), b = LOAD(u32x16, p->data + 64);
+	for (int64_t i = 0; i < p->n; i++) {
+		UNROLL for (int j = 0; j < PEAK_SUMS; j++)
+			s[j] = (f32x16)_mm512_dpbf16_ps((__m512)s[j], (__m512bh)a, (__m512bh)b);
+		__asm__ volatile("" : "+v"(a));
+	}
+	UNROLL for (int j = 1; j < PEAK_SUMS; j++)
+		s[0] += s[j];
+	p->sum = __builtin_reduce_xor((u32x16)s[0]);
+}

@@ -1,0 +1,183 @@
+// Rows of weights as numbers: exactly what package weights decodes, each product
+// rounded before the sum that follows it; or those numbers rounded to bf16.
+#ifndef DEQUANT_H
+#define DEQUANT_H
+#include "formats.h"
+#include "kern.h"
+
+enum to { TO_F32, TO_BF16 };
+
+INLINE void put(enum to to, uint8_t *y, int64_t c, f32x16 v)
+{
+	if (to == TO_F32)
+		STORE(f32x16, y + 4 * c, v);
+	else
+		STORE(u16x16, y + 2 * c, narrow(v));
+}
+
+INLINE float half1(const uint8_t *p) { return _cvtsh_ss(ld16(p)); }
+
+// nibbles puts low and high nibbles of 16 bytes, 16 columns each.
+#define NIBBLES(p, at, gap, EXPR)                        \
+	do {                                             \
+		u8x16 v_ = LOAD(u8x16, p), n = v_ & 15;  \
+		put(to, y, at, EXPR);                    \
+		n = v_ >> 4;                             \
+		put(to, y, (at) + (gap), EXPR);          \
+	} while (0)
+
+// spread turns 16 bits of h into bytes of 16 or 0.
+INLINE u8x16 spread(uint32_t h)
+{
+	const u8x16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+	uint8_t a = h, b = h >> 8;
+	u8x16 v = {a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b};
+	return (u8x16)((v & bit) == bit) & 16;
+}
+
+INLINE f32x16 iq4(u8x16 index)
+{
+	return bytes_i((i8x16)_mm_shuffle_epi8((__m128i)LOAD(u8x16, iq4_values), (__m128i)index));
+}
+
+INLINE void expand5(enum to to, const uint8_t *w, uint8_t *y, int64_t c, int min)
+{
+	const int at = min ? 4 : 2;
+	const f32x16 d = splat(half1(w)), m = splat(min ? half1(w + 2) : 0);
+	uint32_t h = ld32(w + at);
+	u8x16 v = LOAD(u8x16, w + at + 4);
+	f32x16 lo = bytes_u((v & 15) | spread(h)), hi = bytes_u(v >> 4 | spread(h >> 16));
+	put(to, y, c, min ? d * lo + m : d * (lo - 16));
+	put(to, y, c + 16, min ? d * hi + m : d * (hi - 16));
+}
+
+// expand32 decodes a block of 32.
+INLINE void expand32(enum type t, enum to to, const uint8_t *w, uint8_t *y, int64_t c)
+{
+	const f32x16 d = splat(half1(w));
+	switch (t) {
+	case Q4_0: NIBBLES(w + 2, c, 16, d * (bytes_u(n) - 8)); break;
+	case Q4_1: {
+		const f32x16 m = splat(half1(w + 2));
+		NIBBLES(w + 4, c, 16, d * bytes_u(n) + m);
+		break;
+	}
+	case Q5_0: expand5(to, w, y, c, 0); break;
+	case Q5_1: expand5(to, w, y, c, 1); break;
+	case Q8_0:
+		put(to, y, c, d * bytes_i(LOAD(i8x16, w + 2)));
+		put(to, y, c + 16, d * bytes_i(LOAD(i8x16, w + 18)));
+		break;
+	case IQ4_NL: NIBBLES(w + 2, c, 16, d * iq4(n)); break;
+	default: __builtin_unreachable();
+	}
+}
+
+// expand_low decodes types with two low bits in 64 bytes at qs: Q2_K, Q3_K.
+INLINE void expand_low(enum type t, enum to to, const uint8_t *w, uint8_t *y, int64_t c)
+{
+	const uint8_t *qs = w + (t == Q2_K ? 16 : 32);
+	const float d = half1(w + (t == Q2_K ? 80 : 108)), dmin = t == Q2_K ? half1(w + 82) : 0;
+	const u8x16 sc = t == Q2_K ? LOAD(u8x16, w) : scales3(w + 96);
+	UNROLL for (int i = 0; i < 16; i++) {
+		const int shift = 2 * (i >> 1 & 3);
+		u8x16 q = LOAD(u8x16, qs + (i >> 3) * 32 + (i & 1) * 16) >> shift & 3;
+		if (t == Q2_K) {
+			float m = dmin * (float)(sc[i] >> 4);
+			put(to, y, c + 16 * i, splat(d * (float)(sc[i] & 15)) * bytes_u(q) - splat(m));
+		} else {
+			q |= (LOAD(u8x16, w + (i & 1) * 16) >> (i >> 1) & 1) << 2;
+			put(to, y, c + 16 * i, splat(d * (float)(sc[i] - 32)) * (bytes_u(q) - 4));
+		}
+	}
+}
+
+// expand_min decodes Q4_K and Q5_K.
+INLINE void expand_min(enum type t, enum to to, const uint8_t *w, uint8_t *y, int64_t c)
+{
+	const float d = half1(w), dmin = half1(w + 2);
+	const uint8_t *qs = w + (t == Q4_K ? 16 : 48);
+	uint32_t x = ld32(w + 4), u = ld32(w + 8), z = ld32(w + 12);
+	const u8x16 s = (u8x16)(u32x4){x & 0x3f3f3f3f, (z & 0x0f0f0f0f) | (x >> 2 & 0x30303030),
+				       u & 0x3f3f3f3f, (z >> 4 & 0x0f0f0f0f) | (u >> 2 & 0x30303030)};
+	UNROLL for (int j = 0; j < 8; j++) {
+		const f32x16 scale = splat(d * (float)s[j]), min = splat(dmin * (float)s[8 + j]);
+		UNROLL for (int h = 0; h < 2; h++) {
+			u8x16 q = LOAD(u8x16, qs + 32 * (j >> 1) + 16 * h) >> (4 * (j & 1)) & 15;
+			if (t == Q5_K)
+				q |= (LOAD(u8x16, w + 16 + 16 * h) >> j & 1) << 4;
+			put(to, y, c + 32 * j + 16 * h, scale * bytes_u(q) - min);
+		}
+	}
+}
+
+INLINE void expand_6k(enum to to, const uint8_t *w, uint8_t *y, int64_t c)
+{
+	const float d = half1(w + 208);
+	UNROLL for (int i = 0; i < 16; i++) {
+		const int k = i >> 1 & 3;
+		u8x16 lo = LOAD(u8x16, w + (i >> 3) * 64 + (k & 1) * 32 + (i & 1) * 16) >> (4 * (k >> 1)) & 15;
+		u8x16 hi = LOAD(u8x16, w + 128 + (i >> 3) * 32 + (i & 1) * 16) >> (2 * k) & 3;
+		put(to, y, c + 16 * i, splat(d * (float)(int8_t)w[192 + i]) * (bytes_u(lo | hi << 4) - 32));
+	}
+}
+
+INLINE void expand_xs(enum to to, const uint8_t *w, uint8_t *y, int64_t c)
+{
+	const float d = half1(w);
+	const uint64_t sc = scales_xs(w);
+	UNROLL for (int i = 0; i < 8; i++) {
+		const f32x16 scale = splat(d * (float)((int)(sc >> (8 * i) & 63) - 32));
+		NIBBLES(w + 8 + 16 * i, c + 32 * i, 16, scale * iq4(n));
+	}
+}
+
+INLINE void expand(enum type t, enum to to, const struct convert *p)
+{
+	const struct kind k = kind_of(t);
+	for (int64_t r = 0; r < p->rows; r++) {
+		const uint8_t *w = p->x + r * p->ldx;
+		uint8_t *y = p->y + r * p->ldy;
+		for (int64_t c = 0; c < p->cols; c += k.cols, w += k.block) {
+			_mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+			if (k.cols == 32) {
+				expand32(t, to, w, y, c);
+				continue;
+			}
+			UNROLL for (int i = 64; i < k.block; i += 64)
+				_mm_prefetch((const char *)w + AHEAD + i, _MM_HINT_T0);
+			switch (t) {
+			case Q2_K:
+			case Q3_K: expand_low(t, to, w, y, c); break;
+			case Q4_K:
+			case Q5_K: expand_min(t, to, w, y, c); break;
+			case Q6_K: expand_6k(to, w, y, c); break;
+			default: expand_xs(to, w, y, c);
+			}
+		}
+	}
+}
+
+// expand_real converts floats. A row of bf16 gets a zero behind an odd end.
+INLINE void expand_real(enum real t, enum to to, const struct convert *p)
+{
+	const int size = t == F32 ? 4 : 2;
+	for (int64_t r = 0; r < p->rows; r++) {
+		const uint8_t *w = p->x + r * p->ldx;
+		uint8_t *y = p->y + r * p->ldy;
+		int64_t c = 0;
+		for (; c + 16 <= p->cols; c += 16)
+			put(to, y, c, real16(t, w + c * size));
+		for (; c < p->cols; c++) {
+			uint32_t v = size == 4 ? ld32(w + 4 * c) : ld16(w + 2 * c);
+			f32x16 f = t == F32 ? (f32x16)((u32x16){} + v) : t == F16 ? halves((u16x16){} + (uint16_t)v) : bfloats((u16x16){} + (uint16_t)v);
+			if (to == TO_F32)
+				*(u32_at *)(y + 4 * c) = ((u32x16)f)[0];
+			else
+				*(u32_at *)(y + 2 * c) = narrow(f)[0]; // and the zero, or what comes next
+			BARRIER;
+		}
+	}
+}
+
+#endif

@@ -1,0 +1,79 @@
+// The layouts of weights: package weights has their description.
+#ifndef FORMATS_H
+#define FORMATS_H
+#include "vec.h"
+
+enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS };
+
+enum real { F32, F16, BF16 };
+
+INLINE f32x16 real16(enum real t, const uint8_t *w)
+{
+	switch (t) {
+	case F32: return LOAD(f32x16, w);
+	case F16: return halves(LOAD(u16x16, w));
+	case BF16: return bfloats(LOAD(u16x16, w));
+	}
+	__builtin_unreachable();
+}
+
+struct kind {
+	int bytes;  // of 512 columns
+	int block;  // bytes of a block
+	int cols;   // of a block
+	int halves; // scales are for 16 columns
+	int min;    // it has m
+	int sign;   // q is signed
+	int offset;
+};
+
+INLINE struct kind kind_of(enum type t)
+{
+	switch (t) {
+	case Q4_0: return (struct kind){16 * 18, 18, 32, 0, 0, 0, 8};
+	case Q4_1: return (struct kind){16 * 20, 20, 32, 0, 1, 0, 0};
+	case Q5_0: return (struct kind){16 * 22, 22, 32, 0, 0, 0, 16};
+	case Q5_1: return (struct kind){16 * 24, 24, 32, 0, 1, 0, 0};
+	case Q8_0: return (struct kind){16 * 34, 34, 32, 0, 0, 1, 0};
+	case Q2_K: return (struct kind){2 * 84, 84, 256, 1, 1, 0, 0};
+	case Q3_K: return (struct kind){2 * 110, 110, 256, 1, 0, 0, 4};
+	case Q4_K: return (struct kind){2 * 144, 144, 256, 0, 1, 0, 0};
+	case Q5_K: return (struct kind){2 * 176, 176, 256, 0, 1, 0, 0};
+	case Q6_K: return (struct kind){2 * 210, 210, 256, 1, 0, 0, 32};
+	case IQ4_NL: return (struct kind){16 * 18, 18, 32, 0, 0, 1, 0};
+	case IQ4_XS: return (struct kind){2 * 136, 136, 256, 0, 0, 1, 0};
+	}
+	__builtin_unreachable();
+}
+
+// The codebook of IQ4_NL and IQ4_XS.
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+INLINE uint16_t ld16(const uint8_t *p) { return *(const u16_at *)p; }
+INLINE uint32_t ld32(const uint8_t *p) { return *(const u32_at *)p; }
+
+// scales3 unpacks the sixteen 6-bit scales of Q3_K, 32 more than they are.
+INLINE u8x16 scales3(const uint8_t *p)
+{
+	uint32_t a = ld32(p), b = ld32(p + 4), c = ld32(p + 8);
+	u32x4 v = {(a & 0x0f0f0f0f) | (c << 4 & 0x30303030), (b & 0x0f0f0f0f) | (c << 2 & 0x30303030),
+		   (a >> 4 & 0x0f0f0f0f) | (c & 0x30303030), (b >> 4 & 0x0f0f0f0f) | (c >> 2 & 0x30303030)};
+	return (u8x16)v;
+}
+
+// scales_xs unpacks the eight 6-bit scales of IQ4_XS, 32 more than they are.
+INLINE uint64_t scales_xs(const uint8_t *p)
+{
+	return _pdep_u64(ld32(p + 4), 0x0f0f0f0f0f0f0f0f) | _pdep_u64(ld16(p + 2), 0x3030303030303030);
+}
+
+// AHEAD is how far memory is asked for before it is used.
+#define AHEAD 2048
+
+INLINE void prefetch(const uint8_t *p, int64_t bytes)
+{
+	UNROLL for (int64_t i = 0; i < bytes; i += 64)
+		_mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+}
+
+#endif

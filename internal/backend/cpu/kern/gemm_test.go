@@ -1,0 +1,238 @@
+package kern
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"weir/internal/weights"
+)
+
+// floatBytes views floats as bytes.
+func floatBytes(x []float32) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x)) }
+
+func TestDequantizeHasTheBitsOfWeights(t *testing.T) {
+	eachType(t, func(t *testing.T, l Level, typ weights.Type) {
+		rng := newRand(t)
+		elems, _ := typ.Block()
+		for range 20 {
+			rows, cols := 1+rng.IntN(4), elems*(1+rng.IntN(max(4, 700/elems)))
+			w := blocks(rng, typ, rows, cols)
+			if rng.IntN(2) == 0 { // any bits: infinities, denormals, NaNs
+				for i := range w {
+					w[i] = byte(rng.Uint32())
+				}
+			}
+			const guard = 5
+			size := len(w) / rows
+			got := make([]float32, rows*(cols+guard))
+			for i := range got {
+				got[i] = -77
+			}
+			l.Dequantize(typ, &Convert{X: &w[0], Y: &floatBytes(got)[0], Cols: int64(cols), Rows: int64(rows), LdX: int64(size), LdY: 4 * int64(cols+guard)})
+			want := make([]float32, cols)
+			for r := range rows {
+				weights.DequantizeRow(typ, want, w[r*size:(r+1)*size])
+				for c, v := range got[r*(cols+guard) : (r+1)*(cols+guard)] {
+					if c >= cols && v != -77 || c < cols && !sameBits(v, want[c]) {
+						t.Fatalf("[%d][%d] of %d columns is %v", r, c, cols, v)
+					}
+				}
+			}
+		}
+	})
+}
+
+// gemmCase is an operand, weights and all that Gemm needs.
+type gemmCase struct {
+	l             Level
+	rows, n, cols int
+	x             []float32
+	packed, panel []byte
+	values        []float32 // of the weights
+}
+
+func newGemm(rng *rand.Rand, l Level, typ weights.Type, rows, n, cols int) *gemmCase {
+	c := &gemmCase{l: l, rows: rows, n: n, cols: cols, x: random(rng, rows*cols, false)}
+	c.packed = make([]byte, l.PackedBytes(rows, cols))
+	c.pack()
+	w := blocks(rng, typ, n, cols)
+	c.values = make([]float32, n*cols)
+	weights.DequantizeRow(typ, c.values, w)
+	c.panel = make([]byte, n*l.PanelBytes(cols))
+	for i := range c.panel {
+		c.panel[i] = 0xff // NaNs
+	}
+	l.Panel(typ, &Convert{X: &w[0], Y: &c.panel[0], Cols: int64(cols), Rows: int64(n), LdX: int64(len(w) / n), LdY: int64(l.PanelBytes(cols))})
+	return c
+}
+
+func (c *gemmCase) pack() {
+	c.l.Pack(&Convert{X: &floatBytes(c.x)[0], Y: &c.packed[0], Cols: int64(c.cols), Rows: int64(c.rows), LdX: 4 * int64(c.cols)})
+}
+
+// run multiplies rows [r, r+rows) with weights [i, i+n); r is a multiple of 16.
+func (c *gemmCase) run(out []float32, ldo, r, rows, i, n int) {
+	steps := c.l.Steps(c.cols)
+	c.l.Gemm(&Gemm{X: &c.packed[r*steps*4], W: &c.panel[i*c.l.PanelBytes(c.cols)], Out: &out[0], Steps: int64(steps),
+		Rows: int64(rows), N: int64(n), LdW: int64(c.l.PanelBytes(c.cols) / 4), LdO: int64(ldo)})
+}
+
+func TestGemm(t *testing.T) {
+	eachType(t, func(t *testing.T, l Level, typ weights.Type) {
+		rng := newRand(t)
+		elems, _ := typ.Block()
+		for range 12 {
+			c := newGemm(rng, l, typ, 1+rng.IntN(70), 1+rng.IntN(20), elems*(1+rng.IntN(max(3, 500/elems))))
+			ldo := c.n + 3
+			out := make([]float32, c.rows*ldo)
+			for i := range out {
+				out[i] = -77
+			}
+			c.run(out, ldo, 0, c.rows, 0, c.n)
+			for at, got := range out {
+				r, i := at/ldo, at%ldo
+				if i >= c.n {
+					if got != -77 {
+						t.Fatalf("%d rows of %d: out[%d] was written", c.rows, c.n, at)
+					}
+					continue
+				}
+				var want, sum float64
+				for k, v := range c.values[i*c.cols : (i+1)*c.cols] {
+					p := float64(v) * float64(c.x[r*c.cols+k])
+					want, sum = want+p, sum+math.Abs(p)
+				}
+				bound := sum*float64(c.cols)*0x1p-24 + 1e-30
+				if l == AVX512BF16 { // two roundings to 8 bits
+					bound += sum * 0x1.1p-8
+				}
+				if math.Abs(float64(got)-want) > bound {
+					t.Fatalf("%d rows, %d weights, %d columns: out[%d][%d] = %v, want %v", c.rows, c.n, c.cols, r, i, got, want)
+				}
+			}
+		}
+	})
+}
+
+// TestGemmIsTheSameHoweverSplit: a row's place in the batch, its neighbours and
+// the pieces that a call is cut into change no bit.
+func TestGemmIsTheSameHoweverSplit(t *testing.T) {
+	eachLevel(t, func(t *testing.T, l Level) {
+		rng := newRand(t)
+		for range 20 {
+			c := newGemm(rng, l, weights.Q4_K, 1+rng.IntN(70), 1+rng.IntN(30), 256*(1+rng.IntN(3)))
+			want := make([]float32, c.rows*c.n)
+			c.run(want, c.n, 0, c.rows, 0, c.n)
+			r, i := rng.IntN(c.rows), rng.IntN(c.n)
+			// The same row, alone and somewhere else.
+			alone := *c
+			alone.rows = 1 + rng.IntN(40)
+			at := rng.IntN(alone.rows)
+			alone.x = random(rng, alone.rows*c.cols, true)
+			copy(alone.x[at*c.cols:(at+1)*c.cols], c.x[r*c.cols:(r+1)*c.cols])
+			alone.packed = make([]byte, l.PackedBytes(alone.rows, c.cols))
+			alone.pack()
+			n := 1 + rng.IntN(c.n-i)
+			got := make([]float32, alone.rows*n)
+			from := at / 16 * 16
+			alone.run(got[from*n:], n, from, alone.rows-from, i, n)
+			for j := range n {
+				if !sameBits(got[at*n+j], want[r*c.n+i+j]) {
+					t.Fatalf("row %d, weight %d: %v, alone %v", r, i+j, want[r*c.n+i+j], got[at*n+j])
+				}
+			}
+		}
+	})
+}
+
+// BenchmarkGemm is a prompt of 512 against 4096 x 4096 weights of random data,
+// decoding included, beside the arithmetic peak measured by turns with it.
+func BenchmarkGemm(b *testing.B) {
+	const rows, n, cols, repeats = 512, 1024, 4096, 9
+	for _, l := range Levels()[1:] {
+		for threads := 1; threads <= min(2, runtime.NumCPU()); threads++ {
+			for _, typ := range []weights.Type{weights.Q8_0, weights.Q4_0, weights.Q4_K, weights.Q6_K, weights.BF16} {
+				b.Run(fmt.Sprintf("%v/threads=%d/%v", l, threads, typ), func(b *testing.B) {
+					g := newPrefill(l, typ, rows, n, cols)
+					for b.Loop() {
+						var speeds, peaks, shares []float64
+						for range repeats {
+							before := g.peak(threads)
+							v := g.speed(threads)
+							peak := (before + g.peak(threads)) / 2
+							speeds, peaks, shares = append(speeds, v), append(peaks, peak), append(shares, v/peak)
+						}
+						b.ReportMetric(median(speeds), "GFLOP/s")
+						b.ReportMetric(median(peaks), "peak-GFLOP/s")
+						b.ReportMetric(median(shares), "share")
+						b.ReportMetric(slices.Max(speeds)/slices.Max(peaks), "best-share")
+						b.ReportMetric(0, "ns/op")
+					}
+				})
+			}
+		}
+	}
+}
+
+// prefill multiplies rows with weights in pieces, as a backend does.
+type prefill struct {
+	*gemmCase
+	typ weights.Type
+	w   []byte
+	out []float32
+}
+
+func newPrefill(l Level, typ weights.Type, rows, n, cols int) *prefill {
+	rng := rand.New(rand.NewPCG(1, 2))
+	return &prefill{newGemm(rng, l, typ, rows, 8, cols), typ, blocks(rng, typ, n, cols), make([]float32, rows*n)}
+}
+
+// panelRows is the weight rows that are decoded at a time.
+const panelRows = 32
+
+func (p *prefill) speed(threads int) float64 {
+	size, _ := p.typ.RowBytes(p.cols)
+	n := len(p.w) / size
+	begin := time.Now()
+	share(threads, n/panelRows, func(item int, panel []byte) {
+		ld := p.l.PanelBytes(p.cols)
+		p.l.Panel(p.typ, &Convert{X: &p.w[item*panelRows*size], Y: &panel[0], Cols: int64(p.cols), Rows: panelRows, LdX: int64(size), LdY: int64(ld)})
+		c := *p.gemmCase
+		c.panel = panel
+		c.run(p.out[item*panelRows:], n, 0, p.rows, 0, panelRows)
+	}, panelRows*p.l.PanelBytes(p.cols))
+	return 2 * float64(p.rows) * float64(n) * float64(p.cols) / time.Since(begin).Seconds() / 1e9
+}
+
+func (p *prefill) peak(threads int) float64 {
+	const each, items = 10000, 256
+	begin := time.Now()
+	share(threads, items, func(int, []byte) { p.l.Peak(&Probe{Data: &p.packed[0], N: each}) }, 1)
+	return 2 * each * items * float64(p.l.PeakOps()) / time.Since(begin).Seconds() / 1e9
+}
+
+// share runs items on threads, each with scratch memory of its own.
+func share(threads, items int, do func(item int, scratch []byte), scratch int) {
+	work := make(chan int, items)
+	for i := range items {
+		work <- i
+	}
+	close(work)
+	var wg sync.WaitGroup
+	for range threads {
+		wg.Go(func() {
+			mem := make([]byte, scratch)
+			for i := range work {
+				do(i, mem)
+			}
+		})
+	}
+	wg.Wait()
+}
