@@ -15,6 +15,7 @@ type batch struct {
 	cell            [][]int32 // [group][row]
 	tree            [][]int32 // [row]
 	want            []int32
+	byRow, byWant   classes
 	tables          []table // [seq][group]
 	stored          []int32 // [seq]
 	spans           []span
@@ -47,6 +48,8 @@ func (b *batch) init(p backend.Plan) {
 		stored: make([]int32, 0, p.Seqs),
 		spans:  make([]span, 0, p.Rows),
 		ints:   make([]int32, 0, 1),
+		byRow:  newClasses(p.Rows),
+		byWant: newClasses(p.LogitRows),
 	}
 }
 
@@ -79,6 +82,8 @@ func (b *batch) set(src *backend.Batch, kv backend.KVSpec) {
 	b.setTables(src)
 	b.setTree(src)
 	b.setSpans()
+	b.byRow.set(len(b.token), func(i int) backend.Class { return classOf(src, i) })
+	b.byWant.set(len(b.want), func(i int) backend.Class { return classOf(src, int(b.want[i])) })
 	for r := range b.token {
 		b.checkRow(r, kv)
 	}
@@ -219,4 +224,34 @@ func firstSeen(pos, window int) int {
 		return 0
 	}
 	return max(0, pos-window+1)
+}
+
+// classes lists rows by the arithmetic that they get.
+type classes struct {
+	prefill []int32 // ascending
+	decode  []span
+}
+
+func newClasses(rows int) classes {
+	return classes{make([]int32, 0, rows), make([]span, 0, rows)}
+}
+
+func (c *classes) set(n int, class func(int) backend.Class) {
+	c.prefill, c.decode = c.prefill[:0], c.decode[:0]
+	for i := range int32(n) {
+		if class(int(i)) == backend.Prefill {
+			c.prefill = append(c.prefill, i)
+		} else if last := len(c.decode) - 1; last >= 0 && c.decode[last].end == i {
+			c.decode[last].end++
+		} else {
+			c.decode = append(c.decode, span{i, i + 1})
+		}
+	}
+}
+
+func classOf(b *backend.Batch, row int) backend.Class {
+	if len(b.Class) == 0 {
+		return backend.Prefill
+	}
+	return b.Class[row]
 }

@@ -34,13 +34,20 @@ package cpu
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
 )
 
 // Options says what a backend runs on. The zero value is a good one.
 type Options struct {
+	// Level is the instruction-set level to compute at; 0: DefaultLevel. The
+	// machine must run it.
+	Level kern.Level
+	// Deterministic: the portable level's bits, whatever the level.
+	Deterministic bool
 	// Threads for a pool of the backend's own; 0: as many as Go runs at a time.
 	// Not used when Pool is given.
 	Threads int
@@ -49,8 +56,12 @@ type Options struct {
 	Pool *Pool
 }
 
+// DefaultLevel is the level of a backend that is not told one.
+func DefaultLevel() kern.Level { return kern.Portable }
+
 // Backend implements backend.Backend.
 type Backend struct {
+	arith   arith
 	pool    *Pool
 	ownPool bool
 	kvs     []*kvCache
@@ -59,18 +70,25 @@ type Backend struct {
 
 // New returns a backend.
 func New(o Options) (*Backend, error) {
+	a := arith{level: o.Level, exact: o.Deterministic}
+	if a.level == 0 {
+		a.level = DefaultLevel()
+	}
+	if !slices.Contains(kern.Levels(), a.level) {
+		return nil, fmt.Errorf("level %v: this machine's processor runs %v", a.level, kern.Levels())
+	}
 	if o.Pool != nil {
-		return &Backend{pool: o.Pool}, nil
+		return &Backend{arith: a, pool: o.Pool}, nil
 	}
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("%d threads: use a positive number, or 0 for all", o.Threads)
 	}
-	return &Backend{pool: NewPool(o.Threads), ownPool: true}, nil
+	return &Backend{arith: a, pool: NewPool(o.Threads), ownPool: true}, nil
 }
 
 // Info says what computes.
 func (b *Backend) Info() backend.Info {
-	return backend.Info{Name: "cpu", Level: "portable", Threads: b.pool.Threads(), OneClass: true}
+	return backend.Info{Name: "cpu", Level: b.arith.level.String(), Threads: b.pool.Threads(), OneClass: !b.arith.fast()}
 }
 
 // Load binds a vector or a matrix. Matrices are used where they lie, so t.Data
@@ -98,7 +116,7 @@ func (b *Backend) NewKV(spec backend.KVSpec) (backend.KV, error) {
 
 // NewStream allocates everything that plan asks for.
 func (b *Backend) NewStream(plan backend.Plan) (backend.Stream, error) {
-	s, err := newStream(plan, b.pool)
+	s, err := newStream(plan, b.pool, b.arith)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func toySpec(typ backend.KVType, pageSize int) backend.KVSpec {
 }
 
 // newToy makes the toy with weights from a fixed seed.
-func newToy(t testing.TB, threads, rows, seqs int) *toy {
+func newToy(t testing.TB, o Options, threads, rows, seqs int) *toy {
 	t.Helper()
 	plan := backend.Plan{Rows: rows, Seqs: seqs, LogitRows: rows, Vocab: toyVocab,
 		Experts: backend.ExpertSpec{Count: 5, TopK: 2, Width: toyWidth}}
@@ -59,7 +59,8 @@ func newToy(t testing.TB, threads, rows, seqs int) *toy {
 	m.k, m.v = plan.Act("k", toyKVHeads*toyDim), plan.Act("v", toyKVHeads*toyDim)
 	m.gate, m.up = plan.Act("gate", toyHidden), plan.Act("up", toyHidden)
 	m.last, m.normed = plan.GatheredAct("last", toyWidth), plan.GatheredAct("normed", toyWidth)
-	m.rig = newRig(t, threads, plan)
+	o.Threads = threads
+	m.rig = newRigOf(t, o, plan)
 
 	rng := rand.New(rand.NewPCG(1, 2))
 	types := weights.Types()
@@ -235,14 +236,16 @@ func sameLogits(t testing.TB, what string, a, b [][][]float32) {
 func fixed(n int) func() int { return func() int { return n } }
 
 // What a row gives depends on its own sequence alone.
-func TestScheduleChangesNoBit(t *testing.T) {
+func TestScheduleChangesNoBit(t *testing.T) { eachArith(t, testSchedules) }
+
+func testSchedules(t *testing.T, o Options) {
 	rng := newRand(t)
 	texts := toyTexts(rng, 1, 5, 131, 30)
 	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16} {
 		random := func() int { return 1 + rng.IntN(40) }
 		run := func(sc schedule) [][][]float32 {
 			sc.typ = typ
-			return newToy(t, sc.threads, 170, len(texts)).logits(rng, texts, sc)
+			return newToy(t, o, sc.threads, 170, len(texts)).logits(rng, texts, sc)
 		}
 		want := run(schedule{threads: 1, pageSize: 16, chunk: fixed(1)})
 		for _, sc := range []schedule{
@@ -263,7 +266,9 @@ func TestScheduleChangesNoBit(t *testing.T) {
 
 // A draft tree's rows give what the chains through it give, and what is
 // accepted of it goes on as if it had never been a draft.
-func TestTreeIsItsChains(t *testing.T) {
+func TestTreeIsItsChains(t *testing.T) { eachArith(t, testTrees) }
+
+func testTrees(t *testing.T, o Options) {
 	rng := newRand(t)
 	for _, pageSize := range []int{1, 5, 16} {
 		texts := toyTexts(rng, 9, 70)
@@ -272,7 +277,7 @@ func TestTreeIsItsChains(t *testing.T) {
 		parent := []int{-1, 0, 0, 1, 2, 4, -1}
 		leaves := map[int][]int{3: {0, 1, 3}, 5: {0, 2, 4, 5}, 6: {6}}
 
-		m := newToy(t, 2, 200, 2)
+		m := newToy(t, o, 2, 200, 2)
 		chains := map[int][][]float32{}
 		for leaf, path := range leaves {
 			text := append([]int32(nil), texts[1]...)
@@ -315,11 +320,19 @@ func TestTreeIsItsChains(t *testing.T) {
 // The same bits on any platform: this hash was made on amd64 and holds on
 // arm64 and with every GOAMD64. It may change only with the definition of the arithmetic.
 func TestGoldenBits(t *testing.T) {
+	eachArith(t, func(t *testing.T, o Options) {
+		if a := (arith{o.Level, o.Deterministic}); !a.fast() {
+			testGolden(t, o)
+		}
+	})
+}
+
+func testGolden(t *testing.T, o Options) {
 	const want = "85b9d2935e61a4503e623c6f1c03ee3c"
 	rng := rand.New(rand.NewPCG(3, 4))
 	sum := sha256.New()
 	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16} {
-		m := newToy(t, 2, 64, 3)
+		m := newToy(t, o, 2, 64, 3)
 		for _, text := range m.logits(rng, toyTexts(rng, 1, 90, 40), schedule{typ: typ, pageSize: 16, chunk: fixed(30), together: true}) {
 			for _, row := range text {
 				for _, v := range row {
@@ -349,9 +362,11 @@ func TestGoldenBits(t *testing.T) {
 }
 
 // A step allocates nothing once a batch of its size has been seen.
-func TestStepDoesNotAllocate(t *testing.T) {
+func TestStepDoesNotAllocate(t *testing.T) { eachArith(t, testAllocations) }
+
+func testAllocations(t *testing.T, o Options) {
 	rng := newRand(t)
-	m := newToy(t, 2, 64, 4)
+	m := newToy(t, o, 2, 64, 4)
 	w := newWorld(m.rig, rng, toySpec(backend.KVF16, 16), 4, 500)
 	texts := toyTexts(rng, 30, 20, 10, 1)
 	w.reset()

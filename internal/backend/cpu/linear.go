@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 )
 
 // tileRows is how many rows of a weight are decoded at a time. Every row of
@@ -23,7 +24,11 @@ type projection struct {
 
 // linearTask is matrices times the rows of x. An item is a tile of a weight.
 type linearTask struct {
+	arith   arith
 	x       mat
+	classes *classes // of the rows of x
+	packed  *operands
+	tile    int // rows of a tile
 	group   [maxGroup]projection
 	n       int
 	scratch [][]float32
@@ -38,7 +43,7 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 		panic(fmt.Sprintf("cpu: Linear: %d projections in a group, at most %d", len(group), maxGroup))
 	}
 	t := &s.linear
-	t.reset(s.act(x, "Linear"), s.scratch)
+	t.reset(s, s.act(x, "Linear"), s.classesOf(x))
 	for _, p := range group {
 		dst := s.act(p.Dst, "Linear")
 		distinct("Linear", p.Dst, x)
@@ -58,7 +63,7 @@ func (s *stream) Logits(x backend.Act, w backend.Weight, scale, softcap float32)
 		panic("cpu: Logits: wants a gathered activation")
 	}
 	t := &s.linear
-	t.reset(s.act(x, "Logits"), s.scratch)
+	t.reset(s, s.act(x, "Logits"), s.classesOf(x))
 	t.scale, t.softcap = scale, softcap
 	m := matrix(w, t.x.cols, "Logits")
 	if m.rows != s.plan.Vocab {
@@ -78,19 +83,33 @@ func (s *stream) runLinear() {
 	if t.x.rows == 0 {
 		return
 	}
+	if s.arith.fast() {
+		s.pack(t)
+	}
 	tiles := t.group[t.n-1].end
-	s.run(tiles, tiles*tileRows*t.x.cols*(t.x.rows+1), t)
+	s.run(tiles, tiles*t.tile*t.x.cols*(t.x.rows+1), t)
 }
 
-func (t *linearTask) reset(x mat, scratch [][]float32) {
-	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, scratch, 1, 0
+func (s *stream) classesOf(x backend.Act) *classes {
+	if s.gathered(x) {
+		return &s.batch.byWant
+	}
+	return &s.batch.byRow
+}
+
+func (t *linearTask) reset(s *stream, x mat, c *classes) {
+	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, s.scratch, 1, 0
+	t.arith, t.classes, t.packed, t.tile = s.arith, c, &s.packed, tileRows
+	if s.arith.fast() {
+		t.tile = panelRows
+	}
 }
 
 func (t *linearTask) add(w *weight, bias []float32, dst mat) {
 	if dst.rows != t.x.rows || dst.cols != w.rows {
 		panic(fmt.Sprintf("cpu: Linear: tensor %q [%d, %d] takes [%d, %d] to [%d, %d]", w.name, w.rows, w.cols, t.x.rows, t.x.cols, dst.rows, dst.cols))
 	}
-	end := (w.rows + tileRows - 1) / tileRows
+	end := (w.rows + t.tile - 1) / t.tile
 	if t.n > 0 {
 		end += t.group[t.n-1].end
 	}
@@ -104,16 +123,31 @@ func (t *linearTask) Do(worker, item int) {
 	for i := 1; item >= p.end; i++ {
 		begin, p = p.end, &t.group[i]
 	}
-	lo := (item - begin) * tileRows
-	hi := min(lo+tileRows, p.w.rows)
-	tile := p.w.tile(t.scratch[worker], lo, hi)
+	lo := (item - begin) * t.tile
+	hi := min(lo+t.tile, p.w.rows)
+	if t.arith.fast() {
+		t.decode(p, lo, hi)
+		t.prefill(p, lo, hi, t.scratch[worker])
+	} else {
+		t.multiply(p, lo, hi, p.w.tile(t.arith, t.scratch[worker], lo, hi))
+	}
 	for r := range t.x.rows {
-		x := t.x.row(r)
-		out := p.dst.row(r)[lo:hi]
-		for i := range out {
-			out[i] = dot(x, tile[i*len(x):(i+1)*len(x)])
+		t.finish(p.dst.row(r)[lo:hi], p.bias, lo)
+	}
+}
+
+// multiply multiplies all rows with a tile [hi-lo, cols], exactly.
+func (t *linearTask) multiply(p *projection, lo, hi int, tile []float32) {
+	if t.arith.level == kern.Portable {
+		for r := range t.x.rows {
+			t.arith.dots(p.dst.row(r)[lo:hi], t.x.row(r), tile)
 		}
-		t.finish(out, p.bias, lo)
+		return
+	}
+	atOnce := piece(t.x.cols*(hi-lo), 1)
+	for r := 0; r < t.x.rows; r += atOnce {
+		t.arith.level.Dots(&kern.Dots{X: &t.x.row(r)[0], W: &tile[0], Out: &p.dst.row(r)[lo], Cols: int64(t.x.cols),
+			Rows: int64(min(atOnce, t.x.rows-r)), N: int64(hi - lo), LdX: int64(t.x.cols), LdO: int64(p.dst.cols)})
 	}
 }
 

@@ -37,7 +37,7 @@ func (m *mixScratch) layout(a *arena, p backend.Plan) {
 func (s *stream) Mixture(dst, x backend.Act, m *backend.Mixture) {
 	const op = "Mixture"
 	t := &s.mixing
-	*t = mixTask{x: s.act(x, op), dst: s.act(dst, op), m: m, mem: &s.mix, scratch: s.scratch}
+	*t = mixTask{x: s.act(x, op), dst: s.act(dst, op), m: m, mem: &s.mix, scratch: s.scratch, arith: s.arith}
 	distinct(op, dst, x)
 	t.check(s.plan.Experts)
 	s.route(t)
@@ -55,6 +55,7 @@ type mixTask struct {
 	width   int // of the hidden layer
 	step    mixStep
 	scratch [][]float32
+	arith   arith
 }
 
 type mixStep uint8
@@ -91,7 +92,7 @@ func (t *mixTask) check(e backend.ExpertSpec) {
 func (s *stream) route(t *mixTask) {
 	n := len(t.m.Gate)
 	l := &s.linear
-	l.reset(t.x, s.scratch)
+	l.reset(s, t.x, &s.batch.byRow)
 	l.add(matrix(t.m.Router, t.x.cols, "Mixture"), nil, mat{t.mem.probs[:t.x.rows*n], t.x.rows, n})
 	s.runLinear()
 	for r := range t.x.rows {
@@ -195,12 +196,10 @@ func (t *mixTask) hidden(e, tile int, scratch []float32) {
 
 // project sets columns [lo, hi) of out [slots, width] to w times the slots' rows.
 func (t *mixTask) project(w *weight, out []float32, slots []int32, lo, hi int, scratch []float32) {
-	tile := w.tile(scratch, lo, hi)
+	tile := w.tile(t.arith, scratch, lo, hi)
 	for _, s := range slots {
 		x := t.x.row(int(s) / t.m.TopK)
-		for i := lo; i < hi; i++ {
-			out[int(s)*t.width+i] = dot(x, tile[(i-lo)*len(x):(i-lo+1)*len(x)])
-		}
+		t.arith.dots(out[int(s)*t.width+lo:int(s)*t.width+hi], x, tile)
 	}
 }
 
@@ -217,12 +216,14 @@ func (t *mixTask) output(tile int, scratch []float32) {
 		if len(slots) == 0 {
 			continue
 		}
-		w := t.m.Down[e].(*weight).tile(scratch, lo, hi)
+		w := t.m.Down[e].(*weight).tile(t.arith, scratch, lo, hi)
 		for _, s := range slots {
 			h := t.mem.gate[int(s)*t.width : (int(s)+1)*t.width]
 			out := t.dst.row(int(s) / t.m.TopK)[lo:hi]
+			var d [tileRows]float32
+			t.arith.dots(d[:len(out)], h, w)
 			for i := range out {
-				out[i] += float32(t.mem.weight[s] * dot(h, w[i*len(h):(i+1)*len(h)]))
+				out[i] += float32(t.mem.weight[s] * d[i])
 			}
 		}
 	}

@@ -11,8 +11,20 @@ import (
 	"unsafe"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
 )
+
+// eachArith runs f with every arithmetic of this machine: the portable loops,
+// and every level's exact and fast kernels.
+func eachArith(t *testing.T, f func(*testing.T, Options)) {
+	for _, l := range kern.Levels() {
+		t.Run(l.String(), func(t *testing.T) { f(t, Options{Level: l}) })
+		if l > kern.Portable {
+			t.Run(l.String()+",deterministic", func(t *testing.T) { f(t, Options{Level: l, Deterministic: true}) })
+		}
+	}
+}
 
 // poison fills memory that an operation must not read or must write. It is a
 // NaN, so that what is read by mistake spreads.
@@ -104,7 +116,13 @@ type rig struct {
 // fails if something is written between the arena's parts.
 func newRig(t testing.TB, threads int, plan backend.Plan) *rig {
 	t.Helper()
-	b, err := New(Options{Threads: threads})
+	return newRigOf(t, Options{Threads: threads, Level: kern.Portable}, plan)
+}
+
+// newRigOf is newRig with other arithmetic.
+func newRigOf(t testing.TB, o Options, plan backend.Plan) *rig {
+	t.Helper()
+	b, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +158,7 @@ func fill[T any](x []T, v T) {
 func (g *rig) checkGuards() {
 	all := floats(g.s.mem)
 	used := make([]bool, len(all))
-	parts := append([][]float32{g.s.logits, g.s.mix.probs, g.s.mix.gate, g.s.mix.up, g.s.mix.weight}, g.s.acts...)
+	parts := append([][]float32{g.s.packed.quantized, g.s.packed.packed, g.s.logits, g.s.mix.probs, g.s.mix.gate, g.s.mix.up, g.s.mix.weight}, g.s.acts...)
 	for _, p := range append(parts, g.s.scratch...) {
 		if len(p) == 0 {
 			continue

@@ -8,15 +8,17 @@ import (
 
 // stream implements backend.Stream. An operation is done when its call returns.
 type stream struct {
-	plan backend.Plan
-	pool *Pool
-	mem  []byte
+	plan  backend.Plan
+	pool  *Pool
+	arith arith
+	mem   []byte
 
 	// The arena's parts.
 	acts    [][]float32 // by Act.Index: [rows, cols]
 	logits  []float32   // [LogitRows, Vocab]
 	scratch [][]float32 // one a thread
 	mix     mixScratch
+	packed  operands
 
 	batch  batch
 	kv     *kvCache
@@ -24,12 +26,13 @@ type stream struct {
 
 	// One task of each kind, used again and again: a task made per call would
 	// be an allocation per call.
-	linear linearTask
-	rows   rowTask
-	rope   ropeTask
-	attend attendTask
-	mixing mixTask
-	copier copyTask
+	linear  linearTask
+	packing packTask
+	rows    rowTask
+	rope    ropeTask
+	attend  attendTask
+	mixing  mixTask
+	copier  copyTask
 }
 
 const (
@@ -57,11 +60,11 @@ func (a *arena) take(n int) []float32 {
 	return a.mem[begin : begin+n : begin+n]
 }
 
-func newStream(plan backend.Plan, pool *Pool) (*stream, error) {
+func newStream(plan backend.Plan, pool *Pool, arith arith) (*stream, error) {
 	if plan.Rows <= 0 || plan.Seqs <= 0 || plan.LogitRows < 0 || plan.Vocab < 0 {
 		return nil, fmt.Errorf("plan for %d rows of %d sequences, %d logits rows of %d: internal error", plan.Rows, plan.Seqs, plan.LogitRows, plan.Vocab)
 	}
-	s := &stream{plan: plan, pool: pool}
+	s := &stream{plan: plan, pool: pool, arith: arith}
 	var count arena
 	s.layout(&count)
 	mem, err := allocate(count.used * 4)
@@ -92,8 +95,9 @@ func (s *stream) layout(a *arena) {
 	s.mix.layout(a, s.plan)
 	s.scratch = s.scratch[:0]
 	for range s.pool.Threads() {
-		s.scratch = append(s.scratch, a.take(max(minScratch, tileRows*widest)))
+		s.scratch = append(s.scratch, a.take(max(minScratch, s.arith.tileScratch(widest))))
 	}
+	s.packed.layout(a, s.arith, max(s.plan.Rows, s.plan.LogitRows), widest)
 }
 
 func (s *stream) Close() error {

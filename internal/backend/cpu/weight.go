@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
 )
 
@@ -72,15 +73,23 @@ func (w *weight) row(dst []float32, i int) {
 
 // tile returns rows [lo, hi) as [hi-lo, cols]: in place where that is possible,
 // else decoded into scratch.
-func (w *weight) tile(scratch []float32, lo, hi int) []float32 {
+func (w *weight) tile(a arith, scratch []float32, lo, hi int) []float32 {
 	if w.plain != nil {
 		return w.plain[lo*w.cols : hi*w.cols]
+	}
+	if a.level > kern.Portable {
+		a.level.Dequantize(w.typ, &kern.Convert{X: w.at(lo), Y: bytesOf(scratch), Cols: int64(w.cols), Rows: int64(hi - lo),
+			LdX: int64(w.rowBytes), LdY: 4 * int64(w.cols)})
+		return scratch[:(hi-lo)*w.cols]
 	}
 	for i := lo; i < hi; i++ {
 		w.row(scratch[(i-lo)*w.cols:(i-lo+1)*w.cols], i)
 	}
 	return scratch[:(hi-lo)*w.cols]
 }
+
+// at is where row i begins.
+func (w *weight) at(i int) *byte { return &w.data[i*w.rowBytes] }
 
 // matrix returns the weight behind bw, which must have cols columns.
 func matrix(bw backend.Weight, cols int, op string) *weight {
@@ -110,6 +119,9 @@ func floats(b []byte) []float32 {
 	}
 	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
 }
+
+// bytesOf is where x lies, for a kernel.
+func bytesOf(x []float32) *byte { return (*byte)(unsafe.Pointer(&x[0])) }
 
 // halves views bytes, aligned to 2, as 16-bit numbers in the machine's order.
 func halves(b []byte) []uint16 {

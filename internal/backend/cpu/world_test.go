@@ -19,6 +19,9 @@ type world struct {
 	batch backend.Batch
 }
 
+// worldPrompt is how many positions of a sequence are its prompt.
+const worldPrompt = 23
+
 type worldSeq struct {
 	done   int // positions stored
 	tables backend.SeqTable
@@ -87,7 +90,11 @@ func (w *world) row(token int32, pos int) {
 	b.Token = append(b.Token, token)
 	b.Pos = append(b.Pos, int32(pos))
 	b.Slot = append(b.Slot, 0)
-	b.Class = append(b.Class, backend.Decode)
+	if pos < worldPrompt {
+		b.Class = append(b.Class, backend.Prefill)
+	} else {
+		b.Class = append(b.Class, backend.Decode)
+	}
 	b.Seq = append(b.Seq, int32(len(b.Seqs)))
 }
 

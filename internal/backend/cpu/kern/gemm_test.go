@@ -111,7 +111,7 @@ func TestGemm(t *testing.T) {
 				}
 				bound := sum*float64(c.cols)*0x1p-24 + 1e-30
 				if l == AVX512BF16 { // two roundings to 8 bits
-					bound += sum * 0x1.1p-8
+					bound += sum * 0x1.02p-7
 				}
 				if math.Abs(float64(got)-want) > bound {
 					t.Fatalf("%d rows, %d weights, %d columns: out[%d][%d] = %v, want %v", c.rows, c.n, c.cols, r, i, got, want)

@@ -29,16 +29,16 @@ import (
 	"weir/internal/weights"
 )
 
-// Level is an instruction-set level. The zero value has no kernels: the
-// portable loops do everything.
+// Level is an instruction-set level. The zero value is none: options use it for
+// the best that the machine runs.
 type Level uint8
 
 // The levels, each above the one before it on its architecture.
 const (
-	Portable   Level = iota
-	AVX2             // amd64 with AVX2, FMA and F16C
-	AVX512           // and AVX-512 F, BW, VL, DQ and VNNI
-	AVX512BF16       // and AVX-512 BF16
+	Portable   Level = iota + 1 // no kernels: the portable loops do everything
+	AVX2                        // amd64 with AVX2, FMA and F16C
+	AVX512                      // and AVX-512 F, BW, VL, DQ and VNNI
+	AVX512BF16                  // and AVX-512 BF16
 )
 
 var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16"}
@@ -127,7 +127,7 @@ func QuantizedBytes(cols int) int { return (cols + groupCols - 1) / groupCols * 
 // weights, LdW words of 32 bits apart. Steps is the words of a row: see
 // Level.Steps. LdO counts floats.
 //
-// At level AVX512BF16 both operands are rounded to bf16 (relative error 2^-9
+// At level AVX512BF16 both operands are rounded to bf16 (relative error 2^-8
 // each, magnitudes below 2^-126 are zero) and summed in float32; below it they
 // are float32. A result's sum has the order of the columns.
 type Gemm struct {

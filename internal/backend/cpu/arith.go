@@ -1,0 +1,195 @@
+package cpu
+
+import (
+	"weir/internal/backend/cpu/kern"
+	"weir/internal/weights"
+)
+
+// arith says how a stream computes: with portable loops; with kernels that give
+// the portable loops' bits (exact); or with fast kernels, which have two
+// arithmetics, one per backend.Class.
+type arith struct {
+	level kern.Level
+	exact bool
+}
+
+func (a arith) fast() bool { return a.level > kern.Portable && !a.exact }
+
+// dots sets out[i] to the dot product of x and row i of tile, exactly.
+func (a arith) dots(out, x, tile []float32) {
+	if a.level > kern.Portable {
+		a.level.Dots(&kern.Dots{X: &x[0], W: &tile[0], Out: &out[0], Cols: int64(len(x)), Rows: 1, N: int64(len(out)), LdX: int64(len(x)), LdO: int64(len(out))})
+		return
+	}
+	for i := range out {
+		out[i] = dot(x, tile[i*len(x):(i+1)*len(x)])
+	}
+}
+
+// A piece of work that is given to a kernel at once takes well under half a
+// millisecond: nothing can interrupt it, and a garbage collection would wait.
+const pieceWork = 4 << 20 // multiplications
+
+// piece is how many items of some multiplications each make a piece: a multiple of
+// unit.
+func piece(work, unit int) int { return max(1, pieceWork/work/unit) * unit }
+
+// panelRows is how many rows of a weight the fast kernels take at a time.
+const panelRows = 32
+
+// gemmRows is the most rows of x that meet a panel in one call.
+const gemmRows = 128
+
+// tileScratch is what Linear needs of scratch memory, in floats, where the
+// widest operand has cols columns.
+func (a arith) tileScratch(cols int) int {
+	if !a.fast() {
+		return tileRows * cols
+	}
+	return a.panelFloats(cols) + gemmRows*panelRows
+}
+
+func (a arith) panelFloats(cols int) int {
+	return max(panelRows*a.level.PanelBytes(cols)/4, kern.PackRows*cols)
+}
+
+// operands are the rows of a Linear's x as the fast kernels want them.
+type operands struct {
+	quantized []float32 // decode rows, by row
+	packed    []float32 // prefill rows, in the order of classes.prefill
+}
+
+func (o *operands) layout(a *arena, how arith, rows, cols int) {
+	if !how.fast() {
+		return
+	}
+	o.quantized = a.take(rows * kern.QuantizedBytes(cols) / 4)
+	o.packed = a.take(how.level.PackedBytes(rows, cols) / 4)
+}
+
+// pack prepares t's rows: an item is a row of decode class, or a tile of prefill
+// rows.
+func (s *stream) pack(t *linearTask) {
+	p := &s.packing
+	*p = packTask{linear: t}
+	for _, sp := range t.classes.decode {
+		p.decodes += int(sp.end - sp.begin)
+	}
+	if !t.wantsIntegers() {
+		p.decodes = 0
+	}
+	tiles := (len(t.classes.prefill) + kern.PackRows - 1) / kern.PackRows
+	if n := p.decodes + tiles; n > 0 {
+		s.run(n, 2*(p.decodes+tiles*kern.PackRows)*t.x.cols, p)
+	}
+}
+
+// wantsIntegers tells whether a weight of the group is multiplied with quantised
+// rows.
+func (t *linearTask) wantsIntegers() bool {
+	for i := range t.n {
+		if !isFloat(t.group[i].w.typ) {
+			return true
+		}
+	}
+	return false
+}
+
+func isFloat(t weights.Type) bool {
+	return t == weights.F32 || t == weights.F16 || t == weights.BF16
+}
+
+type packTask struct {
+	linear  *linearTask
+	decodes int // items that are decode rows
+}
+
+func (p *packTask) Do(worker, item int) {
+	t := p.linear
+	if item >= p.decodes {
+		t.packTile(item-p.decodes, t.scratch[worker])
+		return
+	}
+	for _, sp := range t.classes.decode {
+		if n := int(sp.end - sp.begin); item >= n {
+			item -= n
+			continue
+		}
+		t.quantizeRow(int(sp.begin) + item)
+		return
+	}
+}
+
+func (t *linearTask) quantizeRow(r int) {
+	n := kern.QuantizedBytes(t.x.cols)
+	t.arith.level.Quantize(&kern.Convert{X: bytesOf(t.x.row(r)), Y: bytesOf(t.packed.quantized[r*n/4:]), Cols: int64(t.x.cols), Rows: 1,
+		LdX: 4 * int64(t.x.cols), LdY: int64(n)})
+}
+
+// prefillTile returns the rows [begin, end) of the tiles of prefill rows from i
+// on, at most n, and whether they lie side by side in x.
+func (t *linearTask) prefillRows(i, n int) (rows []int32, adjacent bool) {
+	begin := i * kern.PackRows
+	rows = t.classes.prefill[begin:min(begin+n, len(t.classes.prefill))]
+	return rows, int(rows[len(rows)-1]-rows[0]) == len(rows)-1
+}
+
+func (t *linearTask) packTile(i int, scratch []float32) {
+	rows, adjacent := t.prefillRows(i, kern.PackRows)
+	x := t.x.row(int(rows[0]))
+	if !adjacent {
+		for j, r := range rows {
+			copy(scratch[j*t.x.cols:(j+1)*t.x.cols], t.x.row(int(r)))
+		}
+		x = scratch
+	}
+	at := t.arith.level.PackedBytes(kern.PackRows, t.x.cols) / 4 * i
+	t.arith.level.Pack(&kern.Convert{X: bytesOf(x), Y: bytesOf(t.packed.packed[at:]), Cols: int64(t.x.cols), Rows: int64(len(rows)), LdX: 4 * int64(t.x.cols)})
+}
+
+// decode multiplies the decode rows with rows [lo, hi) of a weight.
+func (t *linearTask) decode(p *projection, lo, hi int) {
+	x, ld := t.x.data, 4*t.x.cols
+	if !isFloat(p.w.typ) {
+		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
+	}
+	for _, sp := range t.classes.decode {
+		for r := int(sp.begin); r < int(sp.end); r += kern.DecodeRows {
+			rows := min(kern.DecodeRows, int(sp.end)-r)
+			atOnce := piece(rows*t.x.cols, 1)
+			for i := lo; i < hi; i += atOnce {
+				t.arith.level.Decode(p.w.typ, &kern.Decode{W: p.w.at(i), X: bytesOf(x[r*ld/4:]), Out: &p.dst.row(r)[i],
+					Cols: int64(t.x.cols), Rows: int64(rows), N: int64(min(atOnce, hi-i)),
+					LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols)})
+			}
+		}
+	}
+}
+
+// prefill multiplies the prefill rows with rows [lo, hi) of a weight.
+func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
+	n := len(t.classes.prefill)
+	if n == 0 {
+		return
+	}
+	l, cols := t.arith.level, t.x.cols
+	panel, ld := scratch, l.PanelBytes(cols)
+	l.Panel(p.w.typ, &kern.Convert{X: p.w.at(lo), Y: bytesOf(panel), Cols: int64(cols), Rows: int64(hi - lo), LdX: int64(p.w.rowBytes), LdY: int64(ld)})
+	aside := scratch[t.arith.panelFloats(cols):]
+	tileFloats := l.PackedBytes(kern.PackRows, cols) / 4
+	atOnce := min(gemmRows, piece(cols*(hi-lo), kern.PackRows))
+	for r := 0; r < n; r += atOnce {
+		rows, adjacent := t.prefillRows(r/kern.PackRows, atOnce)
+		g := kern.Gemm{X: bytesOf(t.packed.packed[r/kern.PackRows*tileFloats:]), W: bytesOf(panel), Out: &aside[0],
+			Steps: int64(l.Steps(cols)), Rows: int64(len(rows)), N: int64(hi - lo), LdW: int64(ld / 4), LdO: int64(hi - lo)}
+		if adjacent {
+			g.Out, g.LdO = &p.dst.row(int(rows[0]))[lo], int64(p.dst.cols)
+		}
+		l.Gemm(&g)
+		if !adjacent {
+			for j, r := range rows {
+				copy(p.dst.row(int(r))[lo:hi], aside[j*(hi-lo):])
+			}
+		}
+	}
+}
