@@ -8,6 +8,7 @@ golden.json, manifest.json, tokenizer.json (merges), samples.txt, log.txt.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -37,6 +38,7 @@ def arguments():
     p.add_argument("--rate", type=float, default=3e-3)
     p.add_argument("--dropout", type=float, default=0.0)
     p.add_argument("--max-seconds", type=float, default=1e9, help="stop the main model early, cooling down at once")
+    p.add_argument("--stop-after", type=int, default=1 << 40, help="end after so many steps of the main model, to compare runs")
     p.add_argument("--workers", type=int, default=os.cpu_count())
     p.add_argument("--heldout", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "heldout.json"))
     return p.parse_args()
@@ -100,14 +102,14 @@ def schedule(step, steps, warmup):
     return min(1.0, (step + 1) / warmup, (steps - step) / fall)
 
 
-def fit(loss_of, model, batches, steps, rate, device, log, name, max_seconds=1e9):
+def fit(loss_of, model, batches, steps, rate, device, log, name, max_seconds=1e9, stop_after=1 << 40):
     """Trains model in place; batches is a list of (share of the steps, Batches)."""
     opt = optimizer(model, rate, device)
     compiled = torch.compile(loss_of, dynamic=False) if device == "cuda" else loss_of
     warmup, start, total, count = max(1, min(300, steps // 10)), time.time(), 0.0, 0
     ends = np.cumsum([share for share, _ in batches]) * steps
     step = 0
-    while step < steps:
+    while step < min(steps, stop_after):
         stage = int(np.searchsorted(ends, step, side="right"))
         batch = batches[min(stage, len(batches) - 1)][1].next()
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
@@ -119,6 +121,8 @@ def fit(loss_of, model, batches, steps, rate, device, log, name, max_seconds=1e9
         opt.step()
         opt.zero_grad(set_to_none=True)
         total, count, step = total + loss.detach(), count + 1, step + 1
+        if step == 40:
+            log(f"{name} after 40 steps: weights {digest(model)}")
         if step % max(1, steps // 25) == 0:
             log(f"{name} step {step}/{steps} loss {float(total) / count:.4f} ({time.time() - start:.0f} s)")
             total, count = 0.0, 0
@@ -126,6 +130,14 @@ def fit(loss_of, model, batches, steps, rate, device, log, name, max_seconds=1e9
             steps = max(step + 1, int(step / 0.6))  # cool down within what time is left
             log(f"{name}: out of time, {steps} steps in all")
     return steps
+
+
+def digest(model):
+    """Hash of all weights: two runs of one seed are compared by it."""
+    h = hashlib.sha256()
+    for p in model.parameters():
+        h.update(p.detach().cpu().numpy().tobytes())
+    return h.hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -152,7 +164,7 @@ def train_main(args, sets, log):
     model = Llama(MAIN).to(args.device)
     loss_of = lambda ids, w, n: weighted_loss(model(ids, document_mask(n), args.dropout), ids, w, n)
     plan = [(0.8, sets["short"]), (0.2, sets["long"])]
-    steps = fit(loss_of, model, plan, args.steps, args.rate, args.device, log, "main", args.max_seconds)
+    steps = fit(loss_of, model, plan, args.steps, args.rate, args.device, log, "main", args.max_seconds, args.stop_after)
     return export.rounded(model).eval(), steps
 
 
@@ -210,10 +222,13 @@ def prepare(args, log):
 def repeatable():
     """Asks PyTorch for kernels that give the same bits on every run."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     torch.set_float32_matmul_precision("high")
     if torch.cuda.is_available():
-        torch.backends.cuda.enable_cudnn_sdp(False)  # its backward pass is not repeatable
+        import torch._inductor.config as inductor  # older PyTorch has none
+
+        if hasattr(inductor, "deterministic"):
+            inductor.deterministic = True  # no choice of kernels by timing
 
 
 def main():
@@ -224,6 +239,8 @@ def main():
     corpus, tok, sets, tokens = prepare(args, log)
     rounds = max(1, min(20, len(sets["dev"].rows[0]) // sets["dev"].size))
     main_model, steps = train_main(args, sets, log)
+    if args.stop_after < args.steps:
+        return
     export.save_main(args.out, main_model, tok)
     report = {"seed": args.seed, "corpus": corpus.facts(), "tokens": tokens, "steps": steps, "batch": args.batch}
     report["train_loss"], report["train_accuracy"] = mean_loss(main_model, sets["short"], args.device, rounds)
