@@ -36,8 +36,9 @@ type memoryOptions struct {
 // engineOptions say how the engine runs a model. serve and run share them.
 type engineOptions struct {
 	memoryOptions
-	Threads  int `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
-	MaxQueue int `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
+	Threads     int  `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
+	PrefixCache bool `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
+	MaxQueue    int  `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
 }
 
 const (

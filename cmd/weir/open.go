@@ -70,6 +70,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 		return err
 	}
 	options.MaxQueue, options.StallAfter = e.MaxQueue, stallAfter
+	options.PrefixCache = e.PrefixCache
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err
 	}
