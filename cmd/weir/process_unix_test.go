@@ -1,0 +1,229 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// process is weir in a process of its own.
+type process struct {
+	t        *testing.T
+	cmd      *exec.Cmd
+	out, err *watched
+	waited   chan struct{} // closed when it has ended
+}
+
+// watched keeps what is read from a pipe, which can be closed early.
+type watched struct {
+	syncBuffer
+	pipe io.Closer
+	done chan struct{}
+}
+
+func watch(t *testing.T, pipe io.ReadCloser, err error) *watched {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{pipe: pipe, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		_, _ = io.Copy(w, pipe) // ends with the process, or when the test closes it
+	}()
+	return w
+}
+
+// start runs the test's binary as weir; see TestMain.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nowhere(t)
+	p := &process{t: t, cmd: exec.Command(self, args...), waited: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), asWeir)
+	out, err := p.cmd.StdoutPipe()
+	p.out = watch(t, out, err)
+	errs, err := p.cmd.StderrPipe()
+	p.err = watch(t, errs, err)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-p.out.done
+		<-p.err.done
+		_ = p.cmd.Wait() // its code is in ProcessState
+		close(p.waited)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // it has usually ended
+		<-p.waited
+	})
+	return p
+}
+
+func (p *process) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// url waits for a server to be ready.
+func (p *process) url() string {
+	p.t.Helper()
+	var at []string
+	waitFor(p.t, "the server's address", func() bool {
+		at = servedAt.FindStringSubmatch(p.out.String())
+		return at != nil
+	})
+	return at[1]
+}
+
+// code waits for the end.
+func (p *process) code() int {
+	<-p.waited
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// long is a server of a small model, and a long stream of it that has begun.
+func long(t *testing.T, args ...string) (*process, *bufio.Reader) {
+	t.Helper()
+	p := start(t, append([]string{"serve", smallFile(t), "--port", "0", "--ctx", "6000", "--memory", "8MiB"}, args...)...)
+	r, err := http.Post(p.url()+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"w5 w6","max_tokens":5000,"ignore_eos":true,"stream":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Body.Close() })
+	stream := bufio.NewReader(r.Body)
+	if line, err := stream.ReadString('\n'); err != nil || !strings.HasPrefix(line, "data: {") {
+		t.Fatalf("the stream begins with %q, %v", line, err)
+	}
+	return p, stream
+}
+
+// TestDrain: SIGTERM lets a running stream end and refuses what is new.
+func TestDrain(t *testing.T) {
+	p, stream := long(t)
+	p.signal(syscall.SIGTERM)
+	waitFor(t, "draining", func() bool { return strings.Contains(p.err.String(), "draining") })
+	waitFor(t, "new requests are refused", func() bool {
+		r, err := http.Post(p.url()+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"w5","max_tokens":1}`))
+		if err == nil {
+			r.Body.Close()
+		}
+		return err != nil || r.StatusCode == http.StatusServiceUnavailable
+	})
+	rest, err := io.ReadAll(stream)
+	if err != nil || !strings.HasSuffix(string(rest), "data: [DONE]\n\n") || !strings.Contains(string(rest), `"finish_reason":"length"`) {
+		t.Errorf("the stream ended with %v and %q", err, tail(string(rest)))
+	}
+	if code := p.code(); code != exitOK || !strings.Contains(p.err.String(), "msg=stopped") {
+		t.Errorf("exit %d\n%s", code, p.err)
+	}
+}
+
+// TestSecondSignal ends running streams, which are told why.
+func TestSecondSignal(t *testing.T) {
+	p, stream := long(t)
+	p.signal(syscall.SIGINT)
+	waitFor(t, "draining", func() bool { return strings.Contains(p.err.String(), "draining") })
+	p.signal(syscall.SIGINT)
+	rest, err := io.ReadAll(stream)
+	if err != nil || !strings.Contains(tail(string(rest)), `data: {"error":`) || strings.Contains(string(rest), "[DONE]") {
+		t.Errorf("the stream ended with %v and %q", err, tail(string(rest)))
+	}
+	if code := p.code(); code != exitOK || !strings.Contains(p.err.String(), "stopped before every request had ended") {
+		t.Errorf("exit %d\n%s", code, p.err)
+	}
+}
+
+// TestDrainTimeout does by itself what the second signal does.
+func TestDrainTimeout(t *testing.T) {
+	p, stream := long(t, "--drain-timeout", "1ms")
+	p.signal(syscall.SIGTERM)
+	rest, err := io.ReadAll(stream)
+	if err != nil || !strings.Contains(tail(string(rest)), `data: {"error":`) {
+		t.Errorf("the stream ended with %v and %q", err, tail(string(rest)))
+	}
+	if code := p.code(); code != exitOK {
+		t.Errorf("exit %d\n%s", code, p.err)
+	}
+}
+
+func tail(s string) string { return s[max(0, len(s)-600):] }
+
+// TestPortInUse names who holds it and the next that is free.
+func TestPortInUse(t *testing.T) {
+	p := start(t, "serve", smallFile(t), "--port", "0", "--memory", "4MiB")
+	port := p.url()[strings.LastIndex(p.url(), ":")+1:]
+	second := start(t, "serve", smallFile(t), "--port", port)
+	if code := second.code(); code != exitError {
+		t.Errorf("exit %d", code)
+	}
+	for _, want := range []string{"port " + port + " is in use by ", fmt.Sprintf("pid %d", p.cmd.Process.Pid), "or use the next free port: --port "} {
+		if !strings.Contains(second.err.String(), want) {
+			t.Errorf("no %q in %s", want, second.err)
+		}
+	}
+	if second.out.String() != "" {
+		t.Errorf("it printed %s", second.out)
+	}
+}
+
+// TestNobodyReadsTheLog: a server outlives the reader of its output.
+func TestNobodyReadsTheLog(t *testing.T) {
+	p := start(t, "serve", smallFile(t), "--port", "0", "--memory", "4MiB")
+	url := p.url()
+	waitFor(t, "all of the greeting", func() bool { return strings.Contains(p.out.String(), "try ") })
+	p.out.pipe.Close()
+	p.err.pipe.Close()
+	for range 3 {
+		r, err := http.Post(url+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"w5","max_tokens":1}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != http.StatusOK {
+			t.Errorf("status %d", r.StatusCode)
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	if code := p.code(); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// TestInterruptedAnswer: ^C ends an answer that goes to a pipe as shells expect.
+func TestInterruptedAnswer(t *testing.T) {
+	p := start(t, "run", smallFile(t), "--prompt", "w5", "--ctx", "6000", "--memory", "8MiB")
+	waitFor(t, "the first words", func() bool { return len(p.out.String()) > 20 })
+	p.signal(syscall.SIGINT)
+	if code := p.code(); code != exitInterrupted || !strings.Contains(p.err.String(), "[stopped]") || !strings.HasSuffix(p.out.String(), "\n") {
+		t.Errorf("exit %d, %q, %s", code, tail(p.out.String()), p.err)
+	}
+}
+
+// TestClosedPipe: `weir run | head` ends quietly.
+func TestClosedPipe(t *testing.T) {
+	p := start(t, "run", smallFile(t), "--prompt", "w5", "--ctx", "6000", "--memory", "8MiB", "--quiet")
+	waitFor(t, "the first words", func() bool { return len(p.out.String()) > 20 })
+	p.out.pipe.Close()
+	<-p.waited
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGPIPE {
+		t.Errorf("it ended with %v", p.cmd.ProcessState)
+	}
+	if p.err.String() != "" {
+		t.Errorf("it said %s", p.err)
+	}
+}
