@@ -157,6 +157,64 @@ func (l Level) PackedBytes(rows, cols int) int {
 // would fight for the same lines of the cache.
 func (l Level) PanelBytes(cols int) int { return (l.Steps(cols)*4+63)/64*64 + 64 }
 
+// Norm computes, exactly, X += Delta where that is not nil, and then
+// Dst = W * X / sqrt(mean(X^2) + Eps), of N floats. Dst may be X.
+type Norm struct {
+	Dst, X, Delta, W *float32
+	N                int64
+	Eps              float32
+}
+
+// Gate computes Dst = act(Gate) * Up of N floats: SiLU, or the tanh
+// approximation of GELU where GELU is not 0. Dst may be Gate. The relative error
+// is below 2^-20, but for results below 1e-30, which may be off by as much.
+type Gate struct {
+	Dst, Gate, Up *float32
+	N, GELU       int64
+}
+
+// Rotate turns, exactly, pairs of X by the angles that Cos and Sin [Half] belong
+// to: in each of Heads heads, Dim floats apart, elements i and Half+i, or 2i and
+// 2i+1 where Interleaved is not 0.
+type Rotate struct {
+	X, Cos, Sin                   *float32
+	Heads, Dim, Half, Interleaved int64
+}
+
+// Query is one head of a row on its way over the blocks of positions that it
+// sees. Out begins as zeros and Max as -Inf with Sum 0, or as a sink with Sum
+// 1; after the last block the result is Out / Sum.
+type Query struct {
+	Q, Out     *float32 // [dim]
+	Max, Sum   float32
+	Begin, End int32 // the positions of the block that it sees
+}
+
+// Attend takes N queries over the positions [Lo, Hi) of a block of
+// [AttendPositions]. A position's key is Stride * its cell bytes from K, its
+// value from V: Dim float32, or binary16 where Half is not 0. Scores are
+// multiplied with Scale; with Softcap c > 0 they become c*tanh(score/c).
+//
+// Everything is float32: a product has 16 sums, by column, each fused; the output
+// is summed over the positions in order, each fused. Positions that a query does
+// not see change none of its bits, if blocks begin at fixed positions.
+type Attend struct {
+	Queries                      *Query
+	K, V                         *byte
+	Cells                        *int32   // [AttendPositions]; only [Lo, Hi) is read
+	Scratch                      *float32 // [AttendScratch]
+	N, Dim, Stride, Lo, Hi, Half int64
+	Scale, Softcap               float32
+}
+
+// AttendPositions is the length of a block.
+const AttendPositions = 64
+
+// AttendScratch is how many floats Attend needs for n queries.
+func AttendScratch(n, dim int) int {
+	return (AttendPositions+1)*((dim+15)/16*16) + (AttendPositions+1)*n
+}
+
 // Probe is the argument of Read and PeakFMA.
 type Probe struct {
 	Data *byte

@@ -138,6 +138,52 @@ func (l Level) PeakOps() int {
 	}
 }
 
+// Norm adds and normalises.
+func (l Level) Norm(a *Norm) {
+	if l >= AVX512 {
+		avx512_norm(unsafe.Pointer(a))
+	} else {
+		avx2_norm(unsafe.Pointer(a))
+	}
+}
+
+// Gate activates and multiplies.
+func (l Level) Gate(a *Gate) {
+	if l >= AVX512 {
+		avx512_gate(unsafe.Pointer(a))
+	} else {
+		avx2_gate(unsafe.Pointer(a))
+	}
+}
+
+// Rotate rotates.
+func (l Level) Rotate(a *Rotate) {
+	if l >= AVX512 {
+		avx512_rotate(unsafe.Pointer(a))
+	} else {
+		avx2_rotate(unsafe.Pointer(a))
+	}
+}
+
+// Halve rounds Cols floats of X to binary16 in Y: to the nearest, ties to even, as
+// package weights does.
+func (l Level) Halve(a *Convert) {
+	if l >= AVX512 {
+		avx512_halve(unsafe.Pointer(a))
+	} else {
+		avx2_halve(unsafe.Pointer(a))
+	}
+}
+
+// Attend attends to a block.
+func (l Level) Attend(a *Attend) {
+	if l >= AVX512 {
+		avx512_attend(unsafe.Pointer(a))
+	} else {
+		avx2_attend(unsafe.Pointer(a))
+	}
+}
+
 // Read reads N bytes of Data, a multiple of 512.
 func (l Level) Read(a *Probe) {
 	if l >= AVX512 {

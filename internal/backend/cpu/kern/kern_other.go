@@ -40,5 +40,20 @@ func (l Level) Peak(*Probe) { panic(none) }
 // PeakOps panics.
 func (l Level) PeakOps() int { panic(none) }
 
+// Norm panics.
+func (l Level) Norm(*Norm) { panic(none) }
+
+// Gate panics.
+func (l Level) Gate(*Gate) { panic(none) }
+
+// Rotate panics.
+func (l Level) Rotate(*Rotate) { panic(none) }
+
+// Halve panics.
+func (l Level) Halve(*Convert) { panic(none) }
+
+// Attend panics.
+func (l Level) Attend(*Attend) { panic(none) }
+
 // Read panics.
 func (l Level) Read(*Probe) { panic(none) }

@@ -55,7 +55,14 @@ INLINE i32x16 nearest(f32x16 v)
 	} while (0)
 
 #define REAL_ROWS 2
+#define KEYS_TOGETHER 4
+#define MIX_TOGETHER 4
 #define PEAK_SUMS 6
+
+INLINE u16x16 to_halves(f32x16 v)
+{
+	return __builtin_bit_cast(u16x16, _mm256_set_m128i(_mm256_cvtps_ph(HIGH(__m256, v), _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(LOW(__m256, v), _MM_FROUND_TO_NEAREST_INT)));
+}
 
 // Plain numbers stay float32 at this level.
 INLINE u16x16 narrow(f32x16 v) { return __builtin_convertvector((u32x16)v >> 16, u16x16); }
@@ -70,6 +77,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 #include "gemm.h"
 #include "probe.h"
 #include "quant.h"
+#include "rest.h"
 
 #define QUANT(T, NAME)                                                    \
 	KERNEL k_decode_##NAME(const struct decode *p) { decode(p, T); } \

@@ -23,7 +23,11 @@ INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); 
 #define OPAQUE(v) __asm__ volatile("" : "+v"(v))
 
 #define REAL_ROWS 4
+#define KEYS_TOGETHER 8
+#define MIX_TOGETHER 8
 #define PEAK_SUMS 12
+
+INLINE u16x16 to_halves(f32x16 v) { return (u16x16)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT); }
 
 // Plain numbers stay float32 at this level.
 INLINE u16x16 narrow(f32x16 v) { return __builtin_convertvector((u32x16)v >> 16, u16x16); }
@@ -38,6 +42,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 #include "gemm.h"
 #include "probe.h"
 #include "quant.h"
+#include "rest.h"
 
 #define QUANT(T, NAME)                                                    \
 	KERNEL k_decode_##NAME(const struct decode *p) { decode(p, T); } \

@@ -48,6 +48,48 @@ struct gemm {
 	int64_t steps, rows, n, ldw, ldo;
 };
 
+// struct norm: see k_norm. dst may be x.
+struct norm {
+	float *dst, *x;
+	const float *delta, *w; // delta may be null
+	int64_t n;
+	float eps;
+};
+
+// struct gate: dst = act(gate) * up. dst may be gate.
+struct gate {
+	float *dst;
+	const float *gate, *up;
+	int64_t n, gelu;
+};
+
+// struct rotate turns, in each of heads heads of x, dim floats apart, the pairs
+// (2i, 2i+1) or (i, half+i).
+struct rotate {
+	float *x;
+	const float *cos, *sin; // [half]
+	int64_t heads, dim, half, interleaved;
+};
+
+// struct query is a head of a row on its way over the blocks.
+struct query {
+	const float *q; // [dim]
+	float *out;     // [dim], begins as zeros
+	float max, sum;
+	int32_t begin, end; // positions of the block that it sees
+};
+
+// struct attend takes n queries over positions [lo, hi) of a block of 64. The
+// keys and values of a position are stride * its cell bytes from k and v.
+struct attend {
+	struct query *queries;
+	const uint8_t *k, *v;
+	const int32_t *cells; // [64]
+	float *scratch;       // [65 * (dim up to a multiple of 16) + 65 * n]
+	int64_t n, dim, stride, lo, hi, half;
+	float scale, softcap;
+};
+
 // struct probe measures the machine: see probe.h.
 struct probe {
 	const uint8_t *data;
