@@ -96,11 +96,12 @@ func (p *process) code() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// long is a server of a small model, and a long stream of it that has begun.
-func long(t *testing.T, args ...string) (*process, *bufio.Reader) {
+// long is a server of a small model, and a stream of so many tokens that has
+// begun.
+func long(t *testing.T, tokens int, args ...string) (*process, *bufio.Reader) {
 	t.Helper()
 	p := start(t, append([]string{"serve", smallFile(t), "--port", "0", "--ctx", "6000", "--memory", "8MiB"}, args...)...)
-	r, err := http.Post(p.url()+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"w5 w6","max_tokens":5000,"ignore_eos":true,"stream":true}`))
+	r, err := http.Post(p.url()+"/v1/completions", "application/json", strings.NewReader(fmt.Sprintf(`{"prompt":"w5 w6","max_tokens":%d,"ignore_eos":true,"stream":true}`, tokens)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func long(t *testing.T, args ...string) (*process, *bufio.Reader) {
 
 // TestDrain: SIGTERM lets a running stream end and refuses what is new.
 func TestDrain(t *testing.T) {
-	p, stream := long(t)
+	p, stream := long(t, 600)
 	p.signal(syscall.SIGTERM)
 	waitFor(t, "draining", func() bool { return strings.Contains(p.err.String(), "draining") })
 	waitFor(t, "new requests are refused", func() bool {
@@ -135,7 +136,7 @@ func TestDrain(t *testing.T) {
 
 // TestSecondSignal ends running streams, which are told why.
 func TestSecondSignal(t *testing.T) {
-	p, stream := long(t)
+	p, stream := long(t, 5000)
 	p.signal(syscall.SIGINT)
 	waitFor(t, "draining", func() bool { return strings.Contains(p.err.String(), "draining") })
 	p.signal(syscall.SIGINT)
@@ -150,7 +151,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestDrainTimeout does by itself what the second signal does.
 func TestDrainTimeout(t *testing.T) {
-	p, stream := long(t, "--drain-timeout", "1ms")
+	p, stream := long(t, 5000, "--drain-timeout", "1ms")
 	p.signal(syscall.SIGTERM)
 	rest, err := io.ReadAll(stream)
 	if err != nil || !strings.Contains(tail(string(rest)), `data: {"error":`) {
