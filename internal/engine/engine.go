@@ -43,6 +43,7 @@ import (
 	"weir/internal/llm"
 	"weir/internal/sample"
 	"weir/internal/sched"
+	"weir/internal/spec"
 	"weir/internal/token"
 )
 
@@ -74,6 +75,13 @@ type Options struct {
 	MaxQueue int
 	// PrefixCache lets sequences share the pages of equal prefixes.
 	PrefixCache bool
+	// Proposer makes what guesses a choice's tokens, so that several are checked
+	// in one step where that pays; nil: no speculation. It never changes an
+	// answer.
+	Proposer func(r *llm.Request, choice int) spec.Proposer
+	// GuessDepth makes every guess reach so far, whether it pays or not: for
+	// measuring and for tests. 0: as far as it pays.
+	GuessDepth int
 	// StallAfter is how long one step may take before Health says so.
 	StallAfter time.Duration
 	// Check verifies the page tables after every step and panics if they are

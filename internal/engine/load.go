@@ -11,6 +11,7 @@ import (
 	"weir/internal/llm"
 	"weir/internal/model"
 	"weir/internal/sched"
+	"weir/internal/spec"
 	"weir/internal/token"
 	"weir/internal/weights"
 )
@@ -31,6 +32,7 @@ type LoadOptions struct {
 	StallAfter time.Duration
 
 	PrefixCache bool
+	Proposer    func(r *llm.Request, choice int) spec.Proposer // nil: no speculation
 }
 
 // promptLogitRows is how many rows of a prompt may want logits in a step beside
@@ -212,7 +214,7 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		},
 		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
-		PrefixCache: o.PrefixCache, StallAfter: o.StallAfter,
+		PrefixCache: o.PrefixCache, Proposer: o.Proposer, StallAfter: o.StallAfter,
 	}
 }
 

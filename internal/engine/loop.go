@@ -8,6 +8,7 @@ import (
 	"weir/internal/kv"
 	"weir/internal/llm"
 	"weir/internal/sched"
+	"weir/internal/spec"
 )
 
 // loop is the engine's state that changes while tokens are made. One goroutine
@@ -24,6 +25,9 @@ type loop struct {
 	wanted []want                   // what each wanted row of the batch is for
 	copies []backend.Copy           // of forked pages, before the next batch
 	msgs   []message
+
+	cost       spec.Cost
+	decodeOnly bool // the batch has no prompt's rows
 }
 
 func newLoop(e *Engine) (*loop, error) {
@@ -61,6 +65,7 @@ func kvGroups(spec backend.KVSpec) []kv.Group {
 func (l *loop) run() {
 	defer l.end()
 	for l.receive() {
+		l.guess()
 		plan := l.sched.Next()
 		l.pack(plan)
 		result, err := l.forward()
@@ -122,7 +127,8 @@ func (l *loop) forward() (*backend.Result, error) {
 	if l.batch.Rows() == 0 {
 		return &backend.Result{}, nil
 	}
-	l.e.stats.stepStart.Store(int64(l.e.clock()))
+	began := l.e.clock()
+	l.e.stats.stepStart.Store(int64(began))
 	l.device.Begin(&l.batch, l.store)
 	if len(l.copies) > 0 {
 		l.device.CopyKV(l.copies)
@@ -131,6 +137,9 @@ func (l *loop) forward() (*backend.Result, error) {
 	l.e.opts.Forward.Forward(l.device)
 	result, err := l.device.Wait()
 	l.e.stats.stepStart.Store(0)
+	if l.decodeOnly {
+		l.cost.Observe(l.batch.Rows(), (l.e.clock() - began).Seconds())
+	}
 	return result, err
 }
 

@@ -10,14 +10,22 @@ import (
 
 	"weir/internal/backend"
 	"weir/internal/llm"
+	"weir/internal/spec"
 )
 
 // randomRequest asks for anything that a request can ask for, but nothing that
 // ends it early by chance of timing.
 func randomRequest(rng *rand.Rand, i int) *llm.Request {
 	prompt := make(llm.Tokens, 1+rng.IntN(90))
+	period := len(prompt)
+	if rng.IntN(3) == 0 { // something that repeats, for speculation
+		period = 1 + rng.IntN(6)
+	}
 	for j := range prompt {
 		prompt[j] = int32(rng.IntN(256))
+		if j >= period {
+			prompt[j] = prompt[j-period]
+		}
 	}
 	p := llm.DefaultParams()
 	p.MaxTokens = ptr(1 + rng.IntN(40))
@@ -71,7 +79,7 @@ func TestSameTokensHoweverComputed(t *testing.T) {
 			cold := base
 			cold.noPrefixCache = true
 			want := alone(t, cold, requests)
-			for _, v := range variants(base) {
+			for _, v := range variants(base, oracle(requests, want)) {
 				t.Run(v.name, func(t *testing.T) { together(t, v, requests, want) })
 			}
 		})
@@ -84,7 +92,7 @@ type variant struct {
 	preempts bool
 }
 
-func variants(base config) []variant {
+func variants(base config, oracle func(*llm.Request, int) spec.Proposer) []variant {
 	mk := func(name string, change func(*config)) variant {
 		v := variant{name: name, config: base}
 		change(&v.config)
@@ -101,6 +109,9 @@ func variants(base config) []variant {
 		mk("32 at a time", func(c *config) { c.running, c.batchTokens = 32, 48 }),
 		mk("3 threads", func(c *config) { c.threads = 3 }),
 		mk("no prefix cache", func(c *config) { c.noPrefixCache = true }),
+		mk("speculation", func(c *config) { c.proposer = oracle }),
+		mk("speculation alone", func(c *config) { c.proposer, c.running, c.pageSize = oracle, 1, 4 }),
+		mk("speculation, pages short", func(c *config) { c.proposer, c.sequences, c.running, c.pageSize = oracle, 1, 16, 4 }),
 		mk("prefix cache under pressure", func(c *config) { c.sequences, c.pageSize = 1.2, 4 }),
 	}
 	short := mk("pages short", func(c *config) { c.sequences, c.running, c.pageSize = 1, 16, 4 })
@@ -108,6 +119,37 @@ func variants(base config) []variant {
 	// run out only where sequences keep all they have.
 	short.preempts = base.window == 0
 	return append(vs, short)
+}
+
+// knowing proposes what a request returned alone, with some mistakes.
+type knowing struct {
+	rng    *rand.Rand
+	prompt int
+	answer []int32
+}
+
+func (k *knowing) Propose(dst, tokens []int32, limit int) []int32 {
+	said := len(tokens) - k.prompt
+	for _, id := range k.answer[min(said, len(k.answer)):min(said+limit, len(k.answer))] {
+		if k.rng.IntN(4) == 0 {
+			id = int32(k.rng.IntN(tinyVocab))
+		}
+		dst = append(dst, id)
+	}
+	return dst
+}
+
+// oracle knows the answers to the requests.
+func oracle(requests []*llm.Request, want []answer) func(*llm.Request, int) spec.Proposer {
+	return func(r *llm.Request, choice int) spec.Proposer {
+		for i := range requests {
+			if requests[i] == r {
+				ids := want[i].choices[choice].ids()
+				return &knowing{rand.New(rand.NewPCG(uint64(i), 1)), len(r.Prompt.(llm.Tokens)), ids}
+			}
+		}
+		return &spec.NGram{}
+	}
 }
 
 func alone(t *testing.T, c config, requests []*llm.Request) []answer {
@@ -142,6 +184,9 @@ func together(t *testing.T, v variant, requests []*llm.Request, want []answer) {
 	}
 	if s := e.Stats().Prefix; !v.noPrefixCache && v.window == 0 && (s.Hit == 0 || s.Nodes == 0) {
 		t.Errorf("the prefix cache did nothing: %+v", s)
+	}
+	if s := e.Stats(); v.proposer != nil && (s.Guessed == 0 || s.Held == 0 || s.Held == s.Guessed) {
+		t.Errorf("%d tokens guessed, %d came true: the test does not test it", s.Guessed, s.Held)
 	}
 	if n := e.Stats().Preemptions; v.preempts && n == 0 {
 		t.Error("no preemption happened: the test does not test it")

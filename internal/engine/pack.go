@@ -7,40 +7,51 @@ import (
 
 // want says what a wanted row of logits is for.
 type want struct {
-	item int // of the plan
-	pos  int // the row's position
+	item  int   // of the plan
+	pos   int   // the row's position
+	token int32 // and what it was computed from
 }
 
 // pack lays the planned rows out for the device.
 func (l *loop) pack(p *sched.Plan) {
 	b := &l.batch
 	b.Reset(l.cache.Groups())
-	l.wanted = l.wanted[:0]
+	l.wanted, l.decodeOnly = l.wanted[:0], true
 	for _, c := range p.Copies {
 		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
 	}
 	for i, item := range p.Items {
 		q := l.owner[item.Seq]
 		l.packTable(item)
-		for pos := item.From; pos < item.To; pos++ {
+		l.decodeOnly = l.decodeOnly && item.From >= q.Prompt
+		for pos := item.From; pos < item.To+item.Draft; pos++ {
 			l.packRow(q, i, pos)
-			if wantsLogits(q, item, pos) {
+			if wantsLogits(q, pos) {
 				b.Want = append(b.Want, int32(b.Rows()-1))
-				l.wanted = append(l.wanted, want{item: i, pos: pos})
+				l.wanted = append(l.wanted, want{item: i, pos: pos, token: q.at(pos)})
 			}
 		}
 	}
 }
 
-// wantsLogits: the last known token's row gives the next token; with prompt log
+// at is the token at a position: known, or guessed.
+func (q *sequence) at(pos int) int32 {
+	if pos < len(q.tokens) {
+		return q.tokens[pos]
+	}
+	return q.draft[pos-len(q.tokens)]
+}
+
+// wantsLogits: the last known token's row gives the next token, and
+// each guessed one's the token after it; with prompt log
 // probabilities each prompt token's row gives that of the token after it.
-func wantsLogits(q *sequence, item sched.Item, pos int) bool {
-	return pos == q.Length-1 || q.AllLogits && pos < q.Prompt-1
+func wantsLogits(q *sequence, pos int) bool {
+	return pos >= q.Length-1 || q.AllLogits && pos < q.Prompt-1
 }
 
 func (l *loop) packRow(q *sequence, seq, pos int) {
 	b := &l.batch
-	b.Token = append(b.Token, q.tokens[pos])
+	b.Token = append(b.Token, q.at(pos))
 	b.Slot = append(b.Slot, 0)
 	b.Pos = append(b.Pos, int32(pos))
 	b.Seq = append(b.Seq, int32(seq))

@@ -4,6 +4,7 @@ import (
 	"weir/internal/llm"
 	"weir/internal/sample"
 	"weir/internal/sched"
+	"weir/internal/spec"
 )
 
 // request is a prompt and its choices. The request's goroutine makes it; after
@@ -30,6 +31,10 @@ type sequence struct {
 	// promptLP collects the prompt's log probabilities, if asked for.
 	promptLP []llm.Token
 	ended    bool
+
+	guess   spec.Proposer // nil: no speculation
+	control spec.Control
+	draft   []int32 // guessed tokens after the known ones
 }
 
 // generated is the number of tokens drawn so far.
@@ -79,6 +84,9 @@ func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
 	}
 	if e.opts.PrefixCache {
 		s.Tokens = s.tokens
+	}
+	if e.opts.Proposer != nil {
+		s.guess = e.opts.Proposer(r, choice)
 	}
 	s.sampler = sample.New(q.params, sample.Options{
 		Vocab:  e.opts.Describe.Vocab,

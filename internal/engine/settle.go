@@ -25,6 +25,9 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		if q == nil {
 			continue // an earlier row of this step ended its request
 		}
+		if w.pos >= q.Prompt && (w.pos != q.Length-1 || q.tokens[w.pos] != w.token) {
+			continue // a guess that did not come true, or one after it
+		}
 		if w.pos < q.Prompt-1 {
 			l.promptLogprob(q, w.pos, r.Logits[i])
 		} else {
@@ -32,6 +35,7 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 			l.draw(q, r.Logits[i])
 		}
 	}
+	l.settleGuesses(p)
 	l.e.stats.count(p)
 	l.check()
 }

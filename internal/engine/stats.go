@@ -22,6 +22,7 @@ type stats struct {
 	pages     atomic.Int64
 
 	queried, hit, evicted, nodes, idle atomic.Int64 // of the prefix cache
+	guessed, held                      atomic.Int64 // of speculation
 }
 
 // Stats is a snapshot for people and metrics.
@@ -36,6 +37,8 @@ type Stats struct {
 	Pages         int64
 	InFlight      int64 // requests
 	Prefix        kv.CacheStats
+	Guessed       int64 // tokens guessed ahead
+	Held          int64 // of them, those that came true
 }
 
 // Stats returns a snapshot.
@@ -48,6 +51,7 @@ func (e *Engine) Stats() Stats {
 		},
 		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
+		Guessed: s.guessed.Load(), Held: s.held.Load(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"weir/internal/backend/cpu"
 	"weir/internal/llm"
 	"weir/internal/sched"
+	"weir/internal/spec"
 	"weir/internal/weights"
 )
 
@@ -111,6 +112,7 @@ type config struct {
 	window                                  int
 	queue                                   int
 	noPrefixCache                           bool
+	proposer                                func(*llm.Request, int) spec.Proposer
 }
 
 var usual = config{pageSize: 16, batchTokens: 64, running: 8, threads: 1, sequences: 8, kvType: backend.KVF32, queue: 1000}
@@ -145,10 +147,13 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 	o := LoadOptions{
 		ID: "tiny", Backend: b, Budget: 1 << 30, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
 		Limits:   schedLimits(c),
-		MaxQueue: c.queue, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
+		MaxQueue: c.queue, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache, Proposer: c.proposer,
 	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
 		eo.Check = true
+		if c.proposer != nil {
+			eo.GuessDepth = 4
+		}
 		for i, g := range eo.KV.Groups {
 			in := PlanInput{PageSize: c.pageSize, Chunk: c.batchTokens}
 			eo.KV.Pages[i] = int(c.sequences * float64(in.pagesFor(g, tinyContext)))

@@ -74,6 +74,10 @@ type Seq struct {
 	Tokens []int32
 	Salt   string
 
+	// Draft is how many guessed tokens the engine would like computed beyond
+	// Length in the next step, should the sequence decode in it.
+	Draft int
+
 	Computed    int // tokens whose keys and values are stored
 	Cached      int // of the prompt, found in the prefix cache at first admission
 	Preemptions int
@@ -131,10 +135,12 @@ type Plan struct {
 	tokens, logits int
 }
 
-// Item is a run of consecutive positions of one sequence: [From, To).
+// Item is a run of consecutive positions of one sequence: [From, To), and Draft
+// guessed positions after them.
 type Item struct {
 	Seq      *Seq
 	From, To int
+	Draft    int
 }
 
 // New makes an empty scheduler over cache.
@@ -204,7 +210,25 @@ func (s *Scheduler) Next() *Plan {
 	if len(s.plan.Preempted) == 0 { // who just gave way must not come straight back
 		s.admit()
 	}
+	s.grantDrafts()
 	return &s.plan
+}
+
+// grantDrafts gives guesses what the step has left when everybody has been
+// served: nobody waits, and nobody is preempted, for a guess.
+func (s *Scheduler) grantDrafts() {
+	for i := range s.plan.Items {
+		item := &s.plan.Items[i]
+		if item.To != item.Seq.Length || item.To-item.From != 1 {
+			continue
+		}
+		n := min(item.Seq.Draft, s.limits.BatchTokens-s.plan.tokens, s.limits.LogitRows-s.plan.logits)
+		if n > 0 && s.cache.Grow(&item.Seq.KV, item.To+n) {
+			item.Draft = n
+			s.plan.tokens += n
+			s.plan.logits += n
+		}
+	}
 }
 
 // planRunning plans the running sequences that match, oldest first. Preemption
