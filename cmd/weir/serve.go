@@ -121,17 +121,17 @@ func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr)
 
 // greet tells a person how to talk to the server.
 func (c *serveCmd) greet(io streams, m *opened, addr net.Addr) {
-	url := "http://" + reachable(addr)
-	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n", m.engine.Model().ID, plural(m.threads, "thread", ""), url)
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 		fmt.Fprintf(io.err, "weir: listening beyond this machine without a key: whoever reaches %s can use the model; keep it behind a firewall or a proxy that asks for one\n", addr)
 	}
-	if m.engine.Model().Chat {
-		fmt.Fprintf(io.out, "try   curl -N %s/v1/chat/completions --json '{\"messages\":[{\"role\":\"user\",\"content\":\"What are you?\"}],\"stream\":true}'\n", url)
-		return
+	id, url := m.engine.Model().ID, "http://"+reachable(addr)
+	try := `/v1/chat/completions --json '{"messages":[{"role":"user","content":"What are you?"}],"stream":true}'`
+	note := ""
+	if !m.engine.Model().Chat {
+		note = id + " has no chat template, so /v1/chat/completions needs --chat-template FILE\n"
+		try = `/v1/completions --json '{"prompt":"Once upon a time","max_tokens":64,"stream":true}'`
 	}
-	fmt.Fprintf(io.out, "%s has no chat template, so /v1/chat/completions needs --chat-template FILE\n", m.engine.Model().ID)
-	fmt.Fprintf(io.out, "try   curl -N %s/v1/completions --json '{\"prompt\":\"Once upon a time\",\"max_tokens\":64,\"stream\":true}'\n", url)
+	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n%stry   curl -N %s%s\n", id, plural(m.threads, "thread", ""), url, note, url, try)
 }
 
 // reachable is an address that a client here can use: one that listens on every
