@@ -96,6 +96,9 @@ func (m modelArg) openFile(load weights.Load) (*weights.File, error) {
 	if errors.Is(err, fs.ErrNotExist) && !exists(m.Model) {
 		return nil, fmt.Errorf("%s: there is no such file or folder; give a .gguf file or a Hugging Face checkpoint's folder, or leave it out for the built-in model", m.Model)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%s: weir may not read it: give this user the right to read the file and to enter its folders", m.Model)
+	}
 	return f, err
 }
 

@@ -230,12 +230,20 @@ func exitCode(s os.Signal) int {
 func (c *serveCmd) listen() (net.Listener, error) {
 	addr := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 	l, err := net.Listen("tcp", addr)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		if err != nil {
-			err = fmt.Errorf("listening on %s: %w", addr, err)
-		}
-		return l, err
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, c.inUse()
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listening on %s: this user may not (ports below 1024 are for root); choose another with --port: %w", addr, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("listening on %s: this machine does not have that address; --host takes one of its own, 127.0.0.1 for this machine alone or 0.0.0.0 for all: %w", addr, err)
 	}
+	return nil, fmt.Errorf("listening on %s: %w", addr, err)
+}
+
+func (c *serveCmd) inUse() error {
 	who := "another process, which can't be told"
 	if h, err := host.New("/").PortHolder(c.Port); err == nil {
 		who = h.String()
@@ -244,7 +252,7 @@ func (c *serveCmd) listen() (net.Listener, error) {
 	if free, err := host.FreePort(c.Host, c.Port); err == nil {
 		next = fmt.Sprintf("stop it, or use the next free port: --port %d", free)
 	}
-	return nil, fmt.Errorf("port %d is in use by %s; %s", c.Port, who, next)
+	return fmt.Errorf("port %d is in use by %s; %s", c.Port, who, next)
 }
 
 // service is what the server asks: who answers, and how it is. It exists before
