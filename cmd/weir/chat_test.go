@@ -195,7 +195,7 @@ func TestChatEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &parrot{}
 			ty := chatWith(t, p, newChat(p, ""))
-			go ty.keysIn(keys)
+			ty.keysIn(keys)
 			if screen := ty.end(); name == "^C twice" && !strings.Contains(screen, "once more") {
 				t.Errorf("no hint: %q", screen)
 			}

@@ -36,9 +36,10 @@ type memoryOptions struct {
 // engineOptions say how the engine runs a model. serve and run share them.
 type engineOptions struct {
 	memoryOptions
-	Threads     int  `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
-	PrefixCache bool `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
-	MaxQueue    int  `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
+	Threads     int    `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
+	Speculate   string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before. One of ${enum}." enum:"off,ngram" default:"off" group:"Engine"`
+	PrefixCache bool   `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
+	MaxQueue    int    `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
 }
 
 const (

@@ -16,7 +16,9 @@ import (
 	"weir/internal/builtin"
 	"weir/internal/engine"
 	"weir/internal/host"
+	"weir/internal/llm"
 	"weir/internal/sched"
+	"weir/internal/spec"
 	"weir/internal/weights"
 )
 
@@ -71,6 +73,9 @@ func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 	}
 	options.MaxQueue, options.StallAfter = e.MaxQueue, stallAfter
 	options.PrefixCache = e.PrefixCache
+	if e.Speculate == "ngram" {
+		options.Proposer = func(*llm.Request, int) spec.Proposer { return &spec.NGram{} }
+	}
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err
 	}
@@ -95,6 +100,9 @@ func (m modelArg) openFile(load weights.Load) (*weights.File, error) {
 	f, err := weights.Open(m.Model, weights.Options{Load: load})
 	if errors.Is(err, fs.ErrNotExist) && !exists(m.Model) {
 		return nil, fmt.Errorf("%s: there is no such file or folder; give a .gguf file or a Hugging Face checkpoint's folder, or leave it out for the built-in model", m.Model)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%s: weir may not read it: give this user the right to read the file and to enter its folders", m.Model)
 	}
 	return f, err
 }

@@ -121,17 +121,17 @@ func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr)
 
 // greet tells a person how to talk to the server.
 func (c *serveCmd) greet(io streams, m *opened, addr net.Addr) {
-	url := "http://" + reachable(addr)
-	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n", m.engine.Model().ID, plural(m.threads, "thread", ""), url)
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 		fmt.Fprintf(io.err, "weir: listening beyond this machine without a key: whoever reaches %s can use the model; keep it behind a firewall or a proxy that asks for one\n", addr)
 	}
-	if m.engine.Model().Chat {
-		fmt.Fprintf(io.out, "try   curl -N %s/v1/chat/completions --json '{\"messages\":[{\"role\":\"user\",\"content\":\"What are you?\"}],\"stream\":true}'\n", url)
-		return
+	id, url := m.engine.Model().ID, "http://"+reachable(addr)
+	try := `/v1/chat/completions --json '{"messages":[{"role":"user","content":"What are you?"}],"stream":true}'`
+	note := ""
+	if !m.engine.Model().Chat {
+		note = id + " has no chat template, so /v1/chat/completions needs --chat-template FILE\n"
+		try = `/v1/completions --json '{"prompt":"Once upon a time","max_tokens":64,"stream":true}'`
 	}
-	fmt.Fprintf(io.out, "%s has no chat template, so /v1/chat/completions needs --chat-template FILE\n", m.engine.Model().ID)
-	fmt.Fprintf(io.out, "try   curl -N %s/v1/completions --json '{\"prompt\":\"Once upon a time\",\"max_tokens\":64,\"stream\":true}'\n", url)
+	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n%stry   curl -N %s%s\n", id, plural(m.threads, "thread", ""), url, note, url, try)
 }
 
 // reachable is an address that a client here can use: one that listens on every
@@ -230,12 +230,20 @@ func exitCode(s os.Signal) int {
 func (c *serveCmd) listen() (net.Listener, error) {
 	addr := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 	l, err := net.Listen("tcp", addr)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		if err != nil {
-			err = fmt.Errorf("listening on %s: %w", addr, err)
-		}
-		return l, err
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, c.inUse()
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listening on %s: this user may not (ports below 1024 are for root); choose another with --port: %w", addr, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("listening on %s: this machine does not have that address; --host takes one of its own, 127.0.0.1 for this machine alone or 0.0.0.0 for all: %w", addr, err)
 	}
+	return nil, fmt.Errorf("listening on %s: %w", addr, err)
+}
+
+func (c *serveCmd) inUse() error {
 	who := "another process, which can't be told"
 	if h, err := host.New("/").PortHolder(c.Port); err == nil {
 		who = h.String()
@@ -244,7 +252,7 @@ func (c *serveCmd) listen() (net.Listener, error) {
 	if free, err := host.FreePort(c.Host, c.Port); err == nil {
 		next = fmt.Sprintf("stop it, or use the next free port: --port %d", free)
 	}
-	return nil, fmt.Errorf("port %d is in use by %s; %s", c.Port, who, next)
+	return fmt.Errorf("port %d is in use by %s; %s", c.Port, who, next)
 }
 
 // service is what the server asks: who answers, and how it is. It exists before

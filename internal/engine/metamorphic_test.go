@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/llm"
 	"weir/internal/spec"
+	"weir/internal/weights"
 )
 
 // randomRequest asks for anything that a request can ask for, but nothing that
@@ -76,12 +78,32 @@ func TestSameTokensHoweverComputed(t *testing.T) {
 			base := usual
 			base.window, base.kvType = family.window, family.kv
 			requests := randomRequests(40)
-			cold := base
-			cold.noPrefixCache = true
-			want := alone(t, cold, requests)
+			want := alone(t, base, requests)
 			for _, v := range variants(base, oracle(requests, want)) {
 				t.Run(v.name, func(t *testing.T) { together(t, v, requests, want) })
 			}
+		})
+	}
+}
+
+// The same holds at every level of the processor, within its two classes of
+// arithmetic; and deterministic is what the portable level says.
+func TestSameTokensAtEveryLevel(t *testing.T) {
+	base := usual
+	base.kvType, base.weights = backend.KVF16, weights.Q8_0
+	requests := randomRequests(20)
+	portable := alone(t, base, requests)
+	for _, base.level = range kern.Levels()[1:] {
+		base := base
+		t.Run(base.level.String(), func(t *testing.T) {
+			want := alone(t, base, requests)
+			for _, v := range variants(base, oracle(requests, want)) {
+				t.Run(v.name, func(t *testing.T) { together(t, v, requests, want) })
+			}
+		})
+		base.deterministic = true
+		t.Run(base.level.String()+", deterministic", func(t *testing.T) {
+			together(t, variant{name: "deterministic", config: base}, requests, portable)
 		})
 	}
 }
@@ -153,6 +175,7 @@ func oracle(requests []*llm.Request, want []answer) func(*llm.Request, int) spec
 }
 
 func alone(t *testing.T, c config, requests []*llm.Request) []answer {
+	c.noPrefixCache = true
 	e := startTiny(t, c)
 	var all []answer
 	for _, r := range requests {

@@ -12,6 +12,7 @@ import (
 
 	"weir/internal/backend"
 	"weir/internal/backend/cpu"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/llm"
 	"weir/internal/sched"
 	"weir/internal/spec"
@@ -31,7 +32,10 @@ const (
 const tinyTemplate = `{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}`
 
 // tinyGGUF makes the model's file; window is its sliding window, 0 for none.
-func tinyGGUF(t testing.TB, window int) []byte {
+func tinyGGUF(t testing.TB, window int) []byte { return tinyGGUFOf(t, window, weights.F32) }
+
+// tinyGGUFOf makes it with matrices of a type.
+func tinyGGUFOf(t testing.TB, window int, typ weights.Type) []byte {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(7, 7))
 	matrix := func(name string, rows, cols int, scale float64) weights.Tensor {
@@ -39,7 +43,13 @@ func tinyGGUF(t testing.TB, window int) []byte {
 		for i := range row {
 			row[i] = float32(rng.NormFloat64() * scale)
 		}
-		return f32Tensor(name, []int{rows, cols}, row)
+		size, err := typ.RowBytes(cols)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, rows*size)
+		weights.QuantizeRow(typ, data, row)
+		return weights.Tensor{Name: name, Type: typ, Shape: []int{rows, cols}, Data: data}
 	}
 	ones := func(name string) weights.Tensor {
 		row := make([]float32, tinyWidth)
@@ -113,6 +123,9 @@ type config struct {
 	queue                                   int
 	noPrefixCache                           bool
 	proposer                                func(*llm.Request, int) spec.Proposer
+	weights                                 weights.Type
+	level                                   kern.Level // 0: the portable one
+	deterministic                           bool
 }
 
 var usual = config{pageSize: 16, batchTokens: 64, running: 8, threads: 1, sequences: 8, kvType: backend.KVF32, queue: 1000}
@@ -122,11 +135,11 @@ var usual = config{pageSize: 16, batchTokens: 64, running: 8, threads: 1, sequen
 func startTiny(t testing.TB, c config) *Engine {
 	t.Helper()
 	before := runtime.NumGoroutine()
-	f, err := weights.OpenBytes("tiny", tinyGGUF(t, c.window))
+	f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, c.window, c.weights))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := cpu.New(cpu.Options{Threads: c.threads})
+	b, err := cpu.New(cpu.Options{Threads: c.threads, Level: max(c.level, kern.Portable), Deterministic: c.deterministic})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package cpu
 
 import (
+	"unsafe"
+
+	"weir/internal/backend"
 	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
 )
@@ -24,6 +27,74 @@ func (a arith) dots(out, x, tile []float32) {
 	for i := range out {
 		out[i] = dot(x, tile[i*len(x):(i+1)*len(x)])
 	}
+}
+
+// axpy adds f*x to y, exactly.
+func (a arith) axpy(y, x []float32, f float32) {
+	if a.level > kern.Portable {
+		a.level.Axpy(&kern.Axpy{Y: &y[0], X: &x[0], N: int64(len(x)), F: f})
+		return
+	}
+	axpy(y, x, f)
+}
+
+// norm adds delta, if it is not nil, to x, and sets dst to w * x * rms(x),
+// exactly. dst may be x.
+func (a arith) norm(dst, x, delta, w []float32, eps float32) {
+	if a.level > kern.Portable {
+		k := kern.Norm{Dst: &dst[0], X: &x[0], W: &w[0], N: int64(len(x)), Eps: eps}
+		if delta != nil {
+			k.Delta = &delta[0]
+		}
+		a.level.Norm(&k)
+		return
+	}
+	if delta != nil {
+		add(x, delta)
+	}
+	norm(dst, x, w, eps)
+}
+
+// gate sets dst to act(g) * up.
+func (a arith) gate(dst, g, up []float32, act backend.Activation) {
+	if !a.fast() {
+		gate(dst, g, up, act)
+		return
+	}
+	k := kern.Gate{Dst: &dst[0], Gate: &g[0], Up: &up[0], N: int64(len(g))}
+	if act == backend.GELUTanh {
+		k.GELU = 1
+	}
+	a.level.Gate(&k)
+}
+
+// rotate turns the pairs of every head of x, dim floats apart, exactly.
+func (a arith) rotate(x []float32, dim int, r *backend.Rope, cos, sin []float32) {
+	if a.level > kern.Portable && len(cos) > 0 {
+		k := kern.Rotate{X: &x[0], Cos: &cos[0], Sin: &sin[0], Heads: int64(len(x) / dim), Dim: int64(dim), Half: int64(len(cos))}
+		if r.Interleaved {
+			k.Interleaved = 1
+		}
+		a.level.Rotate(&k)
+		return
+	}
+	for i := 0; i < len(x); i += dim {
+		head := x[i : i+r.Dim]
+		if r.Interleaved {
+			rotatePairs(head, cos, sin)
+		} else {
+			rotateHalves(head, cos, sin)
+		}
+	}
+}
+
+// store16 rounds src to binary16, exactly.
+func (a arith) store16(dst []uint16, src []float32) {
+	if a.level > kern.Portable {
+		a.level.Halve(&kern.Convert{X: bytesOf(src), Y: (*byte)(unsafe.Pointer(&dst[0])), Cols: int64(len(src))})
+		return
+	}
+	store16(dst, src)
 }
 
 // A piece of work that is given to a kernel at once takes well under half a

@@ -103,3 +103,49 @@ func TestLevelsThatCannotRun(t *testing.T) {
 		t.Error("New took level 99")
 	}
 }
+
+// Every level computes the same model: the toy has every operation in it. As
+// prompts, below AVX512BF16, it is all float32 and logits are equal but for
+// rounding; other arithmetic has operands of 8 bits, which the toy, with its random
+// weights of two bits and more, turns into some percent, and now and then into
+// another choice of expert. A wrong head, position or scale moves nearly all
+// logits by as much as their size.
+func TestLevelsAgree(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	texts := toyTexts(rng, 1, 140, 33)
+	for _, prompt := range []bool{true, false} {
+		logits := func(o Options) [][][]float32 {
+			return newToy(t, o, 2, 180, len(texts)).logits(rng, texts, schedule{typ: backend.KVF16, pageSize: 16, chunk: fixed(1000), together: true, allPrompt: prompt})
+		}
+		want := logits(Options{Level: kern.Portable})
+		eachFast(t, func(t *testing.T, o Options) {
+			bound, most := 0.25, 0.1
+			if prompt && o.Level < kern.AVX512BF16 {
+				bound, most = 0.002, 0
+			}
+			got := logits(o)
+			far, all := 0, 0
+			for i := range want {
+				for pos := range want[i] {
+					all++
+					if !(distance(got[i][pos], want[i][pos]) < bound) {
+						far++
+					}
+				}
+			}
+			if float64(far) > most*float64(all) {
+				t.Fatalf("prompt %v: %d of %d logits are off by %v of their size", prompt, far, all, bound)
+			}
+		})
+	}
+}
+
+// distance is how far a is from b, in sizes of b.
+func distance(a, b []float32) float64 {
+	var off, size float64
+	for i, v := range b {
+		d := float64(a[i] - v)
+		off, size = off+d*d, size+float64(v)*float64(v)
+	}
+	return math.Sqrt(off / size)
+}

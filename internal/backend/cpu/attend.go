@@ -34,6 +34,7 @@ const maxQueries = 128
 // and the result is O / L. Weights and values are float32, sums of weights
 // float64.
 type attendTask struct {
+	arith    arith
 	dst, q   mat
 	batch    *batch
 	layer    *kvLayer
@@ -54,7 +55,7 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, a backend.Atten
 	l := s.kv.layers[layer.Group][layer.Index]
 	t := &s.attend
 	*t = attendTask{
-		dst: s.act(dst, op), q: s.act(q, op), batch: &s.batch, layer: l,
+		arith: s.arith, dst: s.act(dst, op), q: s.act(q, op), batch: &s.batch, layer: l,
 		cells: s.batch.cell[layer.Group], group: layer.Group, perKV: a.Heads / l.heads,
 		pageSize: s.kv.spec.PageSize, window: s.kv.spec.Groups[layer.Group].Window,
 		scale: a.Scale, softcap: a.Softcap, scratch: s.scratch,
@@ -97,6 +98,10 @@ func (t *attendTask) Do(worker, item int) {
 	kvHead := item % t.layer.heads
 	scratch := t.scratch[worker]
 	dim := t.layer.headDim
+	if t.arith.fast() && dim <= fastDim {
+		t.fast(sp, kvHead, scratch)
+		return
+	}
 	decoded := scratch[:dim]
 	scratch = scratch[dim:]
 
@@ -182,7 +187,8 @@ func (t *attendTask) score(qs []query, kvHead, base, lo, hi int, decoded []float
 		at := pos - base
 		for i := range qs {
 			if q := &qs[i]; at >= q.begin && at < q.end {
-				s := dot(q.q, key) * t.scale
+				t.arith.dots(q.scores[at:at+1], q.q, key)
+				s := q.scores[at] * t.scale
 				if t.softcap > 0 {
 					s = softcap(s, t.softcap)
 				}
@@ -225,7 +231,7 @@ func (t *attendTask) mix(qs []query, kvHead, base, lo, hi int, decoded []float32
 		at := pos - base
 		for i := range qs {
 			if q := &qs[i]; at >= q.begin && at < q.end {
-				axpy(q.part, value, q.scores[at])
+				t.arith.axpy(q.part, value, q.scores[at])
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func BenchmarkAttend(b *testing.B) {
 				w := newWorld(g, rng, backend.KVSpec{Type: typ, PageSize: 16,
 					Groups: []backend.KVGroup{{Layers: []int{0}, Heads: kvHeads, HeadDim: dim}}}, 1, context)
 				for cell := range w.kv.spec.Pages[0] * 16 {
-					w.kv.layers[0][0].put(int32(cell), uniform(rng, kvHeads*dim, 1), uniform(rng, kvHeads*dim, 1))
+					w.kv.layers[0][0].put(arith{}, int32(cell), uniform(rng, kvHeads*dim, 1), uniform(rng, kvHeads*dim, 1))
 				}
 				w.seqs[0].done = context - rows
 				w.reset()

@@ -170,7 +170,7 @@ func TestKVPagesAreLazy(t *testing.T) {
 	last := int32(1<<16 - 1)
 	k, v := make([]float32, 1024), make([]float32, 1024)
 	k[1023], v[1023] = 1, 2
-	l.put(last, k, v)
+	l.put(arith{}, last, k, v)
 	scratch := make([]float32, 128)
 	if got := l.key(scratch, int(last), 7)[127]; got != 1 {
 		t.Errorf("the last key is %v, want 1", got)
@@ -214,7 +214,7 @@ func TestCopyKV(t *testing.T) {
 		for grp, layers := range kv.layers {
 			for i, l := range layers {
 				for cell := range spec.Pages[grp] * 4 {
-					l.put(int32(cell), uniform(rng, l.heads*l.headDim, 1), uniform(rng, l.heads*l.headDim, 1))
+					l.put(arith{}, int32(cell), uniform(rng, l.heads*l.headDim, 1), uniform(rng, l.heads*l.headDim, 1))
 					holds[id{grp, i, cell}] = append([]float32(nil), read(id{grp, i, cell})...)
 				}
 			}

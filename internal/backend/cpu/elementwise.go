@@ -8,6 +8,7 @@ import (
 
 // rowTask is an operation on each row by itself. An item is a row.
 type rowTask struct {
+	arith       arith
 	op          rowOp
 	dst, x, y   mat
 	w           []float32
@@ -32,14 +33,13 @@ func (t *rowTask) Do(_, r int) {
 	case opEmbed:
 		t.embed(r)
 	case opNorm:
-		norm(t.dst.row(r), t.x.row(r), t.w, t.eps)
+		t.arith.norm(t.dst.row(r), t.x.row(r), nil, t.w, t.eps)
 	case opAddNorm:
-		add(t.x.row(r), t.y.row(r))
-		norm(t.dst.row(r), t.x.row(r), t.w, t.eps)
+		t.arith.norm(t.dst.row(r), t.x.row(r), t.y.row(r), t.w, t.eps)
 	case opAdd:
 		add(t.x.row(r), t.y.row(r))
 	case opGate:
-		gate(t.dst.row(r), t.x.row(r), t.y.row(r), t.act)
+		t.arith.gate(t.dst.row(r), t.x.row(r), t.y.row(r), t.act)
 	}
 }
 
@@ -74,6 +74,7 @@ func checkActivation(f backend.Activation, op string) {
 // runRows does the row operation t on n rows.
 func (s *stream) runRows(n, work int, t rowTask) {
 	s.rows = t
+	s.rows.arith = s.arith
 	s.run(n, work, &s.rows)
 }
 

@@ -184,6 +184,7 @@ type schedule struct {
 	chunk             func() int // rows of one sequence in a step
 	together          bool       // all sequences in a step, or one after the other
 	freeWindows       bool
+	allPrompt         bool // every row is of class Prefill
 }
 
 // logits computes all texts' logits [text][position][vocab] under a schedule.
@@ -193,6 +194,9 @@ func (m *toy) logits(rng *rand.Rand, texts [][]int32, sc schedule) [][][]float32
 		longest, total = max(longest, len(text)), total+len(text)
 	}
 	w := newWorld(m.rig, rng, toySpec(sc.typ, sc.pageSize), len(texts), longest)
+	if sc.allPrompt {
+		w.prompt = longest
+	}
 	out := make([][][]float32, len(texts))
 	for left := total; left > 0; {
 		m.poison()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unsafe"
 
 	"weir/internal/backend"
 	"weir/internal/weights"
@@ -91,7 +92,7 @@ func (c *kvCache) Close() error {
 }
 
 // put stores k and v [heads*headDim] in a cell.
-func (l *kvLayer) put(cell int32, k, v []float32) {
+func (l *kvLayer) put(a arith, cell int32, k, v []float32) {
 	n := l.heads * l.headDim
 	at := int(cell) * n
 	if l.k32 != nil {
@@ -99,8 +100,18 @@ func (l *kvLayer) put(cell int32, k, v []float32) {
 		copy(l.v32[at:at+n], v)
 		return
 	}
-	store16(l.k16[at:at+n], k)
-	store16(l.v16[at:at+n], v)
+	a.store16(l.k16[at:at+n], k)
+	a.store16(l.v16[at:at+n], v)
+}
+
+// bytes is where a head's keys and values begin, for kern.Attend: the stride
+// from cell to cell in bytes, and 1 for binary16.
+func (l *kvLayer) bytes(head int) (k, v *byte, stride, half int64) {
+	at, n := head*l.headDim, int64(l.heads*l.headDim)
+	if l.k32 != nil {
+		return bytesOf(l.k32[at:]), bytesOf(l.v32[at:]), 4 * n, 0
+	}
+	return (*byte)(unsafe.Pointer(&l.k16[at])), (*byte)(unsafe.Pointer(&l.v16[at])), 2 * n, 1
 }
 
 // key returns the key of one head in a cell [headDim]: in place, or decoded

@@ -190,7 +190,7 @@ func (t *mixTask) hidden(e, tile int, scratch []float32) {
 	for _, s := range slots {
 		at := int(s) * t.width
 		g := t.mem.gate[at+lo : at+hi]
-		gate(g, g, t.mem.up[at+lo:at+hi], t.m.Act)
+		t.arith.gate(g, g, t.mem.up[at+lo:at+hi], t.m.Act)
 	}
 }
 

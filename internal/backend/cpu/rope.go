@@ -8,6 +8,7 @@ import (
 
 // ropeTask prepares the queries and keys of a layer. An item is a row.
 type ropeTask struct {
+	arith        arith
 	q, k, v      mat
 	layer        *kvLayer
 	pos, cells   []int32
@@ -23,7 +24,7 @@ func (s *stream) RopeWrite(q, k, v backend.Act, layer backend.Layer, r *backend.
 	l := s.kv.layers[layer.Group][layer.Index]
 	t := &s.rope
 	*t = ropeTask{
-		q: s.act(q, op), k: s.act(k, op), v: s.act(v, op), layer: l,
+		arith: s.arith, q: s.act(q, op), k: s.act(k, op), v: s.act(v, op), layer: l,
 		pos: s.batch.pos, cells: s.batch.cell[layer.Group], rope: r, eps: n.Eps, scratch: s.scratch,
 	}
 	if t.q.rows != len(t.pos) || t.q.cols%l.headDim != 0 || t.k.cols != l.heads*l.headDim {
@@ -50,10 +51,10 @@ func (t *ropeTask) Do(worker, r int) {
 		half := t.rope.Dim / 2
 		cos, sin := t.scratch[worker][:half], t.scratch[worker][half:2*half]
 		turns(cos, sin, int(t.pos[r]), t.rope)
-		t.rotateHeads(q, cos, sin)
-		t.rotateHeads(k, cos, sin)
+		t.arith.rotate(q, t.layer.headDim, t.rope, cos, sin)
+		t.arith.rotate(k, t.layer.headDim, t.rope, cos, sin)
 	}
-	t.layer.put(t.cells[r], k, t.v.row(r))
+	t.layer.put(t.arith, t.cells[r], k, t.v.row(r))
 }
 
 // turns computes the cosines and sines of a position, scaled.
@@ -71,18 +72,7 @@ func (t *ropeTask) normHeads(x, w []float32) {
 	}
 	for i := 0; i < len(x); i += len(w) {
 		head := x[i : i+len(w)]
-		norm(head, head, w, t.eps)
-	}
-}
-
-func (t *ropeTask) rotateHeads(x, cos, sin []float32) {
-	for i := 0; i < len(x); i += t.layer.headDim {
-		head := x[i : i+t.rope.Dim]
-		if t.rope.Interleaved {
-			rotatePairs(head, cos, sin)
-		} else {
-			rotateHalves(head, cos, sin)
-		}
+		t.arith.norm(head, head, nil, w, t.eps)
 	}
 }
 

@@ -17,10 +17,12 @@ type world struct {
 	free  [][]int32 // [group]
 	seqs  []*worldSeq
 	batch backend.Batch
+	// prompt is how many positions of a sequence are of class Prefill.
+	prompt int
 }
 
-// worldPrompt is how many positions of a sequence are its prompt.
-const worldPrompt = 23
+// usualPrompt is how many positions of a sequence are its prompt.
+const usualPrompt = 23
 
 type worldSeq struct {
 	done   int // positions stored
@@ -31,7 +33,7 @@ type worldSeq struct {
 func newWorld(g *rig, rng *rand.Rand, spec backend.KVSpec, n, context int) *world {
 	g.Helper()
 	perSeq := (context+spec.PageSize-1)/spec.PageSize + 1
-	w := &world{TB: g.TB}
+	w := &world{TB: g.TB, prompt: usualPrompt}
 	for range spec.Groups {
 		spec.Pages = append(spec.Pages, n*perSeq+3)
 	}
@@ -90,7 +92,7 @@ func (w *world) row(token int32, pos int) {
 	b.Token = append(b.Token, token)
 	b.Pos = append(b.Pos, int32(pos))
 	b.Slot = append(b.Slot, 0)
-	if pos < worldPrompt {
+	if pos < w.prompt {
 		b.Class = append(b.Class, backend.Prefill)
 	} else {
 		b.Class = append(b.Class, backend.Decode)

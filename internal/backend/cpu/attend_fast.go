@@ -1,0 +1,81 @@
+package cpu
+
+import (
+	"math"
+
+	"weir/internal/backend/cpu/kern"
+)
+
+// fastDim is the widest head that fast attention takes: a block of its keys
+// and maxQueries queries fit minScratch.
+const fastDim = 256
+
+// fast attends a span's rows with the query heads of one KV head, by kern.Attend:
+// the definition above, with its own order of sums within a block.
+func (t *attendTask) fast(sp span, kvHead int, scratch []float32) {
+	var queries [maxQueries]kern.Query
+	n := int(sp.end-sp.begin) * t.perKV
+	for begin := 0; begin < n; begin += maxQueries {
+		qs := queries[:min(maxQueries, n-begin)]
+		for i := range qs {
+			row, head := t.rowAndHead(sp, kvHead, begin+i)
+			t.startFast(&qs[i], row, head)
+		}
+		t.fastBlocks(sp, kvHead, begin, qs, scratch)
+		for i := range qs {
+			row, head := t.rowAndHead(sp, kvHead, begin+i)
+			out, l := t.output(row, head), 1/qs[i].Sum
+			for j := range out {
+				out[j] *= l
+			}
+		}
+	}
+}
+
+func (t *attendTask) rowAndHead(sp span, kvHead, i int) (row, head int) {
+	return int(sp.begin) + i/t.perKV, kvHead*t.perKV + i%t.perKV
+}
+
+func (t *attendTask) output(row, head int) []float32 {
+	dim := t.layer.headDim
+	return t.dst.row(row)[head*dim : (head+1)*dim]
+}
+
+func (t *attendTask) startFast(q *kern.Query, row, head int) {
+	out := t.output(row, head)
+	clear(out)
+	*q = kern.Query{Q: &t.q.row(row)[head*t.layer.headDim], Out: &out[0], Max: float32(math.Inf(-1))}
+	if t.sinks != nil {
+		q.Max, q.Sum = t.sinks[head], 1
+	}
+}
+
+// fastBlocks takes queries from begin on over all blocks that one of them sees.
+func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scratch []float32) {
+	firstRow, _ := t.rowAndHead(sp, kvHead, begin)
+	lastRow, _ := t.rowAndHead(sp, kvHead, begin+len(qs)-1)
+	first, last := math.MaxInt, 0
+	for row := firstRow; row <= lastRow; row++ {
+		pos := int(t.batch.pos[row])
+		first, last = min(first, firstSeen(pos, t.window)), max(last, pos)
+	}
+	l := t.layer
+	a := kern.Attend{Queries: &qs[0], Scratch: &scratch[0], N: int64(len(qs)), Dim: int64(l.headDim), Scale: t.scale, Softcap: t.softcap}
+	a.K, a.V, a.Stride, a.Half = l.bytes(kvHead)
+	var cells [posBlock]int32
+	a.Cells = &cells[0]
+	for base := first - first%posBlock; base <= last; base += posBlock {
+		lo, hi := max(base, first), min(base+posBlock-1, last)
+		for pos := lo; pos <= hi; pos++ {
+			cells[pos-base] = int32(t.cell(firstRow, pos))
+		}
+		for i := range qs {
+			row, _ := t.rowAndHead(sp, kvHead, begin+i)
+			pos := int(t.batch.pos[row])
+			qs[i].Begin = int32(max(base, firstSeen(pos, t.window)) - base)
+			qs[i].End = int32(min(base+posBlock, pos+1) - base)
+		}
+		a.Lo, a.Hi = int64(lo-base), int64(hi+1-base)
+		t.arith.level.Attend(&a)
+	}
+}
