@@ -6,6 +6,7 @@ import (
 
 	"weir/internal/backend"
 	"weir/internal/backend/cpu"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/model/modeltest"
 	"weir/internal/weights"
 )
@@ -68,7 +69,7 @@ type runOptions struct {
 // newRunner loads f; o.change may then spoil the model.
 func newRunner(t testing.TB, f *weights.File, o runOptions) *runner {
 	t.Helper()
-	b, err := cpu.New(cpu.Options{Threads: max(o.threads, 1)})
+	b, err := cpu.New(cpu.Options{Threads: max(o.threads, 1), Level: kern.Portable})
 	if err != nil {
 		t.Fatal(err)
 	}

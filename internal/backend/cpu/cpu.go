@@ -1,10 +1,8 @@
-// Package cpu computes a model's forward pass on the processor, in plain Go.
+// Package cpu computes a model's forward pass on the processor.
 //
-// What is here is the portable level: the reference that every other level and
-// backend is compared with. It gives the same bits on every platform, and a
-// row's result is the same bits whatever stands beside it in the batch, however
+// A row's result is the same bits whatever stands beside it in the batch, however
 // the prompt was cut into chunks, whatever the page size and however many
-// threads share the work. Three rules make it so:
+// threads share the work. Two rules make it so:
 //
 //   - An output element is computed whole, by one thread, in one order. Threads
 //     share out elements, never the terms of a sum.
@@ -12,17 +10,27 @@
 //     absolute position (attention, in blocks of [posBlock] positions), nothing
 //     else. A draft tree's row finds its positions along its path, so it adds
 //     up what a chain with the same tokens would.
-//   - Products are rounded before they are added, and exp, tanh, sine and
-//     cosine come from math.go and package exact, so that no compiler or
-//     processor gets a choice.
+//
+// There are three ways to compute (type arith):
+//
+//   - The portable level, in plain Go: the reference that everything else is
+//     compared with. It gives the same bits on every platform: products are
+//     rounded before they are added, and exp, tanh, sine and cosine come from
+//     math.go and package exact, so that no compiler or processor gets a choice.
+//   - A level's exact kernels (Options.Deterministic): the same bits, faster.
+//   - A level's fast kernels: matrix products have two arithmetics, one a
+//     backend.Class. Decode rows are multiplied with the weights as they lie in
+//     the file, in integers where those are quantised; prefill rows with panels
+//     of decoded weights, in bf16 or float32. Norms, rotations and the KV cache
+//     are exact; gates and attention are float32 for both classes. Mixtures of
+//     experts use exact products for both.
 //
 // The operations (linear.go, attend.go, ...) share out work and memory; the
-// arithmetic is in portable.go and math.go. Another level brings other
-// functions for the latter and keeps the rest.
+// arithmetic is in portable.go and math.go, and in package kern.
 //
-// Quantised weights stay as they are in the file. A tile of rows is decoded to
-// float32 in a thread's scratch memory and meets every row of the batch there,
-// so that a batch shares the cost of decoding.
+// Quantised weights stay as they are in the file. Where a tile of rows has to be
+// decoded, that is done in a thread's scratch memory, and every row of the batch
+// meets it there, so that a batch shares the cost.
 //
 // Nothing is allocated in a step: activations, logits and scratch memory lie in
 // an arena made from the [backend.Plan], off the Go heap, as the KV pages do.
@@ -43,8 +51,8 @@ import (
 
 // Options says what a backend runs on. The zero value is a good one.
 type Options struct {
-	// Level is the instruction-set level to compute at; 0: DefaultLevel. The
-	// machine must run it.
+	// Level is the instruction-set level to compute at, one that the machine
+	// runs; 0: the best of them.
 	Level kern.Level
 	// Deterministic: the portable level's bits, whatever the level.
 	Deterministic bool
@@ -55,9 +63,6 @@ type Options struct {
 	// closed with the backend.
 	Pool *Pool
 }
-
-// DefaultLevel is the level of a backend that is not told one.
-func DefaultLevel() kern.Level { return kern.Portable }
 
 // Backend implements backend.Backend.
 type Backend struct {
@@ -72,10 +77,10 @@ type Backend struct {
 func New(o Options) (*Backend, error) {
 	a := arith{level: o.Level, exact: o.Deterministic}
 	if a.level == 0 {
-		a.level = DefaultLevel()
+		a.level = kern.Best()
 	}
 	if !slices.Contains(kern.Levels(), a.level) {
-		return nil, fmt.Errorf("level %v: this machine's processor runs %v", a.level, kern.Levels())
+		return nil, fmt.Errorf("level %d is none of %v, which this machine's processor runs", a.level, kern.Levels())
 	}
 	if o.Pool != nil {
 		return &Backend{arith: a, pool: o.Pool}, nil

@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
 )
 
 func TestBackendKeepsTheContract(t *testing.T) {
 	var b backend.Backend
-	b, err := New(Options{Threads: 3})
+	b, err := New(Options{Threads: 3, Level: kern.Portable})
 	if err != nil {
 		t.Fatal(err)
 	}
