@@ -8,6 +8,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"weir/internal/backend/cpu/kern"
 )
 
 // modelArg says which model. serve, run and show share it.
@@ -36,10 +38,12 @@ type memoryOptions struct {
 // engineOptions say how the engine runs a model. serve and run share them.
 type engineOptions struct {
 	memoryOptions
-	Threads     int    `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
-	Speculate   string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before. One of ${enum}." enum:"off,ngram" default:"off" group:"Engine"`
-	PrefixCache bool   `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
-	MaxQueue    int    `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
+	Threads       int    `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
+	CPULevel      string `name:"cpu-level" help:"Instruction set to compute with: portable, avx2, avx512 or avx512bf16; best: the highest that this machine runs." default:"best" placeholder:"best" group:"Engine"`
+	Deterministic bool   `help:"The same bits on every machine and at every level, and the same for prompts as for generated tokens; slower." group:"Engine"`
+	PrefixCache   bool   `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
+	MaxQueue      int    `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
+	Speculate     string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before. One of ${enum}." enum:"off,ngram" default:"off" group:"Engine"`
 }
 
 const (
@@ -79,7 +83,18 @@ func (o *engineOptions) Validate() error {
 	case o.MaxQueue < 1:
 		return fmt.Errorf("--max-queue is %d; it must be at least 1", o.MaxQueue)
 	}
+	if _, err := o.level(); err != nil {
+		return fmt.Errorf("--cpu-level: %w", err)
+	}
 	return o.memoryOptions.Validate()
+}
+
+// level is what --cpu-level names; 0 is the best.
+func (o *engineOptions) level() (kern.Level, error) {
+	if o.CPULevel == "best" {
+		return 0, nil
+	}
+	return kern.ParseLevel(o.CPULevel)
 }
 
 // memorySize is bytes, or a share of what there is.

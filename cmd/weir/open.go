@@ -55,7 +55,7 @@ func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*open
 		f.Close()
 		return nil, err
 	}
-	log.Debug("engine started", "threads", o.threads, "took", time.Since(began))
+	log.Debug("engine started", "threads", o.threads, "level", o.backend.Info().Level, "took", time.Since(began))
 	return o, nil
 }
 
@@ -79,7 +79,11 @@ func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err
 	}
-	if o.backend, err = cpu.New(cpu.Options{Threads: o.threads}); err != nil {
+	level, err := e.level()
+	if err != nil {
+		return err
+	}
+	if o.backend, err = cpu.New(cpu.Options{Threads: o.threads, Level: level, Deterministic: e.Deterministic}); err != nil {
 		return err
 	}
 	options.Backend, options.ID = o.backend, name

@@ -48,19 +48,17 @@ func (l Level) String() string { return names[l] }
 // ParseLevel reads what --cpu-level takes; it must be one that this machine can
 // run.
 func ParseLevel(s string) (Level, error) {
-	var have []string
 	for _, l := range Levels() {
 		if l.String() == s {
 			return l, nil
 		}
-		have = append(have, l.String())
 	}
 	for _, name := range names {
 		if name == s {
-			return Portable, fmt.Errorf("this machine's processor can't run level %s; it runs %v", s, have)
+			return 0, fmt.Errorf("this machine's processor can't run level %s; it runs %v", s, Levels())
 		}
 	}
-	return Portable, fmt.Errorf("%q is no level of the processor; this machine runs %v", s, have)
+	return 0, fmt.Errorf("%q is no level of the processor; this machine runs %v", s, Levels())
 }
 
 // Best is the highest level that this machine can run.
