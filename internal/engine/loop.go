@@ -61,10 +61,12 @@ func kvGroups(spec backend.KVSpec) []kv.Group {
 func (l *loop) run() {
 	defer l.end()
 	for l.receive() {
+		began := l.e.clock()
 		plan := l.sched.Next()
 		l.pack(plan)
 		result, err := l.forward()
 		l.settle(plan, result, err)
+		l.e.stats.stepTime.Add(int64(l.e.clock() - began))
 		l.report()
 	}
 }
@@ -122,7 +124,8 @@ func (l *loop) forward() (*backend.Result, error) {
 	if l.batch.Rows() == 0 {
 		return &backend.Result{}, nil
 	}
-	l.e.stats.stepStart.Store(int64(l.e.clock()))
+	began := l.e.clock()
+	l.e.stats.stepStart.Store(int64(began))
 	l.device.Begin(&l.batch, l.store)
 	if len(l.copies) > 0 {
 		l.device.CopyKV(l.copies)
@@ -131,6 +134,7 @@ func (l *loop) forward() (*backend.Result, error) {
 	l.e.opts.Forward.Forward(l.device)
 	result, err := l.device.Wait()
 	l.e.stats.stepStart.Store(0)
+	l.e.stats.deviceTime.Add(int64(l.e.clock() - began))
 	return result, err
 }
 

@@ -22,6 +22,8 @@ type stats struct {
 	pages     atomic.Int64
 
 	queried, hit, evicted, nodes, idle atomic.Int64 // of the prefix cache
+
+	stepTime, deviceTime atomic.Int64 // ns
 }
 
 // Stats is a snapshot for people and metrics.
@@ -36,6 +38,10 @@ type Stats struct {
 	Pages         int64
 	InFlight      int64 // requests
 	Prefix        kv.CacheStats
+	// StepTime is what all steps took together, from planning to the last token
+	// put into a mailbox; DeviceTime what forward passes took of it. The rest is
+	// the engine's own.
+	StepTime, DeviceTime time.Duration
 }
 
 // Stats returns a snapshot.
@@ -49,6 +55,7 @@ func (e *Engine) Stats() Stats {
 		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
+		StepTime: time.Duration(s.stepTime.Load()), DeviceTime: time.Duration(s.deviceTime.Load()),
 	}
 }
 
