@@ -65,11 +65,13 @@ func kvGroups(spec backend.KVSpec) []kv.Group {
 func (l *loop) run() {
 	defer l.end()
 	for l.receive() {
+		began := l.e.clock()
 		l.guess()
 		plan := l.sched.Next()
 		l.pack(plan)
 		result, err := l.forward()
 		l.settle(plan, result, err)
+		l.e.stats.stepTime.Add(int64(l.e.clock() - began))
 		l.report()
 	}
 }
@@ -137,8 +139,10 @@ func (l *loop) forward() (*backend.Result, error) {
 	l.e.opts.Forward.Forward(l.device)
 	result, err := l.device.Wait()
 	l.e.stats.stepStart.Store(0)
+	took := l.e.clock() - began
+	l.e.stats.deviceTime.Add(int64(took))
 	if l.decodeOnly {
-		l.cost.Observe(l.batch.Rows(), (l.e.clock() - began).Seconds())
+		l.cost.Observe(l.batch.Rows(), took.Seconds())
 	}
 	return result, err
 }

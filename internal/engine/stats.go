@@ -23,6 +23,8 @@ type stats struct {
 
 	queried, hit, evicted, nodes, idle atomic.Int64 // of the prefix cache
 	guessed, held                      atomic.Int64 // of speculation
+
+	stepTime, deviceTime atomic.Int64 // ns
 }
 
 // Stats is a snapshot for people and metrics.
@@ -39,6 +41,10 @@ type Stats struct {
 	Prefix        kv.CacheStats
 	Guessed       int64 // tokens guessed ahead
 	Held          int64 // of them, those that came true
+	// StepTime is what all steps took together, from planning to the last token
+	// put into a mailbox; DeviceTime what forward passes took of it. The rest is
+	// the engine's own.
+	StepTime, DeviceTime time.Duration
 }
 
 // Stats returns a snapshot.
@@ -53,6 +59,7 @@ func (e *Engine) Stats() Stats {
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
 		Guessed: s.guessed.Load(), Held: s.held.Load(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
+		StepTime: time.Duration(s.stepTime.Load()), DeviceTime: time.Duration(s.deviceTime.Load()),
 	}
 }
 
