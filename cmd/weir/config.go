@@ -43,7 +43,7 @@ type engineOptions struct {
 	Deterministic bool   `help:"The same bits on every machine and at every level, and the same for prompts as for generated tokens; slower." group:"Engine"`
 	PrefixCache   bool   `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
 	MaxQueue      int    `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
-	Speculate     string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before. One of ${enum}." enum:"off,ngram" default:"off" group:"Engine"`
+	Speculate     string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before; off does not guess." enum:"off,ngram" default:"off" placeholder:"off" group:"Engine"`
 }
 
 const (
