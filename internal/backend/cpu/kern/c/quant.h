@@ -282,7 +282,7 @@ INLINE const uint8_t *complete(struct kind k, uint8_t *buffer, const uint8_t *w,
 }
 
 #define DECODE_ROWS 16 // most rows of x
-#define DECODE_TOGETHER 2 // rows of w that share a pass over a group of many rows of x
+#define DECODE_TOGETHER 4 // rows of w that share a pass over a group of many rows of x
 
 INLINE void decode_many(const struct decode *p, enum type t, int64_t i, int together)
 {
