@@ -103,7 +103,7 @@ const pieceWork = 4 << 20 // multiplications
 
 // piece is how many items of some multiplications each make a piece: a multiple of
 // unit.
-func piece(work, unit int) int { return max(1, pieceWork/work/unit) * unit }
+func piece(work, unit int) int { return max(1, pieceWork/(work*unit)) * unit }
 
 // panelRows is how many rows of a weight the fast kernels take at a time.
 const panelRows = 32
