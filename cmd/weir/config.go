@@ -24,26 +24,37 @@ type modelOptions struct {
 	ChatTemplate string `help:"Jinja file to use instead of the model's own chat template." placeholder:"FILE" group:"Model"`
 }
 
+// kvOptions say how the KV cache is stored. serve, run, show and bench share
+// them.
+type kvOptions struct {
+	KVType   string `name:"kv-type" help:"How keys and values are stored: f16 or f32." enum:"f16,f32" default:"f16" placeholder:"f16" group:"Engine"`
+	PageSize int    `help:"Tokens in a page of the KV cache." default:"16" group:"Engine"`
+}
+
 // memoryOptions decide what memory a model takes. serve, run and show share
 // them.
 type memoryOptions struct {
-	Memory      memorySize `help:"Memory that the model, its KV cache and scratch may take: a size (12GiB) or a share of what is available (80%)." default:"85%" group:"Engine"`
-	Ctx         int        `help:"Longest prompt and output together, in tokens; 0: what the model allows and memory holds." default:"0" group:"Engine"`
-	KVType      string     `name:"kv-type" help:"How keys and values are stored: f16 or f32." enum:"f16,f32" default:"f16" placeholder:"f16" group:"Engine"`
-	MaxRunning  int        `help:"Sequences computed at once; others wait." default:"64" group:"Engine"`
-	BatchTokens *int       `help:"Tokens computed in one step: more make prompts faster and the pauses between tokens longer (default: 256, or --max-running if that is more)." placeholder:"N" group:"Engine"`
-	PageSize    int        `help:"Tokens in a page of the KV cache." default:"16" group:"Engine"`
+	Memory memorySize `help:"Memory that the model, its KV cache and scratch may take: a size (12GiB) or a share of what is available (80%)." default:"85%" group:"Engine"`
+	Ctx    int        `help:"Longest prompt and output together, in tokens; 0: what the model allows and memory holds." default:"0" group:"Engine"`
+	kvOptions
+	MaxRunning  int  `help:"Sequences computed at once; others wait." default:"64" group:"Engine"`
+	BatchTokens *int `help:"Tokens computed in one step: more make prompts faster and the pauses between tokens longer (default: 256, or --max-running if that is more)." placeholder:"N" group:"Engine"`
+}
+
+// computeOptions say what computes. serve, run and bench share them.
+type computeOptions struct {
+	Threads       int    `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
+	CPULevel      string `name:"cpu-level" help:"Instruction set to compute with: portable, avx2, avx512 or avx512bf16; best: the highest that this machine runs." default:"best" placeholder:"best" group:"Engine"`
+	Deterministic bool   `help:"The same bits on every machine and at every level, and the same for prompts as for generated tokens; slower." group:"Engine"`
 }
 
 // engineOptions say how the engine runs a model. serve and run share them.
 type engineOptions struct {
 	memoryOptions
-	Threads       int    `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
-	CPULevel      string `name:"cpu-level" help:"Instruction set to compute with: portable, avx2, avx512 or avx512bf16; best: the highest that this machine runs." default:"best" placeholder:"best" group:"Engine"`
-	Deterministic bool   `help:"The same bits on every machine and at every level, and the same for prompts as for generated tokens; slower." group:"Engine"`
-	PrefixCache   bool   `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
-	MaxQueue      int    `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
-	Speculate     string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before; off does not guess." enum:"off,ngram" default:"off" placeholder:"off" group:"Engine"`
+	computeOptions
+	PrefixCache bool   `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
+	MaxQueue    int    `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
+	Speculate   string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before; off does not guess." enum:"off,ngram" default:"off" placeholder:"off" group:"Engine"`
 }
 
 const (
@@ -62,7 +73,13 @@ func (o *memoryOptions) Validate() error {
 		return fmt.Errorf("--max-running is %d; it must be from 1 to 4096", o.MaxRunning)
 	case o.batchTokens() < o.MaxRunning || o.batchTokens() > 1<<16:
 		return fmt.Errorf("--batch-tokens is %d; it must be from --max-running (%d) to 65536, as every running sequence takes a token a step", o.batchTokens(), o.MaxRunning)
-	case o.PageSize < 1 || o.PageSize > 1024:
+	}
+	return o.kvOptions.Validate()
+}
+
+// Validate is called by those who embed the options.
+func (o *kvOptions) Validate() error {
+	if o.PageSize < 1 || o.PageSize > 1024 {
 		return fmt.Errorf("--page-size is %d; it must be from 1 to 1024", o.PageSize)
 	}
 	return nil
@@ -77,20 +94,28 @@ func (o *memoryOptions) batchTokens() int {
 
 // Validate is called by kong; it hides memoryOptions' own.
 func (o *engineOptions) Validate() error {
-	switch {
-	case o.Threads < 0 || o.Threads > maxThreads:
-		return fmt.Errorf("--threads is %d; it must be from 1 to %d, or 0 for one a core", o.Threads, maxThreads)
-	case o.MaxQueue < 1:
+	if o.MaxQueue < 1 {
 		return fmt.Errorf("--max-queue is %d; it must be at least 1", o.MaxQueue)
 	}
-	if _, err := o.level(); err != nil {
-		return fmt.Errorf("--cpu-level: %w", err)
+	if err := o.computeOptions.Validate(); err != nil {
+		return err
 	}
 	return o.memoryOptions.Validate()
 }
 
+// Validate is called by those who embed the options.
+func (o *computeOptions) Validate() error {
+	if o.Threads < 0 || o.Threads > maxThreads {
+		return fmt.Errorf("--threads is %d; it must be from 1 to %d, or 0 for one a core", o.Threads, maxThreads)
+	}
+	if _, err := o.level(); err != nil {
+		return fmt.Errorf("--cpu-level: %w", err)
+	}
+	return nil
+}
+
 // level is what --cpu-level names; 0 is the best.
-func (o *engineOptions) level() (kern.Level, error) {
+func (o *computeOptions) level() (kern.Level, error) {
 	if o.CPULevel == "best" {
 		return 0, nil
 	}

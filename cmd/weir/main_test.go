@@ -315,7 +315,7 @@ func TestShowBuiltIn(t *testing.T) {
 
 // TestHelpWidth: at 80 columns, what the README's reader sees.
 func TestHelpWidth(t *testing.T) {
-	for _, verb := range []string{"", "serve", "run", "show", "template", "version"} {
+	for _, verb := range []string{"", "serve", "run", "show", "bench engine", "template", "version"} {
 		r := weir(t, "", nil, append(strings.Fields(verb), "--help")...)
 		if r.code != exitOK || r.err != "" || len(r.out) < 200 {
 			t.Errorf("%s --help: %+v", verb, r)

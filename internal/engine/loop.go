@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"weir/internal/backend"
 	"weir/internal/kv"
@@ -25,6 +26,8 @@ type loop struct {
 	wanted []want                   // what each wanted row of the batch is for
 	copies []backend.Copy           // of forked pages, before the next batch
 	msgs   []message
+
+	forwardTime time.Duration // of the step at hand
 
 	cost       spec.Cost
 	decodeOnly bool // the batch has no prompt's rows
@@ -66,12 +69,13 @@ func (l *loop) run() {
 	defer l.end()
 	for l.receive() {
 		began := l.e.clock()
+		l.forwardTime = 0
 		l.guess()
 		plan := l.sched.Next()
 		l.pack(plan)
 		result, err := l.forward()
 		l.settle(plan, result, err)
-		l.e.stats.stepTime.Add(int64(l.e.clock() - began))
+		l.e.stats.timed(l.e.clock()-began, l.forwardTime)
 		l.report()
 	}
 }
@@ -139,10 +143,9 @@ func (l *loop) forward() (*backend.Result, error) {
 	l.e.opts.Forward.Forward(l.device)
 	result, err := l.device.Wait()
 	l.e.stats.stepStart.Store(0)
-	took := l.e.clock() - began
-	l.e.stats.deviceTime.Add(int64(took))
+	l.forwardTime = l.e.clock() - began
 	if l.decodeOnly {
-		l.cost.Observe(l.batch.Rows(), took.Seconds())
+		l.cost.Observe(l.batch.Rows(), l.forwardTime.Seconds())
 	}
 	return result, err
 }

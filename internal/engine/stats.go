@@ -63,6 +63,13 @@ func (e *Engine) Stats() Stats {
 	}
 }
 
+// timed adds a step's time and that of its forward pass: both when it has ended,
+// so that a snapshot holds the same steps of both.
+func (s *stats) timed(step, forward time.Duration) {
+	s.stepTime.Add(int64(step))
+	s.deviceTime.Add(int64(forward))
+}
+
 func (s *stats) count(p *sched.Plan) {
 	s.steps.Add(1)
 	s.preempted.Add(int64(len(p.Preempted)))

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cpu"
+	"weir/internal/backend/cpu/kern"
+	"weir/internal/bench"
+	"weir/internal/engine"
+	"weir/internal/host"
+	"weir/internal/weights"
+)
+
+type benchCmd struct {
+	Engine benchEngineCmd `cmd:"" help:"Measure prefill, decode and batched decode of a model on weir's engine."`
+}
+
+type benchEngineCmd struct {
+	modelArg
+	Load  string `help:"How to read the weights: mmap maps the file; read copies it into memory." enum:"mmap,read" default:"mmap" placeholder:"mmap" group:"Model"`
+	Shape string `help:"Measure random weights of a named shape instead, such as llama-3.1-8b: nothing is downloaded." placeholder:"NAME" group:"Model"`
+	Type  string `help:"With --shape, what the weights are stored as: a type such as q8_0, or the mixes q4_k_m and q5_k_m (default: q8_0)." placeholder:"TYPE" group:"Model"`
+
+	Save string `help:"With --shape, write the random weights to a GGUF file too, for other engines to be measured on." placeholder:"FILE" group:"Model"`
+
+	Prompt   int   `help:"Tokens of the prompt that prefill is measured on; 0: prefill is not measured." default:"512" placeholder:"512" group:"Measurement"`
+	Generate int   `help:"Tokens of each sequence that decode is measured on." default:"32" placeholder:"32" group:"Measurement"`
+	Batch    sizes `help:"Sequences that decode at once: one measurement for each number; none: decode is not measured." default:"1,8,16,64" placeholder:"1,8,16,64" group:"Measurement"`
+	Depth    int   `help:"Tokens of each sequence before those that decode is measured on." default:"1" placeholder:"1" group:"Measurement"`
+	Repeat   int   `help:"Rounds that are measured, after one that warms up. A round measures each thing once." default:"5" placeholder:"5" group:"Measurement"`
+
+	Memory      memorySize `help:"Memory that all of it may take, 1 GiB that memory is measured on included." default:"85%" group:"Engine"`
+	BatchTokens int        `help:"Tokens computed in one step." default:"256" placeholder:"256" group:"Engine"`
+	kvOptions
+	computeOptions
+
+	JSON     bool `name:"json" help:"Print JSON." xor:"format" group:"Output"`
+	Markdown bool `help:"Print Markdown." xor:"format" group:"Output"`
+}
+
+// Help is printed by kong below the command's summary.
+func (*benchEngineCmd) Help() string {
+	return `Speeds stand beside what the machine could do at most, measured in the same run: how fast memory is read and how fast it multiplies. docs/benchmarks.md explains each figure.
+
+    weir bench engine
+    weir bench engine model.gguf --batch 1 --repeat 10
+    weir bench engine --shape llama-3.1-8b --type q4_k_m --json`
+}
+
+// defaultPageSize is that of --page-size.
+const defaultPageSize = 16
+
+// sizes is a list of numbers with commas between them, or "none".
+type sizes []int
+
+// Decode is called by kong.
+func (s *sizes) Decode(ctx *kong.DecodeContext) error {
+	return mapper("a list such as 1,8,16", parseSizes).Decode(ctx, reflect.ValueOf(s).Elem())
+}
+
+func parseSizes(text string) (sizes, error) {
+	if strings.TrimSpace(text) == "none" {
+		return nil, nil
+	}
+	var list sizes
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+func (c *benchEngineCmd) settings() bench.Settings {
+	return bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Repeat: c.Repeat}
+}
+
+// Validate is called by kong.
+func (c *benchEngineCmd) Validate() error {
+	if err := c.settings().Validate(); err != nil {
+		return err
+	}
+	running := c.settings().Running()
+	switch {
+	case c.Shape != "" && c.Model != "":
+		return errors.New("a model and --shape are given; random weights need no model")
+	case c.Shape == "" && c.Type != "":
+		return errors.New("--type is what random weights are stored as, so it needs --shape; a model's file has its own")
+	case c.Shape != "" && c.Load != "mmap":
+		return errors.New("--load says how to read a file; random weights of --shape have none")
+	case c.Shape == "" && c.Save != "":
+		return errors.New("--save writes random weights, so it needs --shape")
+	case c.BatchTokens < running || c.BatchTokens > 1<<16:
+		return fmt.Errorf("--batch-tokens is %d; it must be from the largest batch (%d) to 65536, as every running sequence takes a token a step", c.BatchTokens, running)
+	}
+	if c.Shape != "" {
+		if _, _, err := c.random(); err != nil {
+			return err
+		}
+	}
+	if err := c.kvOptions.Validate(); err != nil {
+		return err
+	}
+	return c.computeOptions.Validate()
+}
+
+// Run measures and prints.
+func (c *benchEngineCmd) Run(s streams, log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	o, closeAll, err := c.open(log)
+	if err != nil {
+		return err
+	}
+	report, err := bench.Run(ctx, o)
+	if err = errors.Join(err, closeAll()); err != nil {
+		if ctx.Err() != nil {
+			return codedError{errors.New("interrupted; nothing was measured to the end"), exitInterrupted}
+		}
+		return err
+	}
+	if err := c.print(s.out, report); err != nil {
+		return fmt.Errorf("printing: %w", err)
+	}
+	return nil
+}
+
+func (c *benchEngineCmd) print(w io.Writer, r *bench.Report) error {
+	switch {
+	case c.JSON:
+		return r.WriteJSON(w)
+	case c.Markdown:
+		return r.WriteMarkdown(w)
+	}
+	return r.WriteText(w)
+}
+
+// closers are ended in reverse, as deferred calls are.
+type closers []func() error
+
+func (c closers) close() error {
+	var errs []error
+	for i := len(c) - 1; i >= 0; i-- {
+		errs = append(errs, c[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// open makes the model and an engine on it, in all of --memory but what the
+// benchmark needs for itself.
+func (c *benchEngineCmd) open(log *slog.Logger) (o bench.Options, closeAll func() error, err error) {
+	var open closers
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, open.close())
+		}
+	}()
+	options, err := c.loadOptions()
+	if err != nil {
+		return o, nil, err
+	}
+	f, source, closeFile, err := c.weights(options, log)
+	if err != nil {
+		return o, nil, err
+	}
+	open = append(open, closeFile)
+	n, err := threads(host.New("/"), c.Threads)
+	if err != nil {
+		return o, nil, err
+	}
+	pool := cpu.NewPool(n)
+	open = append(open, func() error { pool.Close(); return nil })
+	level, err := c.level()
+	if err != nil {
+		return o, nil, err
+	}
+	b, err := cpu.New(cpu.Options{Pool: pool, Level: level, Deterministic: c.Deterministic})
+	if err != nil {
+		return o, nil, err
+	}
+	open = append(open, b.Close)
+	options.Backend = b
+	e, plan, err := engine.Load(f, options)
+	if err != nil {
+		return o, nil, err
+	}
+	open = append(open, e.Close)
+	if level, err = kern.ParseLevel(b.Info().Level); err != nil {
+		return o, nil, err
+	}
+	return bench.Options{
+		Settings: c.settings(), Engine: e, File: f, Source: source, Pool: pool, Level: level, KV: plan.KV, Chunk: c.BatchTokens,
+		Deterministic: c.Deterministic, Version: version(), Command: c.command(),
+		Progress: func(what string) { log.Info(what) },
+	}, open.close, nil
+}
+
+// loadOptions are those of a server with the same options.
+func (c *benchEngineCmd) loadOptions() (engine.LoadOptions, error) {
+	machine := host.New("/")
+	if err := c.Memory.check(machine); err != nil {
+		return engine.LoadOptions{}, err
+	}
+	running := c.settings().Running()
+	m := memoryOptions{Memory: c.Memory, Ctx: c.settings().Context(c.BatchTokens), kvOptions: c.kvOptions, MaxRunning: running, BatchTokens: &c.BatchTokens}
+	options, err := m.loadOptions(machine)
+	if err != nil {
+		return options, err
+	}
+	if options.Budget -= bench.ProbeBytes; options.Budget < 0 {
+		return options, fmt.Errorf("there are %s (%s), but %s are needed to measure memory with; free some or raise --memory",
+			host.Bytes(options.Budget+bench.ProbeBytes), options.BudgetFrom, host.Bytes(bench.ProbeBytes))
+	}
+	options.BudgetFrom += fmt.Sprintf(", less %s to measure memory with", host.Bytes(bench.ProbeBytes))
+	options.ID, options.MaxQueue, options.StallAfter, options.PrefixCache = c.name(), running+1, stallAfter, true
+	return options, nil
+}
+
+// weights opens the model's file, or makes random weights if they fit.
+func (c *benchEngineCmd) weights(o engine.LoadOptions, log *slog.Logger) (f *weights.File, source string, closeFile func() error, err error) {
+	if c.Shape == "" {
+		if f, err = c.openFile(loads[c.Load]); err != nil {
+			return nil, "", nil, err
+		}
+		return f, cmp.Or(c.Model, "built-in"), f.Close, nil
+	}
+	shape, quant, err := c.random()
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if err := shape.Fits(quant, o.Budget); err != nil {
+		return nil, "", nil, fmt.Errorf("%w (the budget is %s)", err, o.BudgetFrom)
+	}
+	log.Info("making random weights", "shape", shape.Name, "type", quant.Name, "size", host.Bytes(shape.Bytes(quant)))
+	m, err := bench.Random(shape, quant)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if c.Save != "" {
+		if err := m.Save(c.Save); err != nil {
+			return nil, "", nil, errors.Join(err, m.Close())
+		}
+	}
+	return m.File, "random weights", m.Close, nil
+}
+
+// random is what --shape and --type name.
+func (c *benchEngineCmd) random() (bench.Shape, bench.Quant, error) {
+	shape, err1 := bench.ParseShape(c.Shape)
+	quant, err2 := bench.ParseQuant(c.typeName())
+	return shape, quant, cmp.Or(err1, err2)
+}
+
+func (c *benchEngineCmd) typeName() string { return strings.ToLower(cmp.Or(c.Type, "q8_0")) }
+
+// name is what the report calls the model.
+func (c *benchEngineCmd) name() string {
+	if c.Shape != "" {
+		return strings.ToLower(c.Shape) + " " + c.typeName()
+	}
+	return c.id()
+}
+
+// command is what repeats the measurement.
+func (c *benchEngineCmd) command() string {
+	words := []string{"weir bench engine"}
+	if c.Shape != "" {
+		words = append(words, "--shape", strings.ToLower(c.Shape), "--type", c.typeName())
+	} else if c.Model != "" {
+		words = append(words, c.Model)
+	}
+	batches := "none"
+	if len(c.Batch) > 0 {
+		batches = strings.Trim(strings.ReplaceAll(fmt.Sprint([]int(c.Batch)), " ", ","), "[]")
+	}
+	words = append(words, fmt.Sprintf("--prompt %d --generate %d --batch %s --depth %d --repeat %d", c.Prompt, c.Generate, batches, c.Depth, c.Repeat))
+	if c.Threads > 0 {
+		words = append(words, fmt.Sprintf("--threads %d", c.Threads))
+	}
+	if c.CPULevel != "best" {
+		words = append(words, "--cpu-level "+c.CPULevel)
+	}
+	if c.Deterministic {
+		words = append(words, "--deterministic")
+	}
+	if c.KVType != backend.KVF16.String() {
+		words = append(words, "--kv-type "+c.KVType)
+	}
+	if c.PageSize != defaultPageSize {
+		words = append(words, fmt.Sprintf("--page-size %d", c.PageSize))
+	}
+	if c.BatchTokens != defaultBatchTokens {
+		words = append(words, fmt.Sprintf("--batch-tokens %d", c.BatchTokens))
+	}
+	return strings.Join(words, " ")
+}
