@@ -141,7 +141,7 @@ func (b *binder) divisors(c Config) []float32 {
 func (b *binder) leftovers() {
 	for _, t := range b.f.Tensors() {
 		if b.err == nil && !b.used[t.Name] && !harmless(t.Name) {
-			b.err = fmt.Errorf("tensor %q %v has no place in a model of this family and configuration: "+
+			b.err = fmt.Errorf("tensor %.100q %v has no place in a model of this family and configuration: "+
 				"without it the model would say something else; use a file made for one of %s",
 				t.Name, t.Shape, strings.Join(Families(), ", "))
 		}

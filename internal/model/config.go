@@ -135,7 +135,7 @@ func (s *Scaling) validate() error {
 		return nil
 	case ScalingLinear, ScalingLlama3, ScalingYaRN:
 	default:
-		return fmt.Errorf("rope scaling of type %q is not supported: weir supports %s", s.Type, scalingNames)
+		return fmt.Errorf("rope scaling of type %.100q is not supported: weir supports %s", s.Type, scalingNames)
 	}
 	switch {
 	case !(s.Factor > 0 && s.Factor <= 1<<20):

@@ -86,7 +86,7 @@ func inspectGGUF(f *weights.File) (Config, family, error) {
 	}
 	fam, ok := familyOf(func(f family) bool { return f.arch == arch })
 	if !ok {
-		return Config{}, family{}, fmt.Errorf("the architecture %q is not supported: weir runs %s (as a GGUF, mistral is %q)",
+		return Config{}, family{}, fmt.Errorf("the architecture %.100q is not supported: weir runs %s (as a GGUF, mistral is %q)",
 			arch, strings.Join(Families(), ", "), "llama")
 	}
 	k := keys{f: f, m: m, arch: arch, err: new(error)}
@@ -198,7 +198,7 @@ func (k keys) rope(c *Config) {
 	case "yarn":
 		k.yarn(c)
 	default:
-		k.fail("rope scaling of type %q is not supported: weir supports none, linear, yarn and the tensor rope_freqs.weight (llama3)", kind)
+		k.fail("rope scaling of type %.100q is not supported: weir supports none, linear, yarn and the tensor rope_freqs.weight (llama3)", kind)
 	}
 }
 

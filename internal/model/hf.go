@@ -147,7 +147,7 @@ func configHF(data []byte) (Config, family, error) {
 	case *r.err != nil:
 		return Config{}, family{}, *r.err
 	case !ok:
-		return Config{}, family{}, fmt.Errorf("%s: the model type %q is not supported: weir runs %s",
+		return Config{}, family{}, fmt.Errorf("%s: the model type %.100q is not supported: weir runs %s",
 			configFile, kind, strings.Join(Families(), ", "))
 	}
 	c := Config{Family: fam.name}
@@ -171,7 +171,7 @@ func (r fields) common(c *Config) {
 	c.TiedEmbeddings = r.boolean("tie_word_embeddings", false)
 	c.BOS, c.EOS = r.ids("bos_token_id"), r.ids("eos_token_id")
 	if act := r.text("hidden_act"); act != "" && act != "silu" && act != "swish" {
-		r.fail("\"hidden_act\" is %q: these families use silu", act)
+		r.fail("\"hidden_act\" is %.100q: these families use silu", act)
 	}
 }
 
@@ -215,7 +215,7 @@ func (r fields) refuse() {
 	for _, key := range []string{"quantization_config", "compression_config"} {
 		if r.has(key) {
 			method := r.object(key).text("quant_method")
-			r.fail("the checkpoint is quantised (%s %q), which weir does not read: use the unquantised checkpoint, or a GGUF", key, method)
+			r.fail("the checkpoint is quantised (%s %.100q), which weir does not read: use the unquantised checkpoint, or a GGUF", key, method)
 		}
 	}
 	for _, n := range neutral {
@@ -258,7 +258,7 @@ func (r fields) layerTypes() []bool {
 		case "sliding_attention", "full_attention":
 			slide = append(slide, t == "sliding_attention")
 		default:
-			r.fail("\"layer_types\" names %q: weir supports full_attention and sliding_attention", t)
+			r.fail("\"layer_types\" names %.100q: weir supports full_attention and sliding_attention", t)
 		}
 	}
 	return slide
@@ -307,7 +307,7 @@ func (r fields) scaling(c *Config) {
 	case "yarn":
 		r.yarn(c)
 	default:
-		r.fail("rope scaling of type %q is not supported: weir supports %s", kind, scalingNames)
+		r.fail("rope scaling of type %.100q is not supported: weir supports %s", kind, scalingNames)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 // messages checks a list of messages. They stay as they were sent: templates
 // differ in what they take, so package chat adapts messages to the template.
 func (v value) messages() (json.RawMessage, error) {
-	if _, err := v.list(); err != nil {
+	if _, err := v.list("give at least one message"); err != nil {
 		return nil, err
 	}
 	return v.raw, eachElement(v.raw, func(i int, raw []byte) error {

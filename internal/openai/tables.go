@@ -71,11 +71,11 @@ var conversationFields = []entry[Conversation]{
 		}),
 	custom("tools", "Reach the chat template. weir does not read calls out of the answer yet, so chat completions take them only with `tool_choice` `\"none\"`.",
 		func(c *Conversation, v value) (err error) {
-			c.Tools, err = v.list()
+			c.Tools, err = v.list("leave it out or fill it")
 			return err
 		}),
 	custom("documents", "Objects, for templates that use them.", func(c *Conversation, v value) (err error) {
-		c.Documents, err = v.list()
+		c.Documents, err = v.list("leave it out or fill it")
 		return err
 	}),
 	text("chat_template", "A Jinja template instead of the model's own.", func(c *Conversation) *string { return &c.Template }),

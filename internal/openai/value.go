@@ -160,7 +160,8 @@ func (v value) texts(limit int) ([]string, error) {
 }
 
 // list checks that v is a non-empty array of objects and keeps it as it is.
-func (v value) list() (json.RawMessage, error) {
+// fill says what to do about an empty one.
+func (v value) list(fill string) (json.RawMessage, error) {
 	if !v.is('[') {
 		return nil, v.wrongType("an array of objects")
 	}
@@ -173,7 +174,7 @@ func (v value) list() (json.RawMessage, error) {
 		return nil
 	})
 	if err == nil && n == 0 {
-		err = v.fault("empty_array", "the array is empty: leave it out or fill it")
+		err = v.fault("empty_array", "the array is empty: %s", fill)
 	}
 	return json.RawMessage(v.raw), err
 }

@@ -132,7 +132,7 @@ func (f *File) openIndexed(o Options) error {
 	}
 	for name, shard := range files {
 		if t, ok := f.Tensor(name); !ok || t.file != shard {
-			return fmt.Errorf("%s: says that tensor %q is in %s, but it is not: the files are of different downloads; download them again", indexFile, name, shard)
+			return fmt.Errorf("%s: says that tensor %.100q is in %s, but it is not: the files are of different downloads; download them again", indexFile, name, shard)
 		}
 	}
 	return nil
@@ -156,7 +156,7 @@ func (f *File) weightMap() (map[string]string, error) {
 	}
 	for tensor, shard := range index.WeightMap {
 		if !plainName(shard) {
-			return nil, fmt.Errorf("%s: tensor %q is said to be in %q, which is not a file beside it: the index is damaged or malicious; do not use it", indexFile, tensor, shard)
+			return nil, fmt.Errorf("%s: tensor %.100q is said to be in %.100q, which is not a file beside it: the index is damaged or malicious; do not use it", indexFile, tensor, shard)
 		}
 	}
 	return index.WeightMap, nil

@@ -158,7 +158,7 @@ func isPickle(name string) bool {
 func (f *File) add(tensors []Tensor) error {
 	for _, t := range tensors {
 		if at, dup := f.index[t.Name]; dup {
-			return fmt.Errorf("%s: tensor %q is there twice (also in %s): %s", t.file, t.Name, f.tensors[at].file, damaged)
+			return fmt.Errorf("%s: tensor %.100q is there twice (also in %s): %s", t.file, t.Name, f.tensors[at].file, damaged)
 		}
 		f.index[t.Name] = len(f.tensors)
 		f.tensors = append(f.tensors, t)
@@ -238,7 +238,7 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 func (f *File) Lookup(name string) (Tensor, error) {
 	t, ok := f.Tensor(name)
 	if !ok {
-		return Tensor{}, fmt.Errorf("%s: tensor %q is missing: the model is incomplete, or not of the family it says; get a complete copy", f.name, name)
+		return Tensor{}, fmt.Errorf("%s: tensor %.100q is missing: the model is incomplete, or not of the family it says; get a complete copy", f.name, name)
 	}
 	if !t.Type.Supported() {
 		return Tensor{}, t.unsupported()

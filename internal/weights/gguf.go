@@ -148,13 +148,13 @@ func (c *cursor) tensorInfo(i int) (t tensorInfo) {
 	}
 	dims := c.u32("a tensor's dimensions")
 	if c.err == nil && (dims == 0 || dims > maxGGUFDims) {
-		c.fail("tensor %q has %d dimensions, not 1 to %d: %s", t.Name, dims, maxGGUFDims, damaged)
+		c.fail("tensor %.100q has %d dimensions, not 1 to %d: %s", t.Name, dims, maxGGUFDims, damaged)
 		return t
 	}
 	for range dims {
 		d := c.u64("a tensor's dimension")
 		if c.err == nil && (d == 0 || d > uint64(maxInt)) {
-			c.fail("tensor %q has a dimension of %d: %s", t.Name, d, damaged)
+			c.fail("tensor %.100q has a dimension of %d: %s", t.Name, d, damaged)
 			return t
 		}
 		t.Shape = append(t.Shape, int(d))
@@ -171,7 +171,7 @@ func (c *cursor) tensorInfo(i int) (t tensorInfo) {
 	}
 	size, err := dataBytes(t.Type, t.Shape)
 	if err != nil {
-		c.fail("tensor %q: %v: %s", t.Name, err, damaged)
+		c.fail("tensor %.100q: %v: %s", t.Name, err, damaged)
 	}
 	t.bytes = uint64(size)
 	return t
@@ -201,9 +201,9 @@ func (c *cursor) place(infos []tensorInfo, align uint64) ([]Tensor, error) {
 	for i, t := range infos {
 		switch {
 		case t.offset%align != 0:
-			return nil, fmt.Errorf("%s: tensor %q begins at byte %d of the data, not aligned to %d: %s", c.name, t.Name, t.offset, align, damaged)
+			return nil, fmt.Errorf("%s: tensor %.100q begins at byte %d of the data, not aligned to %d: %s", c.name, t.Name, t.offset, align, damaged)
 		case t.offset > uint64(len(data)) || t.bytes > uint64(len(data))-t.offset:
-			return nil, fmt.Errorf("%s: tensor %q takes %d bytes at byte %d of the data but there are %d: %s", c.name, t.Name, t.bytes, t.offset, len(data), damaged)
+			return nil, fmt.Errorf("%s: tensor %.100q takes %d bytes at byte %d of the data but there are %d: %s", c.name, t.Name, t.bytes, t.offset, len(data), damaged)
 		}
 		end := t.offset + t.bytes
 		t.Data = data[t.offset:end:end]
@@ -229,7 +229,7 @@ func (c *cursor) overlaps(infos []tensorInfo) error {
 	}
 	for i := 1; i < len(sorted); i++ {
 		if a, b := sorted[i-1], sorted[i]; a.offset+a.bytes > b.offset {
-			return fmt.Errorf("%s: tensors %q and %q overlap: %s", c.name, a.Name, b.Name, damaged)
+			return fmt.Errorf("%s: tensors %.100q and %.100q overlap: %s", c.name, a.Name, b.Name, damaged)
 		}
 	}
 	return nil

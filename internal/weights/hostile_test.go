@@ -71,6 +71,7 @@ var hostileGGUF = []struct {
 	{"string length past the end", gguf(3, 0, 1).key("k").typ(vString).u64(9).zeros(8), `the value of "k" takes 9 bytes`},
 	{"unknown value type", gguf(3, 0, 1).key("k").u32(13).zeros(8), `key "k" has the unknown value type 13`},
 	{"unknown array type", gguf(3, 0, 1).array("k").u32(99).u64(1).zeros(8), `key "k" has the unknown value type 99`},
+	{"a key as long as the file", gguf(3, 0, 1).key(strings.Repeat("k", 1<<20)).u32(13).zeros(8), `k" has the unknown value type 13`},
 	{"array of arrays", gguf(3, 0, 1).array("k").typ(vArray).u64(1).typ(vUint8).u64(1).zeros(8), "array of arrays"},
 	{"arrays nested deep", gguf(3, 0, 1).array("k").bytes(bytes.Repeat(raw{}.typ(vArray).u64(1), 1<<16)...), "array of arrays"},
 	{"giant array of bytes", gguf(3, 0, 1).array("k").typ(vUint8).u64(1 << 40).zeros(64), `claims 1099511627776 elements of "k"`},
@@ -133,6 +134,9 @@ func TestHostileGGUF(t *testing.T) {
 			}
 			if took > justified(len(c.b)) {
 				t.Errorf("took %d bytes of memory for a file of %d", took, len(c.b))
+			}
+			if len(err.Error()) > 1000 {
+				t.Errorf("the error has %d bytes: it repeats the file", len(err.Error()))
 			}
 		})
 	}

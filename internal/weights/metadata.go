@@ -77,11 +77,11 @@ func (c *cursor) metadata(n int) *Metadata {
 		if e.typ == vArray {
 			e.array = true
 			e.typ = valueType(c.u32("an array's type"))
-			e.n = c.count(fmt.Sprintf("elements of %q", e.key), e.typ.minSize())
+			e.n = c.count(fmt.Sprintf("elements of %.100q", e.key), e.typ.minSize())
 		}
 		e.raw = c.elements(&e)
 		if _, dup := m.index[e.key]; dup {
-			c.fail("key %q is there twice: %s", e.key, damaged)
+			c.fail("key %.100q is there twice: %s", e.key, damaged)
 		}
 		m.index[e.key] = len(m.entries)
 		m.entries = append(m.entries, e)
@@ -91,7 +91,7 @@ func (c *cursor) metadata(n int) *Metadata {
 
 // elements reads e.n elements of e.typ.
 func (c *cursor) elements(e *entry) []byte {
-	what := fmt.Sprintf("the value of %q", e.key)
+	what := fmt.Sprintf("the value of %.100q", e.key)
 	start := c.at
 	switch {
 	case c.err != nil:
@@ -102,9 +102,9 @@ func (c *cursor) elements(e *entry) []byte {
 		}
 		return c.b[start:c.at]
 	case e.typ == vArray:
-		c.fail("key %q holds an array of arrays, which no model uses and weir does not read: %s", e.key, damaged)
+		c.fail("key %.100q holds an array of arrays, which no model uses and weir does not read: %s", e.key, damaged)
 	case e.typ.size() == 0:
-		c.fail("key %q has the unknown value type %d: %s", e.key, e.typ, damaged)
+		c.fail("key %.100q has the unknown value type %d: %s", e.key, e.typ, damaged)
 	}
 	return c.take(uint64(e.n)*e.typ.size(), what)
 }

@@ -84,7 +84,7 @@ func readHeader(name string, header []byte) ([]span, error) {
 			return bad(err)
 		}
 		if seen[key] {
-			return bad(fmt.Errorf("tensor %q is there twice", key))
+			return bad(fmt.Errorf("tensor %.100q is there twice", key))
 		}
 		seen[key] = true
 		if key == "__metadata__" {
@@ -92,7 +92,7 @@ func readHeader(name string, header []byte) ([]span, error) {
 		}
 		s, err := readSpan(name, key, raw)
 		if err != nil {
-			return bad(fmt.Errorf("tensor %q: %w", key, err))
+			return bad(fmt.Errorf("tensor %.100q: %w", key, err))
 		}
 		spans = append(spans, s)
 	}
@@ -159,11 +159,11 @@ func placeSpans(name string, spans []span, data []byte) ([]Tensor, error) {
 	for i, s := range spans {
 		switch {
 		case s.end > uint64(len(data)):
-			return nil, fmt.Errorf("%s: tensor %q ends at byte %d of the data but there are %d: %s", name, s.Name, s.end, len(data), damaged)
+			return nil, fmt.Errorf("%s: tensor %.100q ends at byte %d of the data but there are %d: %s", name, s.Name, s.end, len(data), damaged)
 		case s.begin < at:
-			return nil, fmt.Errorf("%s: tensors %q and %q overlap: %s", name, spans[i-1].Name, s.Name, damaged)
+			return nil, fmt.Errorf("%s: tensors %.100q and %.100q overlap: %s", name, spans[i-1].Name, s.Name, damaged)
 		case s.begin > at:
-			return nil, fmt.Errorf("%s: no tensor has the bytes [%d, %d) of the data before %q: %s", name, at, s.begin, s.Name, damaged)
+			return nil, fmt.Errorf("%s: no tensor has the bytes [%d, %d) of the data before %.100q: %s", name, at, s.begin, s.Name, damaged)
 		}
 		s.Data = data[s.begin:s.end:s.end]
 		out[i], at = s.Tensor, s.end

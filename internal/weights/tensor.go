@@ -61,7 +61,7 @@ func (t Tensor) TypeName() string {
 
 // unsupported is the error of a tensor whose type weir does not compute with.
 func (t Tensor) unsupported() error {
-	return fmt.Errorf("%s: tensor %q is %s, which weir does not read: it reads %s; use a file converted to one of those",
+	return fmt.Errorf("%s: tensor %.100q is %s, which weir does not read: it reads %s; use a file converted to one of those",
 		t.file, t.Name, t.TypeName(), supportedNames())
 }
 
