@@ -158,7 +158,7 @@ func (s *Server) run(ctx context.Context, g llm.Generator, requests []*llm.Reque
 	}
 	next := make(chan int)
 	var workers sync.WaitGroup
-	for range min(len(requests), s.opts.PromptsAtOnce) {
+	for range min(len(requests), s.promptsAtOnce(requests[0])) {
 		workers.Go(func() {
 			for i := range next {
 				// The first cause stays: the cancelled others do not replace it.
@@ -177,6 +177,13 @@ func (s *Server) run(ctx context.Context, g llm.Generator, requests []*llm.Reque
 	close(next)
 	workers.Wait()
 	return context.Cause(ctx)
+}
+
+// promptsAtOnce is how many of a request's prompts, which are alike but for their
+// text, are with the backend at a time: each brings all of its choices, and those
+// who come later wait behind them.
+func (s *Server) promptsAtOnce(r *llm.Request) int {
+	return max(1, s.opts.PromptsAtOnce/max(1, r.Params.N, r.Params.BestOf))
 }
 
 // follow passes on the events of one request.

@@ -383,6 +383,26 @@ func TestPromptsAtOnce(t *testing.T) {
 	}
 }
 
+// Choices count: prompts of many wait for each other.
+func TestChoicesAtOnce(t *testing.T) {
+	f := stepped()
+	s := serve(t, f, func(o *Options) { o.PromptsAtOnce = 4 })
+	_, r := open(t, s.addr, "/v1/completions", `{"prompt":["a","b","c"],"n":3,"max_tokens":1}`)
+	for range 3 {
+		if !eventually(func() bool { return f.active.Load() > 0 }) {
+			t.Fatal("nothing is generated")
+		}
+		if n := f.active.Load(); n > 1 {
+			t.Errorf("%d prompts of 3 choices at once, of 4 choices", n)
+		}
+		for range 3 { // the fake computes one choice after the other
+			f.step <- struct{}{}
+		}
+		<-f.ended
+	}
+	readUntil(t, r, `"finish_reason"`)
+}
+
 // One prompt's failure is the request's, and stops the others.
 func TestPromptFails(t *testing.T) {
 	f := stepped()

@@ -31,7 +31,8 @@ type Options struct {
 	// DrainTimeout is how long Drain waits for running requests. 0: for ever.
 	DrainTimeout time.Duration
 	// PromptsAtOnce is how many prompts of one completion request are with the
-	// backend at a time, so that one request cannot fill its queue.
+	// backend at a time, or choices if each has several, so that one request
+	// cannot fill its queue.
 	PromptsAtOnce int
 
 	// Version is what /version answers, and part of system_fingerprint.
