@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weir/internal/backend"
@@ -100,7 +101,7 @@ func showConfig(w io.Writer, f *weights.File, c model.Config) {
 	item(w, "family", "%s, %s parameters", c.Family, count(c.Params))
 	item(w, "layers", "%d, width %d, feed-forward %d", c.Layers, c.Width, c.FFN)
 	item(w, "attention", "%d heads of %d, %d key-value heads%s", c.Heads, c.HeadDim, c.KVHeads, window(c))
-	item(w, "rope", "base %g%s", c.RopeTheta, scaling(c.Scaling))
+	item(w, "rope", "base %s%s", strconv.FormatFloat(c.RopeTheta, 'f', -1, 64), scaling(c.Scaling))
 	item(w, "vocabulary", "%d%s", c.Vocab, tied(c))
 	if t, err := engine.Tokenizer(f); err != nil {
 		item(w, "tokeniser", "can't be used: %v", err)

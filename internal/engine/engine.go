@@ -112,6 +112,8 @@ type Engine struct {
 	inbox inbox
 	done  chan struct{} // closed when the loop has ended
 
+	longestToken int // bytes
+
 	inFlight atomic.Int64 // requests accepted and not finished
 	arrivals atomic.Uint64
 	stats    stats
@@ -130,6 +132,9 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{opts: o, born: time.Now(), done: make(chan struct{})}
 	e.inbox.wake = make(chan struct{}, 1)
+	for id := range o.Tokenizer.VocabSize() {
+		e.longestToken = max(e.longestToken, len(o.Tokenizer.Piece(int32(id))))
+	}
 	l, err := newLoop(e)
 	if err != nil {
 		return nil, err

@@ -196,6 +196,7 @@ func TestRefusals(t *testing.T) {
 		param string
 	}{
 		"too long":     {textRequest(strings.Repeat("x", tinyContext), nil), llm.TooLong, "prompt"},
+		"far too long": {textRequest(strings.Repeat("x", tinyContext*100), nil), llm.TooLong, "prompt"},
 		"bad token":    {&llm.Request{Prompt: llm.Tokens{5, tinyVocab}, Params: llm.DefaultParams()}, llm.Invalid, "prompt"},
 		"no prompt":    {&llm.Request{Params: llm.DefaultParams()}, llm.Invalid, "prompt"},
 		"bias":         {textRequest("x", func(p *llm.Params) { p.LogitBias = map[int32]float64{-1: 1} }), llm.Invalid, "logit_bias"},

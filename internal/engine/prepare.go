@@ -18,7 +18,7 @@ func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
 	if err := e.checkParams(&p); err != nil {
 		return nil, p, err
 	}
-	prompt, err := e.Tokenize(r.Prompt, r.Tokenize)
+	prompt, err := e.tokenizePrompt(r)
 	if err != nil {
 		return nil, p, err
 	}
@@ -31,7 +31,7 @@ func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
 	}
 	room := e.opts.Describe.Context - len(prompt)
 	if room < 1 {
-		return nil, p, e.tooLong(r.Prompt, len(prompt))
+		return nil, p, e.tooLong(r.Prompt, fmt.Sprintf("%d tokens", len(prompt)))
 	}
 	if p.MaxTokens != nil {
 		room = min(room, *p.MaxTokens)
@@ -47,13 +47,39 @@ func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
 	return prompt, p, nil
 }
 
-func (e *Engine) tooLong(p llm.Prompt, n int) error {
+// tokenizePrompt refuses a text that can't fit before tokenising it: merging a
+// word of megabytes takes memory and seconds. A token spells at most its bytes,
+// and normalising shortens a text (runs of spaces, composed characters) by far
+// less than the factor allowed for it.
+func (e *Engine) tokenizePrompt(r *llm.Request) ([]int32, error) {
+	const shrink = 4
+	limit := e.opts.Describe.Context * e.longestToken * shrink
+	text, o := llm.Text(""), r.Tokenize
+	switch p := r.Prompt.(type) {
+	case llm.Text:
+		text = p
+	case *llm.Chat:
+		rendered, err := e.Render(p)
+		if err != nil {
+			return nil, err
+		}
+		text, o = llm.Text(rendered), llm.TokenizeOptions{NoSpecial: !p.AddSpecialToken}
+	default:
+		return e.Tokenize(r.Prompt, o)
+	}
+	if len(text) > limit {
+		return nil, e.tooLong(r.Prompt, fmt.Sprintf("%d bytes, more than %d tokens can spell", len(text), e.opts.Describe.Context))
+	}
+	return e.Tokenize(text, o)
+}
+
+func (e *Engine) tooLong(p llm.Prompt, size string) error {
 	param := "prompt"
 	if _, ok := p.(*llm.Chat); ok {
 		param = "messages"
 	}
 	return &llm.Error{Kind: llm.TooLong, Param: param, Code: "context_length_exceeded", Message: fmt.Sprintf(
-		"the prompt has %d tokens, but the context is %d and one must be left for the output; shorten the prompt or serve with a larger --ctx", n, e.opts.Describe.Context)}
+		"the prompt has %s, but the context is %d tokens and one must be left for the output; shorten the prompt or serve with a larger --ctx", size, e.opts.Describe.Context)}
 }
 
 // checkParams validates what depends on the model; ranges of the wire formats

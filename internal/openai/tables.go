@@ -86,7 +86,7 @@ var conversationFields = []entry[Conversation]{
 }
 
 var chatFields = []entry[ChatRequest]{
-	count("max_completion_tokens", 1, maxInt, "Default: up to the context.", func(r *ChatRequest) **int { return &r.MaxCompletionTokens }),
+	count("max_completion_tokens", 1, maxInt, "Default: up to the context. More than is left of the context ends there, with `finish_reason` `length`.", func(r *ChatRequest) **int { return &r.MaxCompletionTokens }),
 	count("max_tokens", 1, maxInt, "The old name of `max_completion_tokens`; both must agree.", func(r *ChatRequest) **int { return &r.MaxTokens }),
 	toggle("logprobs", "Log probabilities of the output's tokens.", func(r *ChatRequest) *bool { return &r.Logprobs }),
 	count("top_logprobs", 0, maxInt, "Alternatives for each token, at most what the model keeps (20). Needs `logprobs`.", func(r *ChatRequest) **int { return &r.TopLogprobs }),
@@ -124,7 +124,7 @@ var completionFields = []entry[CompletionRequest]{
 			r.Prompt, err = v.prompts()
 			return err
 		}),
-	count("max_tokens", 0, maxInt, "Default 16. 0 only with `echo`: the prompt and its log probabilities.", func(r *CompletionRequest) **int { return &r.MaxTokens }),
+	count("max_tokens", 0, maxInt, "Default 16. 0 only with `echo`: the prompt and its log probabilities. More than is left of the context ends there, with `finish_reason` `length`.", func(r *CompletionRequest) **int { return &r.MaxTokens }),
 	count("logprobs", 0, maxInt, "Alternatives for each token, at most what the model keeps (20).", func(r *CompletionRequest) **int { return &r.Logprobs }),
 	toggle("echo", "Put the prompt before the output, in `logprobs` too.", func(r *CompletionRequest) *bool { return &r.Echo }),
 	optionalToggle("add_special_tokens", "Let the tokeniser add its own (BOS) to a prompt given as text. Default true.", func(r *CompletionRequest) **bool { return &r.AddSpecialTokens }),
