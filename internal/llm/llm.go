@@ -87,6 +87,11 @@ type Request struct {
 
 	// Tokenize says how a Text prompt is read; other prompts ignore it.
 	Tokenize TokenizeOptions
+
+	// Caller is who asks: the name of an API key, never the key. Callers get fair
+	// shares of what there is, in proportion to Share (0 is 1).
+	Caller string
+	Share  int
 }
 
 // Prompt is one of Text, Tokens or *Chat.
