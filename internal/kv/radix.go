@@ -38,9 +38,11 @@ type tree struct {
 	leaves idleLeaves
 	idle   int64 // nodes that only the tree holds
 	tick   uint64
-	opts   PrefixOptions
-	stats  CacheStats
-	key    []byte
+	// version changes when a node comes or goes.
+	version uint64
+	opts    PrefixOptions
+	stats   CacheStats
+	key     []byte
 }
 
 type node struct {
@@ -52,6 +54,7 @@ type node struct {
 	children map[string]*node
 	kids     []*node // the same, in the order in which they came
 	used     uint64
+	pins     int // pinned prefixes that hold it
 	at       int // place in leaves, plus one; 0: not there
 }
 
@@ -62,6 +65,15 @@ type CacheStats struct {
 	Evicted int64 // pages, of one group
 	Nodes   int64 // pages held now, of one group
 	Idle    int64 // of them, those that no sequence holds
+	Pinned  int64 // of them, those of pinned prefixes
+}
+
+// HitRate is the share of queried tokens that were not computed again.
+func (s CacheStats) HitRate() float64 {
+	if s.Queried == 0 {
+		return 0
+	}
+	return float64(s.Hit) / float64(s.Queried)
 }
 
 // maxSiblings bounds the search for the best partial match within a page.
@@ -82,7 +94,7 @@ func (c *Cache) EnablePrefixCache(o PrefixOptions) bool {
 			return false
 		}
 	}
-	c.tree = &tree{opts: o, roots: map[string]*node{}, byPage: make([]*node, c.Pages(0))}
+	c.tree = &tree{opts: o, roots: map[string]*node{}, byPage: make([]*node, c.Pages(0)), version: 1}
 	return true
 }
 
@@ -119,8 +131,19 @@ func (c *Cache) Match(s *Seq, p Prefix, limit int) (int, []Copy) {
 	}
 	t.tick++
 	s.tables = make([]Table, len(c.groups))
-	for s.cells+c.pageSize <= limit {
-		child := n.child(t, p.Tokens[s.cells:s.cells+c.pageSize])
+	n = c.holdPages(s, n, p.Tokens[:limit])
+	copies := c.matchWithin(s, n, p.Tokens[s.cells:limit])
+	if s.cells == 0 {
+		*s = Seq{}
+	}
+	return s.cells, copies
+}
+
+// holdPages makes s hold the whole pages under n that tokens begin with, and
+// returns the last one's node.
+func (c *Cache) holdPages(s *Seq, n *node, tokens []int32) *node {
+	for s.cells+c.pageSize <= len(tokens) {
+		child := n.child(c.tree, tokens[s.cells:s.cells+c.pageSize])
 		if child == nil {
 			break
 		}
@@ -128,11 +151,7 @@ func (c *Cache) Match(s *Seq, p Prefix, limit int) (int, []Copy) {
 		c.hold(s, n)
 	}
 	s.node, s.committed = n, len(s.tables[0].Pages)
-	copies := c.matchWithin(s, n, p.Tokens[s.cells:limit])
-	if s.cells == 0 {
-		*s = Seq{}
-	}
-	return s.cells, copies
+	return n
 }
 
 // CountMatch records that a sequence of so many tokens was admitted with a hit.
@@ -240,14 +259,21 @@ func (c *Cache) insert(s *Seq, tokens []int32, prompt int) *node {
 		n.pages[g] = s.tables[g].Pages[s.committed]
 		c.retain(g, n.pages[g])
 	}
-	if s.node.children == nil {
-		s.node.children = map[string]*node{}
+	t.attach(n)
+	return n
+}
+
+// attach makes n its parent's child.
+func (t *tree) attach(n *node) {
+	up := n.parent
+	if up.children == nil {
+		up.children = map[string]*node{}
 	}
-	s.node.children[string(t.keyOf(tokens))] = n
-	s.node.kids = append(s.node.kids, n)
+	up.children[string(t.keyOf(n.tokens))] = n
+	up.kids = append(up.kids, n)
 	t.byPage[n.pages[0]] = n
 	t.stats.Nodes++
-	return n
+	t.version++
 }
 
 // adopt gives s the pages of n in place of its own.
@@ -308,6 +334,7 @@ func (c *Cache) evict() {
 	t.idle--
 	t.stats.Evicted++
 	t.stats.Nodes--
+	t.version++
 	t.byPage[n.pages[0]] = nil
 	for g, p := range n.pages {
 		c.release(g, p)
@@ -347,7 +374,7 @@ func (h *idleLeaves) Pop() any {
 
 // check adds the tree's holds to holders and verifies its shape.
 func (t *tree) check(g int, holders []int32) error {
-	var nodes, idle int64
+	var nodes, idle, pinned int64
 	var walk func(n *node, busyAbove bool) error
 	walk = func(n *node, busyAbove bool) error {
 		if len(n.children) != len(n.kids) {
@@ -368,6 +395,12 @@ func (t *tree) check(g int, holders []int32) error {
 			if !busy {
 				idle++
 			}
+			if kid.pins > 0 {
+				pinned++
+			}
+			if kid.pins > 0 && !busy {
+				return fmt.Errorf("page %d is pinned but nobody holds it", kid.pages[g])
+			}
 			nodes++
 			holders[kid.pages[g]]++
 			if err := walk(kid, busy); err != nil {
@@ -381,8 +414,8 @@ func (t *tree) check(g int, holders []int32) error {
 			return err
 		}
 	}
-	if idle != t.idle || nodes != t.stats.Nodes {
-		return fmt.Errorf("%d idle of %d nodes, but %d of %d are counted", idle, nodes, t.idle, t.stats.Nodes)
+	if idle != t.idle || nodes != t.stats.Nodes || pinned != t.stats.Pinned {
+		return fmt.Errorf("%d idle and %d pinned of %d nodes, but %d and %d of %d are counted", idle, pinned, nodes, t.idle, t.stats.Pinned, t.stats.Nodes)
 	}
 	return nil
 }

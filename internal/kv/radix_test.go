@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -18,6 +19,7 @@ type cachedWorld struct {
 	c     *Cache
 	cells []map[int32]uint64
 	seqs  []*cachedSeq
+	pins  []*Seq
 	hits  int
 }
 
@@ -82,8 +84,28 @@ func (w *cachedWorld) release(i int) {
 	w.seqs = append(w.seqs[:i], w.seqs[i+1:]...)
 }
 
+// pin pins the beginning of a sequence's tokens, or takes a pin back.
+func (w *cachedWorld) pin() {
+	if len(w.pins) > 2 || len(w.seqs) == 0 {
+		w.unpin()
+		return
+	}
+	s := w.seqs[w.rng.IntN(len(w.seqs))]
+	q := new(Seq)
+	if _, ok := w.c.Pin(q, s.prefix, w.c.Pages(0)/4); ok {
+		w.pins = append(w.pins, q)
+	}
+}
+
+func (w *cachedWorld) unpin() {
+	if len(w.pins) > 0 {
+		w.c.Unpin(w.pins[0])
+		w.pins = w.pins[1:]
+	}
+}
+
 func (w *cachedWorld) check() {
-	var holders []*Seq
+	holders := slices.Clone(w.pins)
 	for _, s := range w.seqs {
 		holders = append(holders, &s.Seq)
 		h := hashes(s.prefix)
@@ -111,6 +133,8 @@ func TestPrefixCacheAgainstContents(t *testing.T) {
 		}
 		for range 4000 {
 			switch op := w.rng.IntN(10); {
+			case w.rng.IntN(20) == 0:
+				w.pin()
 			case op < 2 || len(w.seqs) == 0:
 				w.admit()
 			case op < 9:
@@ -125,6 +149,9 @@ func TestPrefixCacheAgainstContents(t *testing.T) {
 		}
 		for len(w.seqs) > 0 {
 			w.release(0)
+		}
+		for len(w.pins) > 0 {
+			w.unpin()
 		}
 		if w.c.FreePages(0) != w.c.Pages(0) {
 			t.Error("pages are lost")

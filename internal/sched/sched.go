@@ -11,9 +11,11 @@
 //     row. Nobody who is already receiving tokens waits for a prompt.
 //  2. Prefill of running sequences, oldest first, in chunks of what is left.
 //  3. Admission: waiting sequences by priority, then arrival, while the budget,
-//     the limit of running sequences and the pages allow. The queue is not
-//     overtaken: if its head does not fit, nobody behind it is admitted, so that
-//     a long prompt is not starved by short ones.
+//     the limit of running sequences and the pages allow. If the head of the queue
+//     does not fit, nobody behind it is admitted just because it does, so that a
+//     long prompt is not starved by short ones. Who finds its prefix in the cache
+//     may overtake, within a bound, and who would compute what another is just
+//     computing waits for it: warm.go.
 //
 // # When pages run out
 //
@@ -84,6 +86,12 @@ type Seq struct {
 	admitted    bool
 	KV          kv.Seq
 	state       state
+
+	overtaken  int    // by warmer ones
+	awaited    *Seq   // computes a prefix of this one's
+	awaitedTo  int    // and ends there
+	warmTokens int    // in the prefix cache
+	warmAt     uint64 // at that version of it
 }
 
 type state uint8
@@ -122,7 +130,8 @@ type Scheduler struct {
 	waiting []*Seq // ordered by before
 	running []*Seq // ordered by before
 
-	plan Plan
+	plan   Plan
+	counts Counts
 }
 
 // Plan is what a step computes. It is valid until the next call of Next.
@@ -165,7 +174,7 @@ func (s *Scheduler) Remove(q *Seq) {
 		s.running = remove(s.running, q)
 	}
 	s.cache.Release(&q.KV)
-	q.state = outside
+	q.state, q.awaited = outside, nil
 }
 
 // Fork makes child, which is new, a running sequence that shares parent's first
@@ -319,29 +328,59 @@ func (s *Scheduler) unplan(q *Seq) {
 	}
 }
 
-// admit moves the head of the queue into the running set while it fits. A
+// admit moves sequences from the queue into the running set while they fit. A
 // sequence is admitted only if the pools have room for all of it that is known,
 // its next token and one page for each sequence that runs already: admitting it
 // for a first chunk and preempting it for the second would waste the first.
 func (s *Scheduler) admit() {
-	for len(s.waiting) > 0 && len(s.running) < s.limits.Running {
-		q := s.waiting[0]
-		copies := s.match(q)
-		n := s.chunk(q)
-		if n == 0 || !s.fits(q, n) {
-			s.cache.Release(&q.KV)
-			q.Computed = 0
+	for len(s.waiting) > 0 && s.couldAdmit() {
+		head, q := s.waiting[0], s.candidate()
+		if q == nil {
 			return
 		}
-		s.plan.Copies = append(s.plan.Copies, copies...)
-		s.noteCached(q)
-		s.cache.Grow(&q.KV, q.Computed+n)
-		s.waiting = slices.Delete(s.waiting, 0, 1)
-		q.state = running
-		s.running = insert(s.running, q)
-		s.plan.Admitted = append(s.plan.Admitted, q)
-		s.add(q, n)
+		// What is warm may not fit where the head does.
+		if !s.tryAdmit(q) && (q == head || s.awaits(head) || !s.tryAdmit(head)) {
+			return
+		}
 	}
+}
+
+// couldAdmit tells whether there is room for anybody at all, before it is asked
+// for whom.
+func (s *Scheduler) couldAdmit() bool {
+	if len(s.running) >= s.limits.Running || s.plan.tokens >= s.limits.BatchTokens {
+		return false
+	}
+	if len(s.running) == 0 {
+		return true
+	}
+	for g := range s.cache.Groups() {
+		if s.cache.FreePages(g) < s.outstanding() {
+			return false
+		}
+	}
+	return true
+}
+
+// tryAdmit admits q if it fits.
+func (s *Scheduler) tryAdmit(q *Seq) bool {
+	copies := s.match(q)
+	n := s.chunk(q)
+	if n == 0 || !s.fits(q, n) {
+		s.cache.Release(&q.KV)
+		q.Computed = 0
+		return false
+	}
+	s.overtake(q)
+	s.plan.Copies = append(s.plan.Copies, copies...)
+	s.noteCached(q)
+	s.cache.Grow(&q.KV, q.Computed+n)
+	s.waiting = remove(s.waiting, q)
+	q.state = running
+	s.running = insert(s.running, q)
+	s.plan.Admitted = append(s.plan.Admitted, q)
+	s.add(q, n)
+	return true
 }
 
 // match gives q what the prefix cache has of it. At least its last token is left

@@ -80,16 +80,26 @@ func (w *world) do(cmd []string) string {
 		}
 	}
 	switch cmd[0] {
-	case "limits": // limits tokens= running= logits= page= pages= window=
+	case "limits": // limits tokens= running= logits= page= pages= window= cache=1
 		w.limits = Limits{BatchTokens: opt["tokens"], Running: opt["running"], LogitRows: max(opt["logits"], opt["running"])}
 		if err := w.limits.Validate(); err != nil {
 			w.t.Fatal(err)
 		}
 		w.cache = kv.New(opt["page"], []kv.Group{{Pages: opt["pages"], Window: opt["window"]}})
+		if opt["cache"] == 1 {
+			w.cache.EnablePrefixCache(kv.PrefixOptions{})
+		}
 		w.s = New(w.limits, w.cache)
-	case "add": // add NAME prompt= prio= logits=1
+	case "add": // add NAME prompt= prio= logits=1, or, to share prefixes, text=a*40,b*8
 		w.next++
-		q := &Seq{Priority: opt["prio"], Arrival: w.next, Length: opt["prompt"], Prompt: opt["prompt"], AllLogits: opt["logits"] == 1}
+		var tokens []int32
+		for _, o := range cmd[2:] {
+			if text, ok := strings.CutPrefix(o, "text="); ok {
+				tokens = spell(text)
+				opt["prompt"] = len(tokens)
+			}
+		}
+		q := &Seq{Tokens: tokens, Priority: opt["prio"], Arrival: w.next, Length: opt["prompt"], Prompt: opt["prompt"], AllLogits: opt["logits"] == 1}
 		w.seqs[cmd[1]], w.names[q] = q, cmd[1]
 		w.s.Add(q)
 	case "remove":
@@ -110,6 +120,27 @@ func (w *world) do(cmd []string) string {
 	return ""
 }
 
+// spell makes tokens of letters with counts.
+func spell(text string) []int32 {
+	var tokens []int32
+	for part := range strings.SplitSeq(text, ",") {
+		letter, times, _ := strings.Cut(part, "*")
+		n, _ := strconv.Atoi(times)
+		for range n {
+			tokens = append(tokens, int32(letter[0]))
+		}
+	}
+	return tokens
+}
+
+// generate gives a sequence its next token.
+func (q *Seq) generate() {
+	q.Length++
+	if q.Tokens != nil {
+		q.Tokens = append(q.Tokens, int32('.'))
+	}
+}
+
 func (w *world) step() string {
 	var out strings.Builder
 	p := w.s.Next()
@@ -128,10 +159,12 @@ func (w *world) settle(p *Plan) {
 	for _, i := range p.Items {
 		w.s.Advance(i)
 		if i.Seq.Remaining() == 0 {
-			i.Seq.Length++
+			i.Seq.generate()
 		}
 		if held := i.Draft / 2; held > 0 { // half of the guesses come true
-			i.Seq.Length += held
+			for range held {
+				i.Seq.generate()
+			}
 			w.s.Advance(Item{Seq: i.Seq, From: i.To, To: i.To + held})
 		}
 	}
@@ -170,13 +203,19 @@ func randomLoad(t *testing.T, rng *rand.Rand) {
 	pages := (longest+page-1)/page + 2 + rng.IntN(20)
 	w := &world{t: t, limits: l, names: map[*Seq]string{}, seqs: map[string]*Seq{}}
 	w.cache = kv.New(page, []kv.Group{{Pages: pages}, {Pages: pages, Window: window}})
+	cached := w.cache.EnablePrefixCache(kv.PrefixOptions{OneClass: true}) // not with a window
 	w.s = New(l, w.cache)
 	left := map[*Seq]int{} // the length at which it ends
 	for step := 0; step < 4000; step++ {
 		if step < 100 && rng.IntN(3) == 0 {
 			name := fmt.Sprint("r", step)
 			prompt := 1 + rng.IntN(longest-10)
-			w.do([]string{"add", name, fmt.Sprint("prompt=", prompt), fmt.Sprint("prio=", rng.IntN(3)), fmt.Sprint("logits=", rng.IntN(2))})
+			what := fmt.Sprint("prompt=", prompt)
+			if cached {
+				what = fmt.Sprintf("text=%c*%d,%c*%d", 'a'+rune(rng.IntN(3)), prompt, 'x'+rune(rng.IntN(2)), rng.IntN(longest-10-prompt+1))
+			}
+			w.do([]string{"add", name, what, fmt.Sprint("prio=", rng.IntN(3)), fmt.Sprint("logits=", rng.IntN(2))})
+			prompt = w.seqs[name].Prompt
 			left[w.seqs[name]] = prompt + 1 + rng.IntN(10)
 		}
 		w.checkedStep(left, rng)
@@ -226,6 +265,11 @@ func (w *world) checkPlan(p *Plan) {
 		}
 		tokens += i.To - i.From + i.Draft
 		logits += logitRows(i.Seq, i.To-i.From) + i.Draft
+	}
+	for _, q := range w.s.waiting {
+		if q.overtaken > maxOvertaken {
+			w.t.Errorf("%s was overtaken %d times", w.names[q], q.overtaken)
+		}
 	}
 	if tokens > w.limits.BatchTokens || logits > w.limits.LogitRows || w.s.RunningSeqs() > w.limits.Running {
 		w.t.Errorf("%d tokens, %d logits, %d running exceed %+v", tokens, logits, w.s.RunningSeqs(), w.limits)

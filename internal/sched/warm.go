@@ -1,0 +1,118 @@
+package sched
+
+// Whom to admit next. Without a prefix cache that is the head of the queue. With
+// one, order matters: a prefix that is warm now may be evicted before its next
+// user's turn, and one that a running sequence is just computing would be
+// computed again by everybody who starts meanwhile. So, among sequences of the
+// head's priority:
+//
+//   - Who finds much more of its tokens in the cache than those before it goes
+//     first, but no sequence is overtaken more than maxOvertaken times.
+//   - Who would compute what a running sequence is about to have computed waits
+//     for it. Running sequences always advance, so this ends; and the other would
+//     have taken the step's tokens first anyway, so it costs nothing.
+//
+// A sequence that has been overtaken so often, or that comes back after a
+// preemption (somebody watches it stand still), goes at once, warm or not.
+const (
+	// lookAhead is how many of the queue are looked at for a warm one.
+	lookAhead = 64
+	// worthwhile is how many tokens more must be warm, or be about to be.
+	worthwhile = 32
+	// maxOvertaken bounds how many overtake a sequence.
+	maxOvertaken = 16
+)
+
+// Counts tell what the policy did.
+type Counts struct {
+	Overtaken int64 // times that a sequence was overtaken by a warmer one
+	Awaited   int64 // sequences that waited for a prefix that another was computing
+}
+
+// Counts returns them.
+func (s *Scheduler) Counts() Counts { return s.counts }
+
+func (q *Seq) due() bool { return q.overtaken >= maxOvertaken || q.admitted }
+
+// candidate is who should be admitted next; nil: all who could be await others.
+func (s *Scheduler) candidate() *Seq {
+	head := s.waiting[0]
+	if !s.cache.Caches() {
+		return head
+	}
+	var best *Seq
+	for _, q := range s.waiting[:min(len(s.waiting), lookAhead)] {
+		switch {
+		case q.Priority != head.Priority:
+			return best
+		case q.due():
+			return q
+		case s.awaits(q):
+		case best == nil || s.warm(q) >= s.warm(best)+worthwhile:
+			best = q
+		}
+	}
+	return best
+}
+
+// overtake takes note that q goes before those older than it.
+func (s *Scheduler) overtake(q *Seq) {
+	for _, older := range s.waiting {
+		if older == q {
+			return
+		}
+		if older.Priority == q.Priority {
+			older.overtaken++
+			s.counts.Overtaken++
+		}
+	}
+}
+
+// warm is how many tokens of q the prefix cache has in whole pages.
+func (s *Scheduler) warm(q *Seq) int {
+	if q.Tokens == nil || q.AllLogits {
+		return 0
+	}
+	if v := s.cache.Version(); q.warmAt != v || q.warmAt == 0 {
+		q.warmTokens, q.warmAt = s.cache.Peek(q.prefix(), q.Length-1), v
+	}
+	return q.warmTokens
+}
+
+// awaits tells whether q should wait for a running sequence that is computing a
+// prefix of q's.
+func (s *Scheduler) awaits(q *Seq) bool {
+	if q.Tokens == nil || q.AllLogits {
+		return false
+	}
+	if q.awaited.computes(q.awaitedTo) {
+		return true
+	}
+	q.awaited = nil
+	for _, r := range s.running {
+		if r.Tokens == nil || r.Salt != q.Salt || r.Remaining() <= 1 {
+			continue
+		}
+		same := min(common(q.Tokens, r.Tokens), q.Length-1) / s.cache.PageSize() * s.cache.PageSize()
+		if r.computes(same) && same >= s.warm(q)+worthwhile {
+			q.awaited, q.awaitedTo = r, same
+			s.counts.Awaited++
+			return true
+		}
+	}
+	return false
+}
+
+// computes tells whether q runs and will have computed its first n tokens.
+func (q *Seq) computes(n int) bool { return q != nil && q.state == running && q.Computed < n }
+
+// common is the length of the longest common prefix.
+func common(a, b []int32) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
