@@ -16,7 +16,6 @@ import (
 	"weir/internal/builtin"
 	"weir/internal/engine"
 	"weir/internal/host"
-	"weir/internal/llm"
 	"weir/internal/sched"
 	"weir/internal/spec"
 	"weir/internal/weights"
@@ -74,7 +73,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 	options.MaxQueue, options.StallAfter = e.MaxQueue, stallAfter
 	options.PrefixCache = e.PrefixCache
 	if e.Speculate == "ngram" {
-		options.Proposer = func(*llm.Request, int) spec.Proposer { return &spec.NGram{} }
+		options.Proposer = spec.NewNGram()
 	}
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err

@@ -75,13 +75,11 @@ type Options struct {
 	MaxQueue int
 	// PrefixCache lets sequences share the pages of equal prefixes.
 	PrefixCache bool
-	// Proposer makes what guesses a choice's tokens, so that several are checked
-	// in one step where that pays; nil: no speculation. It never changes an
-	// answer.
-	Proposer func(r *llm.Request, choice int) spec.Proposer
-	// GuessDepth makes every guess reach so far, whether it pays or not: for
-	// measuring and for tests. 0: as far as it pays.
-	GuessDepth int
+	// Proposer drafts tokens, so that several are checked in one step where that
+	// pays; nil: no speculation. It never changes an answer. The engine closes it.
+	Proposer spec.Proposer
+	// Draft says what drafts may look like.
+	Draft DraftOptions
 	// StallAfter is how long one step may take before Health says so.
 	StallAfter time.Duration
 	// Check verifies the page tables after every step and panics if they are
@@ -98,6 +96,9 @@ func (o Options) Validate() error {
 		return fmt.Errorf("engine: context %d and vocabulary %d make no sense", o.Describe.Context, o.Describe.Vocab)
 	case o.MaxQueue < 1:
 		return fmt.Errorf("the limit of queued requests is %d; it must be at least 1", o.MaxQueue)
+	case o.Draft.Width > spec.MaxRank || o.Draft.Always.Len() > spec.MaxNodes || o.Draft.Always.MaxDepth() > spec.MaxDepth:
+		return fmt.Errorf("engine: a draft of %d nodes, %d deep, with up to %d children each is more than %d, %d, %d",
+			o.Draft.Always.Len(), o.Draft.Always.MaxDepth(), o.Draft.Width, spec.MaxNodes, spec.MaxDepth, spec.MaxRank)
 	case o.StallAfter <= 0:
 		return fmt.Errorf("the stall limit is %v; it must be positive", o.StallAfter)
 	}

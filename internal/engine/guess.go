@@ -1,39 +1,124 @@
 package engine
 
 import (
+	"weir/internal/backend"
 	"weir/internal/sched"
+	"weir/internal/spec"
 )
 
-// guess asks each decoding sequence's proposer for what may come next, as far as
-// that is worth its cost.
+// DraftOptions say what a proposer's drafts may look like.
+type DraftOptions struct {
+	// Width is the most children of a node that the proposer can tell apart;
+	// 0 or 1: it drafts chains.
+	Width int
+	// Allowed are the shapes that it can make, of which every draft's is a part;
+	// empty: any.
+	Allowed spec.Tree
+	// Always makes every draft of this shape, whether it pays or not: for
+	// measuring and for tests. Empty: what pays.
+	Always spec.Tree
+}
+
+// guess is the part of a sequence that is about what it says next.
+type guess struct {
+	ask     spec.Ask
+	control spec.Control
+	// forced, if not nil, adds to a draft, which is empty, what the sequence can't
+	// but say next, at most room tokens: a grammar knows. The proposer is asked
+	// only where it adds nothing.
+	forced func(t *spec.Tree, room int)
+	sure   bool // the draft at hand is forced's
+
+	next int     // the node of the draft that the walk has come to, or None
+	path []int32 // the nodes that came true
+	// guessed and held count, for the usage.
+	guessed, held int
+}
+
+// guess drafts what each decoding sequence may say next, as far as that is worth
+// its cost.
 func (l *loop) guess() {
-	if l.e.opts.Proposer == nil {
-		return
-	}
-	rows := l.sched.RunningSeqs()
-	for _, q := range l.owner {
-		q.draft, q.Draft = q.draft[:0], 0
-		if !q.Running() || q.Remaining() != 1 || q.generated() == 0 {
+	l.asks = l.asks[:0]
+	load := l.load()
+	for _, s := range l.sched.Running() {
+		q := l.owner[s]
+		g := &q.guess
+		g.ask.Draft.Reset()
+		g.next, g.path, g.sure, q.Draft = spec.None, g.path[:0], false, 0
+		if q.Remaining() != 1 || q.generated() == 0 {
 			continue
 		}
-		if depth := min(l.depth(q, rows), l.room(q)); depth > 0 {
-			q.draft = q.guess.Propose(q.draft, q.tokens, depth)
-			q.Draft = len(q.draft)
+		room := l.room(q)
+		if g.forced != nil && room > 0 {
+			g.forced(&g.ask.Draft, min(room, spec.MaxNodes))
+			g.sure = g.ask.Draft.Len() > 0
 		}
+		if l.e.opts.Proposer == nil || g.sure {
+			continue
+		}
+		if l.shape(q, load, room); g.ask.Shape.Len() > 0 {
+			g.ask.Tokens = q.tokens
+			l.asks = append(l.asks, &g.ask)
+		}
+	}
+	l.propose()
+	for _, s := range l.sched.Running() {
+		s.Draft = l.owner[s].guess.ask.Draft.Len()
 	}
 }
 
-func (l *loop) depth(q *sequence, rows int) int {
-	if n := l.e.opts.GuessDepth; n > 0 {
-		return n
+// load is what the step looks like without drafts.
+func (l *loop) load() spec.Load {
+	o := &l.e.opts.Draft
+	load := spec.Load{Rows: l.sched.RunningSeqs(), Cost: &l.cost, Drafting: &l.drafting, Width: max(1, o.Width)}
+	if o.Allowed.Len() > 0 {
+		load.Allowed = &o.Allowed
 	}
-	return q.control.Depth(l.cost, rows)
+	return load
+}
+
+func (l *loop) shape(q *sequence, load spec.Load, room int) {
+	g := &q.guess
+	if always := &l.e.opts.Draft.Always; always.Len() > 0 {
+		g.ask.Shape.Copy(always, room)
+		return
+	}
+	load.Room = room
+	g.control.Prior = &l.experience
+	g.control.Shape(&g.ask.Shape, load)
 }
 
 // room is how many guesses could still be of use to q: the step draws one token
 // besides.
 func (l *loop) room(q *sequence) int {
 	return min(*q.req.params.MaxTokens-q.generated(), l.e.opts.Describe.Context-len(q.tokens)) - 1
+}
+
+// propose asks for the drafts of a step and learns what drafting costs.
+func (l *loop) propose() {
+	if len(l.asks) == 0 {
+		return
+	}
+	depth := 0
+	for _, a := range l.asks {
+		depth = max(depth, a.Shape.MaxDepth())
+	}
+	began := l.e.clock()
+	l.e.opts.Proposer.Propose(l.asks)
+	l.drafting.Observe(depth, (l.e.clock() - began).Seconds())
+}
+
+// descend follows the draft to the child that came true, if one did.
+func (l *loop) descend(q *sequence, node int, id int32) {
+	g := &q.guess
+	if node == spec.Root {
+		g.guessed += g.ask.Draft.Len()
+	}
+	if g.next = g.ask.Draft.Child(node, id); g.next >= 0 {
+		g.path = append(g.path, int32(g.next))
+		g.held++
+		l.e.stats.cameTrue(len(g.path))
+	}
 }
 
 // settleGuesses takes over the keys and values of guesses that came true, and
@@ -43,16 +128,45 @@ func (l *loop) settleGuesses(p *sched.Plan) {
 		if item.Draft == 0 {
 			continue
 		}
+		l.e.stats.drafts.Add(1)
+		l.e.stats.guessed.Add(int64(item.Draft))
 		q := l.owner[item.Seq]
-		if q == nil { // it ended in this step; its guesses were as good as they were
+		if q == nil { // it ended in this step: what held is known, what would have is not
 			continue
 		}
-		held := q.Length - 1 - item.To
-		q.control.Observe(item.Draft, held)
-		l.e.stats.guessed.Add(int64(item.Draft))
-		l.e.stats.held.Add(int64(held))
-		if held > 0 {
-			l.sched.Advance(sched.Item{Seq: item.Seq, From: item.To, To: item.To + held})
+		g := &q.guess
+		if !g.sure {
+			g.control.Observe(&g.ask.Draft, g.path)
+			l.experience.Observe(&g.ask.Draft, g.path)
 		}
+		if len(g.path) > 0 {
+			l.keepBranch(q, item)
+			l.sched.Accept(item, len(g.path))
+		}
+	}
+}
+
+// keepBranch has the branch that came true copied to where it belongs. A node
+// lies as far from its place as nodes of other branches stand before it, so the
+// copies, in order, never read what one has written.
+func (l *loop) keepBranch(q *sequence, item sched.Item) {
+	for depth, node := range q.guess.path {
+		if int(node) == depth {
+			continue
+		}
+		for g := range l.cache.Groups() {
+			l.copies = append(l.copies, backend.Copy{
+				Group: g,
+				From:  l.cache.Cell(&q.KV, g, item.To+int(node)),
+				To:    l.cache.Cell(&q.KV, g, item.To+depth),
+			})
+		}
+	}
+}
+
+// forget tells the proposer that a sequence has ended or lost its pages.
+func (l *loop) forget(q *sequence) {
+	if l.e.opts.Proposer != nil && q.guess.ask.State != nil {
+		l.e.opts.Proposer.Forget(&q.guess.ask)
 	}
 }

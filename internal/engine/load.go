@@ -32,7 +32,8 @@ type LoadOptions struct {
 	StallAfter time.Duration
 
 	PrefixCache bool
-	Proposer    func(r *llm.Request, choice int) spec.Proposer // nil: no speculation
+	Proposer    spec.Proposer // nil: no speculation
+	Draft       DraftOptions
 }
 
 // promptLogitRows is how many rows of a prompt may want logits in a step beside
@@ -214,7 +215,7 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		},
 		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
-		PrefixCache: o.PrefixCache, Proposer: o.Proposer, StallAfter: o.StallAfter,
+		PrefixCache: o.PrefixCache, Proposer: o.Proposer, Draft: o.Draft, StallAfter: o.StallAfter,
 	}
 }
 

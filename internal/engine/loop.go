@@ -29,8 +29,12 @@ type loop struct {
 
 	forwardTime time.Duration // of the step at hand
 
-	cost       spec.Cost
-	decodeOnly bool // the batch has no prompt's rows
+	asks       []*spec.Ask
+	paths      []int32      // that the batch's tree rows list
+	cost       spec.Cost    // of a step, by rows
+	drafting   spec.Cost    // of the drafts for a step, by depth
+	experience spec.Control // of all sequences: what a new one expects
+	decodeOnly bool         // the batch has no prompt's rows
 }
 
 func newLoop(e *Engine) (*loop, error) {
@@ -52,7 +56,7 @@ func newLoop(e *Engine) (*loop, error) {
 	}
 	return &loop{
 		e: e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
-		owner: map[*sched.Seq]*sequence{},
+		owner: map[*sched.Seq]*sequence{}, cost: spec.NewCost(),
 	}, nil
 }
 
@@ -72,6 +76,9 @@ func (l *loop) run() {
 		l.forwardTime = 0
 		l.guess()
 		plan := l.sched.Next()
+		for _, s := range plan.Preempted {
+			l.forget(l.owner[s])
+		}
 		l.pack(plan)
 		result, err := l.forward()
 		l.settle(plan, result, err)
@@ -124,6 +131,7 @@ func (l *loop) drop(q *sequence) {
 		return
 	}
 	q.ended = true
+	l.forget(q)
 	l.sched.Remove(&q.Seq)
 	delete(l.owner, &q.Seq)
 }
@@ -162,6 +170,9 @@ func (l *loop) end() {
 		err = &llm.Error{Kind: llm.Internal, Message: "the engine stopped on an internal error; the request was lost, send it again once weir has restarted", Err: fatal}
 	}
 	l.failAll(err)
+	if l.e.opts.Proposer != nil {
+		l.e.opts.Proposer.Close()
+	}
 	l.device.Close()
 	l.store.Close()
 	close(l.e.done)

@@ -114,7 +114,7 @@ type variant struct {
 	preempts bool
 }
 
-func variants(base config, oracle func(*llm.Request, int) spec.Proposer) []variant {
+func variants(base config, oracle func() spec.Proposer) []variant {
 	mk := func(name string, change func(*config)) variant {
 		v := variant{name: name, config: base}
 		change(&v.config)
@@ -132,6 +132,12 @@ func variants(base config, oracle func(*llm.Request, int) spec.Proposer) []varia
 		mk("3 threads", func(c *config) { c.threads = 3 }),
 		mk("no prefix cache", func(c *config) { c.noPrefixCache = true }),
 		mk("speculation", func(c *config) { c.proposer = oracle }),
+		mk("speculation, trees", func(c *config) { c.proposer, c.draft = oracle, treeDrafts() }),
+		mk("speculation, trees alone", func(c *config) { c.proposer, c.draft, c.running, c.pageSize = oracle, treeDrafts(), 1, 4 }),
+		mk("speculation, trees, pages short", func(c *config) {
+			c.proposer, c.draft, c.sequences, c.running, c.pageSize = oracle, treeDrafts(), 1, 16, 4
+		}),
+		mk("speculation as it pays", func(c *config) { c.proposer, c.draft = oracle, DraftOptions{Width: 3} }),
 		mk("speculation alone", func(c *config) { c.proposer, c.running, c.pageSize = oracle, 1, 4 }),
 		mk("speculation, pages short", func(c *config) { c.proposer, c.sequences, c.running, c.pageSize = oracle, 1, 16, 4 }),
 		mk("prefix cache under pressure", func(c *config) { c.sequences, c.pageSize = 1.2, 4 }),
@@ -150,28 +156,47 @@ type knowing struct {
 	answer []int32
 }
 
-func (k *knowing) Propose(dst, tokens []int32, limit int) []int32 {
-	said := len(tokens) - k.prompt
-	for _, id := range k.answer[min(said, len(k.answer)):min(said+limit, len(k.answer))] {
-		if k.rng.IntN(4) == 0 {
-			id = int32(k.rng.IntN(tinyVocab))
+// Guess makes a tree of the shape. The branch that comes true, if one does, is
+// any of those that the shape has.
+func (k *knowing) Guess(t, shape *spec.Tree, tokens []int32) {
+	right := map[int]bool{spec.Root: true} // nodes so far that come true
+	nodes := map[int]int{spec.Root: spec.Root}
+	for n := range shape.Len() {
+		parent, at := int(shape.Parent[n]), len(tokens)-k.prompt+int(shape.Depth[n])-1
+		id := int32(k.rng.IntN(tinyVocab))
+		if right[parent] && at < len(k.answer) && k.rng.IntN(4) != 0 {
+			id = k.answer[at]
 		}
-		dst = append(dst, id)
+		nodes[n] = t.Add(nodes[parent], id)
+		right[n] = right[parent] && at < len(k.answer) && id == k.answer[at]
 	}
-	return dst
 }
 
 // oracle knows the answers to the requests.
-func oracle(requests []*llm.Request, want []answer) func(*llm.Request, int) spec.Proposer {
-	return func(r *llm.Request, choice int) spec.Proposer {
+func oracle(requests []*llm.Request, want []answer) func() spec.Proposer {
+	start := func(a *spec.Ask) spec.Guesser {
 		for i := range requests {
-			if requests[i] == r {
-				ids := want[i].choices[choice].ids()
-				return &knowing{rand.New(rand.NewPCG(uint64(i), 1)), len(r.Prompt.(llm.Tokens)), ids}
+			if requests[i] == a.Request {
+				ids := want[i].choices[a.Choice].ids()
+				return &knowing{rand.New(rand.NewPCG(uint64(i), 1)), len(a.Request.Prompt.(llm.Tokens)), ids}
 			}
 		}
 		return &spec.NGram{}
 	}
+	return func() spec.Proposer { return spec.Each("oracle", start) }
+}
+
+// treeDrafts are drafts of a shape that has everything: branches at the root and
+// below, one that ends early, and nodes of one branch that do not lie together.
+func treeDrafts() DraftOptions {
+	o := DraftOptions{Width: 3}
+	for _, n := range []struct {
+		parent int
+		rank   int32
+	}{{spec.Root, 0}, {0, 0}, {spec.Root, 1}, {0, 1}, {2, 0}, {1, 0}, {3, 0}, {spec.Root, 2}, {6, 0}} {
+		o.Always.Add(n.parent, n.rank)
+	}
+	return o
 }
 
 func alone(t *testing.T, c config, requests []*llm.Request) []answer {

@@ -3,20 +3,21 @@ package engine
 import (
 	"weir/internal/backend"
 	"weir/internal/sched"
+	"weir/internal/spec"
 )
 
 // want says what a wanted row of logits is for.
 type want struct {
-	item  int   // of the plan
-	pos   int   // the row's position
-	token int32 // and what it was computed from
+	item int // of the plan
+	pos  int // the row's position
+	node int // of the draft; spec.Root for a known token's row
 }
 
 // pack lays the planned rows out for the device.
 func (l *loop) pack(p *sched.Plan) {
 	b := &l.batch
 	b.Reset(l.cache.Groups())
-	l.wanted, l.decodeOnly = l.wanted[:0], true
+	l.wanted, l.paths, l.decodeOnly = l.wanted[:0], l.paths[:0], true
 	for _, c := range p.Copies {
 		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
 	}
@@ -24,41 +25,84 @@ func (l *loop) pack(p *sched.Plan) {
 		q := l.owner[item.Seq]
 		l.packTable(item)
 		l.decodeOnly = l.decodeOnly && item.From >= q.Prompt
-		for pos := item.From; pos < item.To+item.Draft; pos++ {
-			l.packRow(q, i, pos)
+		for pos := item.From; pos < item.To; pos++ {
+			l.packRow(q, i, row{token: q.tokens[pos], pos: pos, cell: pos})
 			if wantsLogits(q, pos) {
-				b.Want = append(b.Want, int32(b.Rows()-1))
-				l.wanted = append(l.wanted, want{item: i, pos: pos, token: q.at(pos)})
+				l.want(want{item: i, pos: pos, node: spec.Root})
 			}
 		}
+		l.packDraft(q, i, item)
 	}
 }
 
-// at is the token at a position: known, or guessed.
-func (q *sequence) at(pos int) int32 {
-	if pos < len(q.tokens) {
-		return q.tokens[pos]
+// packDraft adds the rows of the nodes that were granted. Node n takes the cell of
+// position To+n. In a chain that is its place for good; in any other tree what
+// comes true is copied there afterwards.
+func (l *loop) packDraft(q *sequence, i int, item sched.Item) {
+	t := &q.guess.ask.Draft
+	t.Cut(item.Draft)
+	if t.Len() == 0 {
+		return
 	}
-	return q.draft[pos-len(q.tokens)]
+	b := &l.batch
+	root, chain := b.Rows()-1, t.Chain()
+	if !chain {
+		b.Tree[root] = emptyPath
+	}
+	for n, token := range t.Token {
+		r := row{token: token, pos: item.To - 1 + int(t.Depth[n]), cell: item.To + n}
+		if !chain {
+			r.path = l.path(t, n, root)
+		}
+		l.packRow(q, i, r)
+		l.want(want{item: i, pos: r.pos, node: n})
+	}
 }
 
-// wantsLogits: the last known token's row gives the next token, and
-// each guessed one's the token after it; with prompt log
-// probabilities each prompt token's row gives that of the token after it.
+// emptyPath is that of a draft's root: it has no ancestors, but it is in a tree.
+var emptyPath = []int32{}
+
+// path lists the rows of a node's ancestors; root is the row that they follow.
+func (l *loop) path(t *spec.Tree, node, root int) []int32 {
+	parent := int(t.Parent[node])
+	begin := len(l.paths)
+	if parent >= 0 {
+		l.paths = append(l.paths, l.batch.Tree[root+1+parent]...)
+	}
+	l.paths = append(l.paths, int32(root+1+parent))
+	return l.paths[begin:len(l.paths):len(l.paths)]
+}
+
+func (l *loop) want(w want) {
+	l.batch.Want = append(l.batch.Want, int32(l.batch.Rows()-1))
+	l.wanted = append(l.wanted, w)
+}
+
+// wantsLogits: the last known token's row gives the next token; with prompt log
+// probabilities each prompt token's row gives that of the token after it. (Each
+// guessed one's gives the token after it.)
 func wantsLogits(q *sequence, pos int) bool {
 	return pos >= q.Length-1 || q.AllLogits && pos < q.Prompt-1
 }
 
-func (l *loop) packRow(q *sequence, seq, pos int) {
+// row is a row to be packed.
+type row struct {
+	token int32
+	pos   int
+	cell  int     // the position whose cell takes its keys and values
+	path  []int32 // of a draft tree's node; nil: it is in a chain
+}
+
+func (l *loop) packRow(q *sequence, seq int, r row) {
 	b := &l.batch
-	b.Token = append(b.Token, q.at(pos))
+	b.Token = append(b.Token, r.token)
 	b.Slot = append(b.Slot, 0)
-	b.Pos = append(b.Pos, int32(pos))
+	b.Pos = append(b.Pos, int32(r.pos))
 	b.Seq = append(b.Seq, int32(seq))
-	b.Class = append(b.Class, classOf(q, pos))
-	b.Tree = append(b.Tree, nil)
+	b.Class = append(b.Class, classOf(q, r.pos))
+	b.Tree = append(b.Tree, r.path)
 	for g := range b.Cell {
-		b.Cell[g] = append(b.Cell[g], l.cache.Cell(&q.KV, g, pos))
+		b.Cell[g] = append(b.Cell[g], l.cache.Cell(&q.KV, g, r.cell))
 	}
 }
 

@@ -32,9 +32,7 @@ type sequence struct {
 	promptLP []llm.Token
 	ended    bool
 
-	guess   spec.Proposer // nil: no speculation
-	control spec.Control
-	draft   []int32 // guessed tokens after the known ones
+	guess guess // of what comes next
 }
 
 // generated is the number of tokens drawn so far.
@@ -49,6 +47,8 @@ type output struct {
 	stopToken *int32
 	promptLP  []llm.Token
 	cached    int // prompt tokens that were not computed
+	guessed   int // tokens drafted for the choice so far
+	held      int // of them, those that came true
 	err       error
 }
 
@@ -85,9 +85,7 @@ func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
 	if e.opts.PrefixCache {
 		s.Tokens = s.tokens
 	}
-	if e.opts.Proposer != nil {
-		s.guess = e.opts.Proposer(r, choice)
-	}
+	s.guess.next = spec.None
 	s.sampler = sample.New(q.params, sample.Options{
 		Vocab:  e.opts.Describe.Vocab,
 		Seed:   *q.params.Seed,
@@ -97,5 +95,6 @@ func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
 		// The loop alone draws, one row after another.
 		Scratch: &e.scratch,
 	})
+	s.guess.ask = spec.Ask{Prompt: s.Prompt, Sampler: s.sampler, Request: r, Choice: choice}
 	return s
 }

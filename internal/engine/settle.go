@@ -22,17 +22,14 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 	}
 	for i, w := range l.wanted {
 		q := l.owner[p.Items[w.item].Seq]
-		if q == nil {
-			continue // an earlier row of this step ended its request
-		}
-		if w.pos >= q.Prompt && (w.pos != q.Length-1 || q.tokens[w.pos] != w.token) {
-			continue // a guess that did not come true, or one after it
-		}
-		if w.pos < q.Prompt-1 {
+		switch {
+		case q == nil: // an earlier row of this step ended its request
+		case w.node >= 0 && w.node != q.guess.next: // a guess that did not come true, or one after it
+		case w.pos < q.Prompt-1:
 			l.promptLogprob(q, w.pos, r.Logits[i])
-		} else {
+		default:
 			l.promptDone(q)
-			l.draw(q, r.Logits[i])
+			l.draw(q, w.node, r.Logits[i])
 		}
 	}
 	l.settleGuesses(p)
@@ -82,8 +79,9 @@ func (l *loop) start(s, lead *sequence) {
 	}
 }
 
-// draw takes the next token of q from its logits.
-func (l *loop) draw(q *sequence, logits []float32) {
+// draw takes the next token of q from its logits, those of a node of its draft
+// or of the draft's root.
+func (l *loop) draw(q *sequence, node int, logits []float32) {
 	d := q.sampler.Draw(logits, q.generated())
 	if d.Degenerate {
 		q.req.out.put(output{choice: q.choice, err: degenerate(q)})
@@ -92,7 +90,8 @@ func (l *loop) draw(q *sequence, logits []float32) {
 	}
 	q.sampler.Accept(d.ID)
 	q.add(d.ID)
-	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached}
+	l.descend(q, node, d.ID)
+	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached, guessed: q.guess.guessed, held: q.guess.held}
 	out.finish, out.stopToken = l.finish(q, d.ID)
 	if out.finish != llm.FinishNone {
 		l.drop(q)

@@ -7,6 +7,7 @@ import (
 
 	"weir/internal/kv"
 	"weir/internal/sched"
+	"weir/internal/spec"
 )
 
 // stats are written by the loop and read by anyone.
@@ -22,7 +23,8 @@ type stats struct {
 	pages     atomic.Int64
 
 	queried, hit, evicted, nodes, idle atomic.Int64 // of the prefix cache
-	guessed, held                      atomic.Int64 // of speculation
+	drafts, guessed                    atomic.Int64 // of speculation
+	held                               [spec.MaxDepth]atomic.Int64
 
 	stepTime, deviceTime atomic.Int64 // ns
 }
@@ -39,8 +41,10 @@ type Stats struct {
 	Pages         int64
 	InFlight      int64 // requests
 	Prefix        kv.CacheStats
-	Guessed       int64 // tokens guessed ahead
-	Held          int64 // of them, those that came true
+	Drafts        int64                // drafts computed, of whatever size
+	Guessed       int64                // tokens guessed ahead
+	Held          int64                // of them, those that came true
+	HeldAt        [spec.MaxDepth]int64 // the same by depth of the draft, from its first token on
 	// StepTime is what all steps took together, from planning to the last token
 	// put into a mailbox; DeviceTime what forward passes took of it. The rest is
 	// the engine's own.
@@ -50,18 +54,27 @@ type Stats struct {
 // Stats returns a snapshot.
 func (e *Engine) Stats() Stats {
 	s := &e.stats
-	return Stats{
+	out := Stats{
 		Prefix: kv.CacheStats{
 			Queried: s.queried.Load(), Hit: s.hit.Load(), Evicted: s.evicted.Load(),
 			Nodes: s.nodes.Load(), Idle: s.idle.Load(),
 		},
 		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
-		Guessed: s.guessed.Load(), Held: s.held.Load(),
+		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
 		StepTime: time.Duration(s.stepTime.Load()), DeviceTime: time.Duration(s.deviceTime.Load()),
 	}
+	for i := range s.held {
+		out.HeldAt[i] = s.held[i].Load()
+		out.Held += out.HeldAt[i]
+	}
+	return out
 }
+
+// cameTrue counts a guess at a depth, from 1; deeper ones, which a grammar
+// makes, count as the deepest.
+func (s *stats) cameTrue(depth int) { s.held[min(depth, spec.MaxDepth)-1].Add(1) }
 
 // timed adds a step's time and that of its forward pass: both when it has ended,
 // so that a snapshot holds the same steps of both.

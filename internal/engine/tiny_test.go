@@ -122,7 +122,8 @@ type config struct {
 	window                                  int
 	queue                                   int
 	noPrefixCache                           bool
-	proposer                                func(*llm.Request, int) spec.Proposer
+	proposer                                func() spec.Proposer
+	draft                                   DraftOptions // empty: chains of 4
 	weights                                 weights.Type
 	level                                   kern.Level // 0: the portable one
 	deterministic                           bool
@@ -160,13 +161,16 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 	o := LoadOptions{
 		ID: "tiny", Backend: b, Budget: 1 << 30, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
 		Limits:   schedLimits(c),
-		MaxQueue: c.queue, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache, Proposer: c.proposer,
+		MaxQueue: c.queue, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
+	}
+	if c.proposer != nil {
+		o.Proposer, o.Draft = c.proposer(), c.draft
+		if c.draft.Width == 0 {
+			o.Draft.Always.SetChain(4)
+		}
 	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
 		eo.Check = true
-		if c.proposer != nil {
-			eo.GuessDepth = 4
-		}
 		for i, g := range eo.KV.Groups {
 			in := PlanInput{PageSize: c.pageSize, Chunk: c.batchTokens}
 			eo.KV.Pages[i] = int(c.sequences * float64(in.pagesFor(g, tinyContext)))
@@ -179,7 +183,7 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 }
 
 func schedLimits(c config) sched.Limits {
-	return sched.Limits{BatchTokens: c.batchTokens, Running: c.running, LogitRows: c.running + 4}
+	return sched.Limits{BatchTokens: c.batchTokens, Running: c.running, LogitRows: c.running + 4 + c.draft.Always.Len()}
 }
 
 func waitFor(t testing.TB, what string, ok func() bool) {

@@ -157,6 +157,18 @@ func (s *Sampler) Draw(logits []float32, step int) Draw {
 	return d
 }
 
+// Guess draws from logits [vocab] of another model, which it overwrites, as Draw
+// does from the model's own: with the sequence's adjustments, truncations and
+// random number. It reports false if there is nothing to draw.
+func (s *Sampler) Guess(logits []float32, step int) (int32, bool) {
+	if s.vocab > 0 && len(logits) > s.vocab {
+		logits = logits[:s.vocab]
+	}
+	s.adjust.apply(logits, step)
+	id, degenerate := s.pick(logits, step)
+	return id, !degenerate
+}
+
 // pick draws from the adjusted logits.
 func (s *Sampler) pick(logits []float32, step int) (id int32, degenerate bool) {
 	best, peak := argmax(logits)

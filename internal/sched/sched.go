@@ -77,7 +77,9 @@ type Seq struct {
 	Salt   string
 
 	// Draft is how many guessed tokens the engine would like computed beyond
-	// Length in the next step, should the sequence decode in it.
+	// Length in the next step, should the sequence decode in it. They get the cells
+	// of the positions from Length on, one each, whatever their own position: they
+	// may be a tree.
 	Draft int
 
 	Computed    int // tokens whose keys and values are stored
@@ -145,7 +147,7 @@ type Plan struct {
 }
 
 // Item is a run of consecutive positions of one sequence: [From, To), and Draft
-// guessed positions after them.
+// guessed tokens after them.
 type Item struct {
 	Seq      *Seq
 	From, To int
@@ -202,6 +204,18 @@ func (s *Scheduler) Advance(i Item) {
 	}
 	s.cache.Trim(&i.Seq.KV, i.To)
 }
+
+// Accept records that n guessed tokens after item came true. Where they did not
+// lie in a row, the caller copies their keys and values to their places before
+// the next step's rows are written; until that step has been computed nobody
+// shares them.
+func (s *Scheduler) Accept(i Item, n int) {
+	i.Seq.Computed = i.To + n
+}
+
+// Running lists the sequences that hold pages, by priority and arrival. It is
+// valid until the next call of any other method.
+func (s *Scheduler) Running() []*Seq { return s.running }
 
 // Waiting and RunningSeqs count.
 func (s *Scheduler) Waiting() int { return len(s.waiting) }

@@ -115,7 +115,7 @@ func (t *attendTask) Do(worker, item int) {
 			mem := scratch[i*(posBlock+dim) : (i+1)*(posBlock+dim)]
 			t.start(&qs[i], row, head, mem)
 		}
-		t.attend(qs, kvHead, decoded)
+		t.attend(qs, t.batch.shared(sp), kvHead, decoded)
 	}
 }
 
@@ -135,25 +135,22 @@ func (t *attendTask) start(q *query, row, head int, mem []float32) {
 	clear(q.out)
 }
 
-// attend takes the queries over all blocks that one of them sees.
-func (t *attendTask) attend(qs []query, kvHead int, decoded []float32) {
+// attend takes the queries over all blocks that one of them sees. Those of
+// different rows go together where they find the same in every cell: in blocks
+// before position shared.
+func (t *attendTask) attend(qs []query, shared, kvHead int, decoded []float32) {
 	first, last := qs[0].first, qs[0].last
 	for i := range qs {
 		first, last = min(first, qs[i].first), max(last, qs[i].last)
 	}
 	for base := first - first%posBlock; base <= last; base += posBlock {
-		lo, hi := max(base, first), min(base+posBlock-1, last)
-		for i := range qs {
-			q := &qs[i]
-			q.begin, q.end = max(base, q.first)-base, min(base+posBlock, q.last+1)-base
-		}
-		t.score(qs, kvHead, base, lo, hi, decoded)
-		for i := range qs {
-			qs[i].weigh()
-		}
-		t.mix(qs, kvHead, base, lo, hi, decoded)
-		for i := range qs {
-			qs[i].join()
+		for rest := qs; len(rest) > 0; {
+			n := len(rest)
+			if base+posBlock > shared {
+				n = sameRow(rest)
+			}
+			t.block(rest[:n], kvHead, base, max(base, first), min(base+posBlock-1, last), decoded)
+			rest = rest[n:]
 		}
 	}
 	for i := range qs {
@@ -164,9 +161,36 @@ func (t *attendTask) attend(qs []query, kvHead int, decoded []float32) {
 	}
 }
 
-// cell returns where the rows of a span see a position. Rows of a chain see it
-// through the block table; a tree's row, which is alone in its span, sees what
-// is not stored yet along its path.
+// sameRow is how many of the first queries are of one row.
+func sameRow(qs []query) int {
+	n := 1
+	for n < len(qs) && qs[n].row == qs[0].row {
+		n++
+	}
+	return n
+}
+
+// block takes the queries over the positions [lo, hi] of the block at base.
+func (t *attendTask) block(qs []query, kvHead, base, lo, hi int, decoded []float32) {
+	last := lo - 1
+	for i := range qs {
+		q := &qs[i]
+		q.begin, q.end = max(base, q.first)-base, min(base+posBlock, q.last+1)-base
+		last = max(last, q.last)
+	}
+	hi = min(hi, last)
+	t.score(qs, kvHead, base, lo, hi, decoded)
+	for i := range qs {
+		qs[i].weigh()
+	}
+	t.mix(qs, kvHead, base, lo, hi, decoded)
+	for i := range qs {
+		qs[i].join()
+	}
+}
+
+// cell returns where a row sees a position. Rows of a chain see it through the
+// block table; a tree's row sees what is not stored yet along its path.
 func (t *attendTask) cell(row, pos int) int {
 	if path := t.batch.tree[row]; path != nil {
 		depth := pos - int(t.batch.stored[t.batch.seq[row]])

@@ -51,6 +51,7 @@ func (t *attendTask) startFast(q *kern.Query, row, head int) {
 }
 
 // fastBlocks takes queries from begin on over all blocks that one of them sees.
+// Those of different rows go together where they find the same in every cell.
 func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scratch []float32) {
 	firstRow, _ := t.rowAndHead(sp, kvHead, begin)
 	lastRow, _ := t.rowAndHead(sp, kvHead, begin+len(qs)-1)
@@ -64,18 +65,36 @@ func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scr
 	a.K, a.V, a.Stride, a.Half = l.bytes(kvHead)
 	var cells [posBlock]int32
 	a.Cells = &cells[0]
+	shared := t.batch.shared(sp)
 	for base := first - first%posBlock; base <= last; base += posBlock {
-		lo, hi := max(base, first), min(base+posBlock-1, last)
-		for pos := lo; pos <= hi; pos++ {
-			cells[pos-base] = int32(t.cell(firstRow, pos))
-		}
-		for i := range qs {
+		for i, n := 0, len(qs); i < len(qs); i += n {
 			row, _ := t.rowAndHead(sp, kvHead, begin+i)
-			pos := int(t.batch.pos[row])
-			qs[i].Begin = int32(max(base, firstSeen(pos, t.window)) - base)
-			qs[i].End = int32(min(base+posBlock, pos+1) - base)
+			end := last
+			if base+posBlock > shared { // to the end of the row
+				n = min(t.perKV-(begin+i)%t.perKV, len(qs)-i)
+				end = int(t.batch.pos[row])
+			}
+			if end < base {
+				continue
+			}
+			a.Queries, a.N = &qs[i], int64(n)
+			t.fastBlock(&a, &cells, sp, begin+i, qs[i:i+n], base, max(base, first), min(base+posBlock-1, end))
 		}
-		a.Lo, a.Hi = int64(lo-base), int64(hi+1-base)
-		t.arith.level.Attend(&a)
 	}
+}
+
+// fastBlock takes queries over the positions [lo, hi] of the block at base.
+func (t *attendTask) fastBlock(a *kern.Attend, cells *[posBlock]int32, sp span, begin int, qs []kern.Query, base, lo, hi int) {
+	row, _ := t.rowAndHead(sp, 0, begin)
+	for pos := lo; pos <= hi; pos++ {
+		cells[pos-base] = int32(t.cell(row, pos))
+	}
+	for i := range qs {
+		row, _ := t.rowAndHead(sp, 0, begin+i)
+		pos := int(t.batch.pos[row])
+		qs[i].Begin = int32(max(base, firstSeen(pos, t.window)) - base)
+		qs[i].End = int32(min(base+posBlock, pos+1) - base)
+	}
+	a.Lo, a.Hi = int64(lo-base), int64(hi+1-base)
+	t.arith.level.Attend(a)
 }

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 
 	"weir/internal/backend"
 )
@@ -28,8 +29,8 @@ type table struct {
 	first int32 // position of pages[0], in pages
 }
 
-// span is a run of adjacent rows that attend together: chain rows of one
-// sequence, or one row of a tree.
+// span is a run of adjacent rows that attend together: rows of one sequence, all
+// in a chain or all in a tree.
 type span struct {
 	begin, end int32
 }
@@ -172,12 +173,21 @@ func (b *batch) setSpans() {
 	b.spans = b.spans[:0]
 	for r := 0; r < len(b.token); {
 		end := r + 1
-		for end < len(b.token) && end-r < spanRows && b.tree[r] == nil && b.tree[end] == nil && b.seq[end] == b.seq[r] {
+		for end < len(b.token) && end-r < spanRows && (b.tree[r] == nil) == (b.tree[end] == nil) && b.seq[end] == b.seq[r] {
 			end++
 		}
 		b.spans = append(b.spans, span{int32(r), int32(end)})
 		r = end
 	}
+}
+
+// shared is the number of positions that the rows of a span see alike: of a tree's
+// rows, those before the tree. Of a chain's rows it is all.
+func (b *batch) shared(sp span) int {
+	if b.tree[sp.begin] == nil {
+		return math.MaxInt
+	}
+	return int(b.stored[b.seq[sp.begin]])
 }
 
 // checkRow panics unless the row can see what it is to see.

@@ -1,0 +1,213 @@
+package spec
+
+const (
+	// MaxDepth is the longest path of a draft.
+	MaxDepth = 16
+	// MaxNodes is the most nodes of a draft.
+	MaxNodes = 64
+	// MaxRank is how many children of a node are told apart.
+	MaxRank = 8
+)
+
+// Control decides the shape of one sequence's drafts, from how they have fared.
+// The zero value starts with the expectation that about half come true.
+type Control struct {
+	// Prior is what a sequence of which nothing is known is expected to be like;
+	// nil: half of all guesses come true.
+	Prior *Control
+	rates [MaxDepth][MaxRank]rate
+	off   bool
+	pause int // steps until the next trial, while off
+	next  int // the pause after that, should the trial fail
+	cand  []candidate
+}
+
+// rate is how often a place in the tree came true, given that its parent had:
+// sums that forget.
+type rate struct{ n, held float32 }
+
+const (
+	keep       = 0.94 // of what is known, at each new observation
+	faith      = 2    // how many observations the expectation counts as
+	firstPause = 8    // steps without a draft after it stopped paying
+	lastPause  = 256
+	trialDepth = 2
+	// least is the gain under which it is left: an estimate is no promise.
+	least = 1.03
+)
+
+// Observe records the fate of a draft: path lists the nodes that came true, from
+// the root down, and after the last of them none of its children did.
+func (c *Control) Observe(t *Tree, path []int32) {
+	if c.off && len(path) > 0 {
+		c.forgive()
+	}
+	at, step := Root, 0
+	for {
+		hit := None
+		if step < len(path) {
+			hit = int(path[step])
+		}
+		rank := 0
+		for n := max(at, 0); n < t.Len(); n++ {
+			if int(t.Parent[n]) == at {
+				c.note(int(t.Depth[n]), rank, n == hit)
+				rank++
+			}
+		}
+		if hit == None {
+			return
+		}
+		at, step = hit, step+1
+	}
+}
+
+func (c *Control) note(depth, rank int, held bool) {
+	if depth > MaxDepth || rank >= MaxRank {
+		return
+	}
+	r := &c.rates[depth-1][rank]
+	r.n, r.held = r.n*keep+1, r.held*keep
+	if held {
+		r.held++
+	}
+}
+
+// Rate is the estimated chance that the child of a rank comes true at a depth
+// (from 1), given that its parent has. What has not been seen is expected to be
+// much like what is one level up.
+func (c *Control) Rate(depth, rank int) float64 {
+	expected := float32(0.5)
+	if rank > 0 {
+		expected = 0.3 / float32(rank+1)
+	}
+	for d := range min(depth, MaxDepth) {
+		if c.Prior != nil {
+			expected = float32(c.Prior.Rate(d+1, rank))
+		}
+		r := c.rates[d][min(rank, MaxRank-1)]
+		expected = (r.held + faith*expected) / (r.n + faith)
+	}
+	return float64(min(expected, 0.995))
+}
+
+// Load is what a step looks like without the draft at hand.
+type Load struct {
+	Rows     int   // that the step has, the sequence's own among them
+	Cost     *Cost // of the step's rows
+	Drafting *Cost // of drafting, by depth
+	Width    int   // most children that the proposer can make at a node
+	// Allowed are the shape's possible nodes; nil: any.
+	Allowed *Tree
+	// Room is the most nodes; it bounds the depth, too.
+	Room int
+}
+
+// Shape sets t to the draft that pays best; empty: none does.
+func (c *Control) Shape(t *Tree, l Load) {
+	t.Reset()
+	if l.Room < 1 {
+		return
+	}
+	if c.off && c.pause > 0 {
+		c.pause--
+		return
+	}
+	trial := c.off
+	if c.grow(t, l); t.Len() > 0 {
+		c.off, c.next = false, 0
+		return
+	}
+	c.off = true
+	c.next = min(max(2*c.next, firstPause), lastPause)
+	c.pause = c.next
+	if trial {
+		t.SetChain(min(trialDepth, l.Room))
+	}
+}
+
+// Off tells whether drafting did not pay when it was last looked at.
+func (c *Control) Off() bool { return c.off }
+
+// forgive makes the past count for less, as a trial that went well does, and has
+// the next one soon.
+func (c *Control) forgive() {
+	c.pause, c.next = min(c.pause, firstPause), 0
+	for d := range c.rates {
+		for r := range c.rates[d] {
+			c.rates[d][r].n *= 0.5
+			c.rates[d][r].held *= 0.5
+		}
+	}
+}
+
+// candidate is a node that the shape may have next.
+type candidate struct {
+	parent, rank int
+	value        float64 // chance that the walk comes by
+}
+
+// grow adds nodes, the likeliest first, and keeps as many as give the step most
+// tokens for its time.
+func (c *Control) grow(t *Tree, l Load) {
+	plain := float64(l.Rows) / l.Cost.Of(l.Rows)
+	best, size, worth := plain*least, 0, float64(l.Rows)
+	var values [MaxNodes]float64
+	c.cand = append(c.cand[:0], candidate{Root, 0, c.Rate(1, 0)})
+	for t.Len() < min(l.Room, MaxNodes) && len(c.cand) > 0 {
+		next := c.take()
+		if next.value < 0.01 {
+			break
+		}
+		n := t.Add(next.parent, int32(next.rank))
+		values[n] = next.value
+		worth += next.value
+		cost := l.Cost.Of(l.Rows+n+1) + l.Drafting.Of(t.MaxDepth())
+		if speed := worth / cost; speed > best {
+			best, size = speed, n+1
+		}
+		depth := int(t.Depth[n])
+		above := 1.0
+		if next.parent >= 0 {
+			above = values[next.parent]
+		}
+		c.offer(t, l, candidate{next.parent, next.rank + 1, above * c.Rate(depth, next.rank+1)}, depth)
+		c.offer(t, l, candidate{n, 0, next.value * c.Rate(depth+1, 0)}, depth+1)
+	}
+	t.Cut(size)
+}
+
+// offer lists a candidate, or what stands in for it where only some shapes are
+// allowed.
+func (c *Control) offer(t *Tree, l Load, d candidate, depth int) {
+	if depth > MaxDepth || d.rank >= min(l.Width, MaxRank) || !l.allows(t, d) {
+		return
+	}
+	c.cand = append(c.cand, d)
+}
+
+// allows looks for the candidate's path among the allowed ones.
+func (l *Load) allows(t *Tree, d candidate) bool {
+	return l.Allowed == nil || l.Allowed.Child(l.find(t, d.parent), int32(d.rank)) >= 0
+}
+
+// find is the allowed node of the path that leads to node n of t.
+func (l *Load) find(t *Tree, n int) int {
+	if n < 0 {
+		return Root
+	}
+	return l.Allowed.Child(l.find(t, int(t.Parent[n])), t.Token[n])
+}
+
+// take removes the candidate of most value, of equal ones the first.
+func (c *Control) take() candidate {
+	best := 0
+	for i := range c.cand {
+		if c.cand[i].value > c.cand[best].value {
+			best = i
+		}
+	}
+	d := c.cand[best]
+	c.cand = append(c.cand[:best], c.cand[best+1:]...)
+	return d
+}
