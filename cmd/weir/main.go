@@ -28,6 +28,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve a model over the OpenAI API."`
 	Run      runCmd      `cmd:"" help:"Chat with a model in the terminal, or answer a prompt from standard input."`
 	Show     showCmd     `cmd:"" help:"Show what is in a model's files and what memory it needs."`
+	Key      keyCmd      `cmd:"" help:"Make keys for a server."`
 	Bench    benchCmd    `cmd:"" help:"Measure speeds, beside what the machine allows."`
 	Template templateCmd `cmd:"" help:"Render a chat template with an input, to debug it."`
 	Version  versionCmd  `cmd:"" help:"Print weir's version."`
@@ -42,6 +43,7 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	signals  <-chan os.Signal // what stops serve; nil: the signals to the process
+	reload   <-chan os.Signal // what makes serve read its keys again; likewise
 }
 
 func main() {

@@ -22,9 +22,10 @@ import (
 type serveCmd struct {
 	modelOptions
 	engineOptions
+	securityOptions
 
 	Name         string        `help:"Name under which requests ask for the model (default: the file's)." placeholder:"NAME" group:"Server"`
-	Host         string        `help:"Address to listen on. 0.0.0.0 is every address: weir has no keys yet, so whoever reaches it can use it." default:"127.0.0.1" placeholder:"127.0.0.1" group:"Server"`
+	Host         string        `help:"Address to listen on. 0.0.0.0 is every address; --keys says who may use it then." default:"127.0.0.1" placeholder:"127.0.0.1" group:"Server"`
 	Port         int           `help:"Port to listen on; 0 picks a free one." default:"8080" group:"Server"`
 	MaxBody      memorySize    `help:"Largest request body." default:"32MiB" group:"Server"`
 	DrainTimeout time.Duration `help:"How long running requests may take to end after the first ^C or SIGTERM; 0: for ever." default:"30s" group:"Server"`
@@ -52,6 +53,9 @@ func (c *serveCmd) Validate() error {
 	case c.KeepAlive < 0:
 		return fmt.Errorf("--keep-alive is %v; it must be positive, or 0 for never", c.KeepAlive)
 	}
+	if err := c.securityOptions.Validate(); err != nil {
+		return err
+	}
 	return c.engineOptions.Validate()
 }
 
@@ -63,6 +67,9 @@ func (c *serveCmd) Run(io streams, log *slog.Logger) error {
 }
 
 func (c *serveCmd) serve(io streams, s *service, log *slog.Logger) error {
+	if err := s.secured.open(&c.securityOptions, log); err != nil {
+		return err
+	}
 	listener, err := c.listen()
 	if err != nil {
 		return err
@@ -79,6 +86,8 @@ func (c *serveCmd) serve(io streams, s *service, log *slog.Logger) error {
 	go func() { served <- srv.Serve(context.Background(), listener) }()
 	stopped, unwatch := c.watchSignals(io.signals, srv, s, log)
 	defer unwatch()
+	defer s.secured.watchReload(io, log)()
+	s.secured.warnOpen(io.err, listener.Addr())
 
 	if err = c.load(io, s, log, listener.Addr()); err != nil {
 		srv.Close()
@@ -94,6 +103,7 @@ func (c *serveCmd) newServer(s *service, log *slog.Logger) (*server.Server, erro
 	o := server.DefaultOptions()
 	o.MaxBody, o.DrainTimeout, o.KeepAlive = c.MaxBody.bytes, c.DrainTimeout, c.KeepAlive
 	o.Version, o.Log = version(), log
+	c.securityOptions.apply(&o, &s.secured, c.Host)
 	return server.New(o, s, s)
 }
 
@@ -115,21 +125,24 @@ func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr)
 	}
 	s.phase.Store("")
 	log.Info("ready", "model", m.engine.Model().ID, "load", loaded.Round(time.Millisecond), "warm-up", (time.Since(began) - loaded).Round(time.Millisecond))
-	c.greet(io, m, addr)
+	c.greet(io, s, m, addr)
 	return nil
 }
 
 // greet tells a person how to talk to the server.
-func (c *serveCmd) greet(io streams, m *opened, addr net.Addr) {
-	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		fmt.Fprintf(io.err, "weir: listening beyond this machine without a key: whoever reaches %s can use the model; keep it behind a firewall or a proxy that asks for one\n", addr)
-	}
+func (c *serveCmd) greet(io streams, s *service, m *opened, addr net.Addr) {
 	id, url := m.engine.Model().ID, "http://"+reachable(addr)
+	if c.TLSCert != "" {
+		url = "https://" + reachable(addr)
+	}
 	try := `/v1/chat/completions --json '{"messages":[{"role":"user","content":"What are you?"}],"stream":true}'`
 	note := ""
 	if !m.engine.Model().Chat {
 		note = id + " has no chat template, so /v1/chat/completions needs --chat-template FILE\n"
 		try = `/v1/completions --json '{"prompt":"Once upon a time","max_tokens":64,"stream":true}'`
+	}
+	if s.secured.keys.Ring() != nil {
+		try += ` -H "Authorization: Bearer $WEIR_API_KEY"`
 	}
 	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n%stry   curl -N %s%s\n", id, plural(m.threads, "thread", ""), url, note, url, try)
 }
@@ -258,8 +271,9 @@ func (c *serveCmd) inUse() error {
 // service is what the server asks: who answers, and how it is. It exists before
 // the model does.
 type service struct {
-	phase atomic.Value // string; "" once ready
-	model atomic.Pointer[opened]
+	secured secured
+	phase   atomic.Value // string; "" once ready
+	model   atomic.Pointer[opened]
 }
 
 // Generator implements server.Backend.

@@ -107,8 +107,11 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		return nil, nil
 	}
 	s.used[flag.Name] = s.file + ": " + flag.Name
-	switch v.(type) {
+	switch v := v.(type) {
 	case []any:
+		if _, words := flag.Target.Interface().(wordList); words {
+			return joinWords(v)
+		}
 		return nil, errors.New("one value is wanted, not a list")
 	case map[string]any:
 		return nil, errors.New("a value is wanted, not a mapping")
@@ -116,6 +119,19 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		return nil, errors.New("the value is missing")
 	}
 	return fmt.Sprint(v), nil
+}
+
+// joinWords writes a list of a file as a flag has it.
+func joinWords(list []any) (any, error) {
+	var words []string
+	for _, w := range list {
+		s, ok := w.(string)
+		if !ok || strings.Contains(s, ",") {
+			return nil, fmt.Errorf("a list of words is wanted; %v is none", w)
+		}
+		words = append(words, s)
+	}
+	return strings.Join(words, ","), nil
 }
 
 // explain words an error of the parser: it is about a flag, but the user may

@@ -19,6 +19,7 @@ func valueMappers() []kong.Option {
 		kong.KindMapper(reflect.Uint64, mapper("a whole number of 0 or more", parseUint)),
 		kong.KindMapper(reflect.Float64, mapper("a number", parseFloat)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), mapper("a time such as 30s, 500ms or 2m", parseDuration)),
+		kong.TypeMapper(reflect.TypeFor[wordList](), mapper("words with commas between", parseWords)),
 		kong.TypeMapper(reflect.TypeFor[memorySize](), mapper("a size such as 12GiB or 800MB, or a share such as 80%", parseMemory)),
 	}
 }

@@ -33,6 +33,8 @@ var layers = []struct {
 		"they implement llm.Generator, and nothing below knows who serves"},
 	{[]string{"internal/router"},
 		"it picks a generator; a generator that knew of others could not be driven alone"},
+	{[]string{"internal/auth"},
+		"it knows keys and callers, whatever they ask for and by whatever protocol"},
 	{[]string{"internal/openai", "internal/anthropic", "internal/ollama"},
 		"a dialect is a pure translation to and from llm: what computes must not depend on how it was asked"},
 	{[]string{"internal/server"},

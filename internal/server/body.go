@@ -47,6 +47,9 @@ func (s *Server) body(w *response, r *http.Request) ([]byte, error) {
 	}
 	// From here on reading only watches for the client to go away.
 	_ = w.rc.SetReadDeadline(time.Time{})
+	if s.opts.LogContent {
+		w.body = b.Bytes()
+	}
 	return b.Bytes(), nil
 }
 

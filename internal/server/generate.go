@@ -131,6 +131,9 @@ func (s *Server) stream(w *response, r *http.Request, g llm.Generator, requests 
 
 // note keeps what the log tells of an event.
 func (w *response) note(e *llm.Event) {
+	if w.s.opts.LogContent {
+		w.text = append(w.text, e.Text...)
+	}
 	if e.Usage != nil {
 		w.usage.PromptTokens += e.Usage.PromptTokens
 		w.usage.CachedTokens += e.Usage.CachedTokens

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"weir/internal/auth"
 )
 
 // Options configure a server. Start from [DefaultOptions].
@@ -35,6 +38,24 @@ type Options struct {
 	// cannot fill its queue.
 	PromptsAtOnce int
 
+	// Keys gives the keys that are valid now; nil, or a nil ring: none are set, and
+	// everybody may do everything.
+	Keys func() *auth.Ring
+	// OpenMetrics lets /metrics be read without a key, by scrapers that have none.
+	OpenMetrics bool
+	// Hosts are the names that a request's Host header may have; empty: any. They
+	// keep a web page whose own name leads to this machine from using a server
+	// that has no keys.
+	Hosts []string
+	// Origins are those of the web pages that may read answers (CORS); "*" is any.
+	Origins []string
+	// TLS, if not nil, is what connections are encrypted with.
+	TLS *tls.Config
+	// MaxConnections are open at once; further ones are closed at once.
+	MaxConnections int
+	// LogContent puts requests' bodies and answers' texts into the log.
+	LogContent bool
+
 	// Version is what /version answers, and part of system_fingerprint.
 	Version string
 	// Log gets a line for each request, never its text. nil: no log.
@@ -55,6 +76,8 @@ func DefaultOptions() Options {
 		DrainTimeout:  30 * time.Second,
 		PromptsAtOnce: 64,
 		Version:       "dev",
+
+		MaxConnections: 8192,
 	}
 }
 
@@ -63,7 +86,7 @@ func (o Options) Validate() error {
 	for _, n := range []struct {
 		name  string
 		value int64
-	}{{"max body", o.MaxBody}, {"max header", int64(o.MaxHeader)}, {"prompts at once", int64(o.PromptsAtOnce)}} {
+	}{{"max body", o.MaxBody}, {"max header", int64(o.MaxHeader)}, {"prompts at once", int64(o.PromptsAtOnce)}, {"max connections", int64(o.MaxConnections)}} {
 		if n.value < 1 {
 			return fmt.Errorf("server: %s is %d: it must be at least 1", n.name, n.value)
 		}

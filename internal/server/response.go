@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"weir/internal/auth"
 	"weir/internal/llm"
 	"weir/internal/openai"
 )
@@ -39,9 +40,12 @@ type response struct {
 	status int // 0 until the headers are written
 	probe  bool
 
-	model string
-	usage llm.Usage
-	err   *llm.Error // why the request failed, if it did
+	caller *auth.Caller // nil: none is known
+	model  string
+	usage  llm.Usage
+	err    *llm.Error // why the request failed, if it did
+	body   []byte     // and text: what was asked and answered, only for a log that is to have them
+	text   []byte
 }
 
 // ServeHTTP implements [http.Handler].
@@ -53,7 +57,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		request = res.id
 	}
 	res.Header().Set("X-Request-Id", request)
+	res.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+		// What follows a chunked body may be what a proxy before us took for a part
+		// of it: nothing that follows one is read as a request.
+		res.Header().Set("Connection", "close")
+	}
 	defer func() { res.logEnd(r, request) }()
+	if s.crossOrigin(res, r) {
+		return
+	}
 	s.mux.ServeHTTP(res, r)
 }
 
@@ -73,8 +86,15 @@ func saneID(id string) bool {
 // do runs a route's handler and answers its error.
 func (w *response) do(rt route, r *http.Request) {
 	w.probe = rt.probe
-	err := w.s.refusal()
-	if err == nil || rt.probe {
+	err := w.s.checkHost(r)
+	if err == nil {
+		w.caller, err = w.s.identify(w, rt, r)
+	}
+	if err == nil && !rt.probe {
+		err = w.s.refusal()
+	}
+	if err == nil {
+		r = r.WithContext(auth.With(r.Context(), w.caller))
 		err = w.s.guard(func() error { return rt.do(w, r) })
 	}
 	if err != nil {
@@ -169,8 +189,8 @@ func (w *response) extend() {
 	_ = w.rc.SetWriteDeadline(w.deadline) // tests' recorders have none
 }
 
-// logEnd writes the request's line. What a user wrote is never in it: of errors,
-// whose messages may quote it, only the kind is.
+// logEnd writes the request's line. What a user wrote is not in it unless the
+// options ask for it: of errors, whose messages may quote it, only the kind is.
 func (w *response) logEnd(r *http.Request, request string) {
 	level := slog.LevelInfo
 	if w.probe {
@@ -178,12 +198,18 @@ func (w *response) logEnd(r *http.Request, request string) {
 	}
 	attrs := []slog.Attr{
 		slog.String("id", request), slog.String("method", method(r)), slog.String("path", path(r)),
-		slog.Int("status", w.status), slog.Duration("duration", time.Since(w.start)),
+		slog.Int("status", w.status), slog.Duration("duration", time.Since(w.start)), slog.String("remote", r.RemoteAddr),
+	}
+	if w.caller != nil {
+		attrs = append(attrs, slog.String("caller", w.caller.Name))
 	}
 	if w.model != "" {
 		attrs = append(attrs, slog.String("model", w.model), slog.String("completion", w.id),
 			slog.Int("prompt_tokens", w.usage.PromptTokens), slog.Int("cached_tokens", w.usage.CachedTokens),
 			slog.Int("completion_tokens", w.usage.CompletionTokens))
+	}
+	if w.s.opts.LogContent {
+		attrs = append(attrs, slog.String("body", string(w.body)), slog.String("text", string(w.text)))
 	}
 	if w.err != nil {
 		attrs = append(attrs, slog.String("error", w.err.Kind.String()), slog.String("param", w.err.Param))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"weir/internal/auth"
 	"weir/internal/llm"
 )
 
@@ -17,22 +18,23 @@ type route struct {
 	method string
 	path   string // a pattern of net/http
 	do     handler
+	scope  auth.Scope // what a key must be good for, once there are keys
 	// probe routes answer while draining, and are logged for debugging only.
 	probe bool
 }
 
 func (s *Server) table() []route {
 	return []route{
-		{method: "POST", path: "/v1/chat/completions", do: s.chat},
-		{method: "POST", path: "/v1/completions", do: s.completion},
-		{method: "GET", path: "/v1/models", do: s.models},
-		{method: "GET", path: "/v1/models/{id...}", do: s.model},
-		{method: "POST", path: "/tokenize", do: s.tokenize},
-		{method: "POST", path: "/detokenize", do: s.detokenize},
-		{method: "POST", path: "/apply-template", do: s.applyTemplate},
+		{method: "POST", path: "/v1/chat/completions", do: s.chat, scope: auth.Inference},
+		{method: "POST", path: "/v1/completions", do: s.completion, scope: auth.Inference},
+		{method: "GET", path: "/v1/models", do: s.models, scope: auth.Inference},
+		{method: "GET", path: "/v1/models/{id...}", do: s.model, scope: auth.Inference},
+		{method: "POST", path: "/tokenize", do: s.tokenize, scope: auth.Inference},
+		{method: "POST", path: "/detokenize", do: s.detokenize, scope: auth.Inference},
+		{method: "POST", path: "/apply-template", do: s.applyTemplate, scope: auth.Inference},
 		{method: "GET", path: "/health", do: s.live, probe: true},
 		{method: "GET", path: "/ready", do: s.ready, probe: true},
-		{method: "GET", path: "/version", do: s.version, probe: true},
+		{method: "GET", path: "/version", do: s.version, scope: auth.AnyKey, probe: true},
 	}
 }
 
@@ -46,9 +48,9 @@ func newMux(routes []route) *http.ServeMux {
 	}
 	for _, rt := range routes {
 		handle(rt.method+" "+rt.path, rt)
-		handle(rt.path, route{do: wrongMethod(rt)})
+		handle(rt.path, route{do: wrongMethod(rt), scope: auth.AnyKey})
 	}
-	handle("/", route{do: func(_ *response, r *http.Request) error { return noRoute(r, routes) }})
+	handle("/", route{scope: auth.AnyKey, do: func(_ *response, r *http.Request) error { return noRoute(r, routes) }})
 	return mux
 }
 

@@ -32,6 +32,9 @@ type Server struct {
 	mux     *http.ServeMux
 	http    *http.Server
 
+	connections        atomic.Int64 // open now
+	connectionsRefused atomic.Int64
+
 	draining atomic.Bool
 	base     context.Context // of every request; ends with errStopping
 	cancel   context.CancelCauseFunc
@@ -62,7 +65,9 @@ func New(o Options, b Backend, h Health) (*Server, error) {
 		IdleTimeout:       o.IdleTimeout,
 		// Not ReadTimeout and WriteTimeout: they bound a whole request, and the
 		// first one's end cancels a context that is still being answered.
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		TLSConfig: o.TLS,
+		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: o.WriteTimeout, PingTimeout: o.WriteTimeout},
 	}
 	return s, nil
 }
@@ -78,7 +83,7 @@ func randomID() string {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, s.Close)
 	defer stop()
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.listen(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %v: %w", l.Addr(), err)
 	}
 	<-s.stopped

@@ -45,7 +45,11 @@ func (s *Server) ready(w *response, _ *http.Request) error {
 func (w *response) state(bad string, err error) {
 	status, body := http.StatusOK, map[string]string{"status": "ok"}
 	if err != nil {
-		status, body = http.StatusServiceUnavailable, map[string]string{"status": bad, "reason": err.Error()}
+		status, body = http.StatusServiceUnavailable, map[string]string{"status": bad}
+		// Whoever has no key learns what a supervisor needs, and not why.
+		if w.caller != nil || w.s.ring() == nil {
+			body["reason"] = err.Error()
+		}
 	}
 	w.object(status, body)
 }
