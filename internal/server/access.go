@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -61,6 +62,16 @@ func find(ring *auth.Ring, r *http.Request) (*auth.Caller, error) {
 		return nil, &llm.Error{Kind: llm.Unauthorized, Message: "this key is not known here: look whether it was copied whole, and is for this server"}
 	}
 	return caller, nil
+}
+
+// withKey tells the routes who asks.
+func withKey(ctx context.Context, c *auth.Caller) context.Context {
+	if c == nil {
+		return ctx
+	}
+	l := c.Limits
+	return WithCaller(ctx, &Caller{Name: c.Name, Share: l.Share,
+		Quota: Quota{Requests: l.RequestsPerMinute, Tokens: l.TokensPerMinute, Concurrent: l.Concurrent}})
 }
 
 // presented gives the key of a request: in Authorization as OpenAI's clients send

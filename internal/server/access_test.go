@@ -123,6 +123,17 @@ func TestProbesTellNoReason(t *testing.T) {
 	}
 }
 
+// TestWithKey: what the file says of a key reaches who limits.
+func TestWithKey(t *testing.T) {
+	c := CallerOf(withKey(t.Context(), &auth.Caller{Name: "a", Limits: auth.Limits{RequestsPerMinute: 1, TokensPerMinute: 2, Concurrent: 3, Share: 4}}))
+	if c == nil || *c != (Caller{Name: "a", Share: 4, Quota: Quota{Requests: 1, Tokens: 2, Concurrent: 3}}) {
+		t.Errorf("got %+v", c)
+	}
+	if CallerOf(withKey(t.Context(), nil)) != nil {
+		t.Error("without keys nobody is known")
+	}
+}
+
 func TestLogContent(t *testing.T) {
 	s := serve(t, newFake(), func(o *Options) { o.LogContent = true })
 	send(t, s.addr, "POST", "/v1/chat/completions", askBody)

@@ -94,7 +94,7 @@ func (w *response) do(rt route, r *http.Request) {
 		err = w.s.refusal()
 	}
 	if err == nil {
-		r = r.WithContext(auth.With(r.Context(), w.caller))
+		r = r.WithContext(withKey(r.Context(), w.caller))
 		err = w.s.guard(func() error { return rt.do(w, r) })
 	}
 	if err != nil {
