@@ -71,8 +71,19 @@ type Options struct {
 
 	KV     backend.KVSpec
 	Limits sched.Limits
-	// MaxQueue bounds the requests that wait or run; more are refused.
+	// MaxQueue is how many sequences may wait beside those that run
+	// (Limits.Running); more are refused.
 	MaxQueue int
+	// MaxQueuedTokens bounds the tokens of prompts that wait to be computed.
+	MaxQueuedTokens int
+	// Preparing is how many requests are rendered and tokenised at a time.
+	Preparing int
+	// Backlog is how many tokens of a request may wait for a client that reads
+	// slowly; with more of them the request ends.
+	Backlog int
+	// OnPanic is told of each panic that the loop has recovered from, on the
+	// loop's goroutine; nil: nobody is.
+	OnPanic func(error)
 	// PrefixCache lets sequences share the pages of equal prefixes.
 	PrefixCache bool
 	// Proposer drafts tokens, so that several are checked in one step where that
@@ -99,10 +110,18 @@ func (o Options) Validate() error {
 	case o.Draft.Width > spec.MaxRank || o.Draft.Always.Len() > spec.MaxNodes || o.Draft.Always.MaxDepth() > spec.MaxDepth:
 		return fmt.Errorf("engine: a draft of %d nodes, %d deep, with up to %d children each is more than %d, %d, %d",
 			o.Draft.Always.Len(), o.Draft.Always.MaxDepth(), o.Draft.Width, spec.MaxNodes, spec.MaxDepth, spec.MaxRank)
+	case o.MaxQueuedTokens < 1:
+		return fmt.Errorf("the limit of queued tokens is %d; it must be at least 1", o.MaxQueuedTokens)
+	case o.Preparing < 1 || o.Backlog < 1:
+		return fmt.Errorf("%d requests prepared at a time and %d tokens kept for a slow client make no sense", o.Preparing, o.Backlog)
 	case o.StallAfter <= 0:
 		return fmt.Errorf("the stall limit is %v; it must be positive", o.StallAfter)
 	}
 	return o.Limits.Validate()
+}
+
+func (o Options) gate() sched.GateLimits {
+	return sched.GateLimits{Places: o.Limits.Running + o.MaxQueue, Tokens: o.MaxQueuedTokens}
 }
 
 // Engine answers requests with one model. It implements llm.Generator and
@@ -115,23 +134,30 @@ type Engine struct {
 
 	longestToken int // bytes
 
-	inFlight atomic.Int64 // requests accepted and not finished
+	pool     chan struct{} // holds a token for each request that is being prepared
+	inFlight atomic.Int64  // places held
 	arrivals atomic.Uint64
 	stats    stats
 	scratch  sample.Scratch // the loop's
 
-	mu       sync.Mutex
-	draining bool
-	fatal    error         // why the loop ended, if it did so by itself
-	idle     chan struct{} // made by Drain; closed when inFlight reaches 0
+	mu            sync.Mutex
+	gate          *sched.Gate
+	bytesPerToken float64 // of prompts lately
+	draining      bool
+	fatal         error         // why the loop ended, if it did so by itself
+	idle          chan struct{} // made by Drain; closed when inFlight reaches 0
 }
+
+// usualBytesPerToken is what is taken for a prompt's before any has been seen.
+const usualBytesPerToken = 4
 
 // New starts an engine. Close ends it.
 func New(o Options) (*Engine, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: o, born: time.Now(), done: make(chan struct{})}
+	e := &Engine{opts: o, born: time.Now(), done: make(chan struct{}), pool: make(chan struct{}, o.Preparing), bytesPerToken: usualBytesPerToken}
+	e.gate = sched.NewGate(o.gate())
 	e.inbox.wake = make(chan struct{}, 1)
 	for id := range o.Tokenizer.VocabSize() {
 		e.longestToken = max(e.longestToken, len(o.Tokenizer.Piece(int32(id))))
@@ -168,31 +194,6 @@ func (e *Engine) Close() error {
 	e.inbox.close()
 	<-e.done
 	return nil
-}
-
-// accept reserves a place for a request, or says why there is none.
-func (e *Engine) accept() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.fatal != nil:
-		return &llm.Error{Kind: llm.Unavailable, Message: "the engine has stopped after an internal error; restart weir", Err: e.fatal}
-	case e.draining:
-		return &llm.Error{Kind: llm.Unavailable, Message: "the server is shutting down and takes no new requests; try another, or again later"}
-	case e.inFlight.Load() >= int64(e.opts.MaxQueue):
-		return &llm.Error{Kind: llm.Overloaded, Message: fmt.Sprintf("%d requests are queued or running, which is the limit (--max-queue); try again later", e.opts.MaxQueue)}
-	}
-	e.inFlight.Add(1)
-	return nil
-}
-
-// leave gives the place back.
-func (e *Engine) leave() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.inFlight.Add(-1) == 0 && e.draining {
-		close(e.idle)
-	}
 }
 
 // fail records why the loop ended by itself.

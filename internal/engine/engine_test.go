@@ -159,7 +159,7 @@ func TestEchoAndEmptyPrompt(t *testing.T) {
 	if a.prompt.Text != "echo me" {
 		t.Errorf("echo %q", a.prompt.Text)
 	}
-	if ids, err := e.Tokenize(llm.Text("<bos><bos>a<eos>"), llm.TokenizeOptions{}); err != nil || len(ids) != 3 || ids[0] != 257 || ids[2] != 258 {
+	if ids, err := e.Tokenize(t.Context(), llm.Text("<bos><bos>a<eos>"), llm.TokenizeOptions{}); err != nil || len(ids) != 3 || ids[0] != 257 || ids[2] != 258 {
 		t.Errorf("special tokens in a text became %v, %v; want one BOS, a, EOS", ids, err)
 	}
 	if a := mustCollect(t, e, textRequest("", nil)); len(a.prompt.IDs) != 1 || a.prompt.IDs[0] != 257 {
@@ -169,7 +169,7 @@ func TestEchoAndEmptyPrompt(t *testing.T) {
 
 func TestChat(t *testing.T) {
 	e := startTiny(t, usual)
-	text, err := e.Render(&llm.Chat{Messages: []byte(`[{"role":"user","content":"hi"}]`)})
+	text, err := e.Render(t.Context(), &llm.Chat{Messages: []byte(`[{"role":"user","content":"hi"}]`)})
 	if err != nil || text != "<user>hi<assistant>" {
 		t.Fatalf("rendered %q, %v", text, err)
 	}
@@ -218,11 +218,15 @@ func TestRefusals(t *testing.T) {
 
 func TestFullQueueRefuses(t *testing.T) {
 	c := usual
-	c.queue = 1
+	c.queue, c.running = 1, 1
 	e := startTiny(t, c)
-	next, stop := pull(e, textRequest("x", func(p *llm.Params) { p.MaxTokens = ptr(200) }))
+	next, stop := pull(e, textRequest("x", func(p *llm.Params) { p.MaxTokens, p.IgnoreEOS = ptr(200), true }))
 	defer stop()
 	next()
+	waits, leave := pull(e, textRequest("z", func(p *llm.Params) { p.MaxTokens, p.IgnoreEOS = ptr(200), true }))
+	defer leave()
+	go waits()
+	waitFor(t, "one that waits", func() bool { return e.Stats().InFlight == 2 })
 	_, err := collect(context.Background(), e, textRequest("y", nil))
 	var le *llm.Error
 	if !errors.As(err, &le) || le.Kind != llm.Overloaded {
@@ -264,7 +268,7 @@ func TestTemplateForTools(t *testing.T) {
 	e := startTiny(t, usual)
 	e.opts.Templates = set // before any request; the loop never looks at it
 	for _, c := range []struct{ tools, want string }{{"", "plain"}, {"[]", "plain"}, {`[{"type":"function"}]`, "with 1"}} {
-		got, err := e.Render(&llm.Chat{Messages: []byte(`[{"role":"user","content":"hi"}]`), Tools: []byte(c.tools)})
+		got, err := e.Render(t.Context(), &llm.Chat{Messages: []byte(`[{"role":"user","content":"hi"}]`), Tools: []byte(c.tools)})
 		if err != nil || got != c.want {
 			t.Errorf("tools %q: %q, %v; want %q", c.tools, got, err, c.want)
 		}

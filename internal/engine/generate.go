@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync/atomic"
 
 	"weir/internal/llm"
 	"weir/internal/token"
@@ -22,21 +23,26 @@ func (e *Engine) Generate(ctx context.Context, r *llm.Request) iter.Seq2[llm.Eve
 var errStopped = errors.New("the caller stopped listening")
 
 func (e *Engine) generate(ctx context.Context, r *llm.Request, yield func(llm.Event) bool) error {
-	if err := e.accept(); err != nil {
-		return err
-	}
-	defer e.leave()
-	prompt, params, err := e.prepare(r)
+	claim, leave, err := e.claimFor(r)
 	if err != nil {
 		return err
 	}
-	req := newRequest(e, r, prompt, params)
+	defer leave()
+	defer claim.drop()
+	var started atomic.Bool
+	ctx, stop := queueContext(ctx, r.QueueBy, started.Load)
+	defer stop()
+	req, err := e.prepared(ctx, r, claim)
+	if err != nil {
+		return err
+	}
+	req.started = &started
 	if !e.inbox.send(message{add: req}) {
 		return &llm.Error{Kind: llm.Unavailable, Message: "the server is shutting down"}
 	}
 	defer e.inbox.send(message{cancel: req}) // does nothing to what has ended
-	d := newDelivery(e, req, yield)
-	if params.BestOf > params.N {
+	d := newDelivery(e, req, claim, yield)
+	if req.params.BestOf > req.params.N {
 		d.pickBest(&r.Params)
 	}
 	err = d.run(ctx)
@@ -46,10 +52,27 @@ func (e *Engine) generate(ctx context.Context, r *llm.Request, yield func(llm.Ev
 	return err
 }
 
+// prepared renders, tokenises and checks a request.
+func (e *Engine) prepared(ctx context.Context, r *llm.Request, c *claim) (req *request, err error) {
+	err = e.inPool(ctx, func() error {
+		prompt, params, err := e.prepare(r)
+		if err != nil {
+			return err
+		}
+		if err := c.settle(len(prompt)); err != nil {
+			return err
+		}
+		req = newRequest(e, r, prompt, params)
+		return nil
+	})
+	return req, err
+}
+
 // delivery turns a request's outputs into events, on the request's goroutine.
 type delivery struct {
 	e       *Engine
 	req     *request
+	claim   *claim
 	yield   func(llm.Event) bool
 	choices []*choice
 	open    int // choices that have not finished
@@ -67,8 +90,8 @@ type choice struct {
 	tokens   int
 }
 
-func newDelivery(e *Engine, req *request, yield func(llm.Event) bool) *delivery {
-	d := &delivery{e: e, req: req, yield: yield, open: len(req.seqs)}
+func newDelivery(e *Engine, req *request, c *claim, yield func(llm.Event) bool) *delivery {
+	d := &delivery{e: e, req: req, claim: c, yield: yield, open: len(req.seqs)}
 	d.usage.PromptTokens = len(req.prompt)
 	// Text that goes on from other text keeps the space that a vocabulary such as
 	// Llama 2's writes before a first word.
@@ -87,7 +110,7 @@ func (d *delivery) run(ctx context.Context) error {
 	var err error
 	for d.open > 0 {
 		if outs, err = d.req.out.take(ctx, outs); err != nil {
-			return contextError(err)
+			return contextError(ctx)
 		}
 		for _, o := range outs {
 			if err := d.deliver(o); err != nil {
@@ -104,8 +127,19 @@ func (d *delivery) run(ctx context.Context) error {
 	return d.send(llm.Event{Usage: &usage})
 }
 
-func contextError(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
+// errQueued is the cause of the end of a context whose request waited too long.
+var errQueued = errors.New("the request waited too long for its turn")
+
+func contextError(ctx context.Context) error {
+	err := context.Cause(ctx)
+	var told *llm.Error
+	switch {
+	case errors.As(err, &told):
+		return told
+	case errors.Is(err, errQueued):
+		return &llm.Error{Kind: llm.Timeout, Code: "queue_timeout", Err: err,
+			Message: "the request waited for its turn longer than it may; try again later, or allow more time"}
+	case errors.Is(err, context.DeadlineExceeded):
 		return &llm.Error{Kind: llm.Timeout, Message: "the request's deadline passed before its output was complete; ask for fewer tokens or allow more time", Err: err}
 	}
 	return &llm.Error{Kind: llm.Canceled, Message: "the request was cancelled", Err: err}
@@ -132,6 +166,7 @@ func (d *delivery) start(o output) error {
 		return nil
 	}
 	d.started = true
+	d.claim.computed()
 	info := &llm.PromptInfo{IDs: d.req.prompt, Logprobs: o.promptLP}
 	if d.req.params.Echo {
 		info.Text = d.e.opts.Tokenizer.Decode(d.req.prompt, token.DecodeOptions{})

@@ -58,21 +58,24 @@ func (b *inbox) take(buf []message) ([]message, bool) {
 }
 
 // mailbox carries a request's outputs from the loop to the request's goroutine.
-// The loop never waits. It is bounded by what the request may generate.
+// The loop never waits; it ends a request whose mailbox fills up.
 type mailbox struct {
 	mu   sync.Mutex
 	outs []output
 	wake chan struct{} // capacity 1
 }
 
-func (m *mailbox) put(o output) {
+// put returns how many outputs wait.
+func (m *mailbox) put(o output) int {
 	m.mu.Lock()
 	m.outs = append(m.outs, o)
+	n := len(m.outs)
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
+	return n
 }
 
 // take waits for outputs and moves them into buf.

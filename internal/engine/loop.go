@@ -8,6 +8,7 @@ import (
 	"weir/internal/backend"
 	"weir/internal/kv"
 	"weir/internal/llm"
+	"weir/internal/sample"
 	"weir/internal/sched"
 	"weir/internal/spec"
 )
@@ -38,26 +39,35 @@ type loop struct {
 }
 
 func newLoop(e *Engine) (*loop, error) {
-	o := e.opts
+	l := &loop{e: e}
+	return l, l.build()
+}
+
+// build makes the state that steps change, from nothing.
+func (l *loop) build() error {
+	o := l.e.opts
 	store, err := o.Backend.NewKV(o.KV)
 	if err != nil {
-		return nil, fmt.Errorf("allocating the KV cache: %w", err)
+		return fmt.Errorf("allocating the KV cache: %w", err)
 	}
 	plan := backend.Plan{Rows: o.Limits.BatchTokens, Seqs: o.Limits.Running, LogitRows: o.Limits.LogitRows, Context: o.Describe.Context}
 	o.Forward.Plan(&plan)
 	device, err := o.Backend.NewStream(plan)
 	if err != nil {
 		store.Close()
-		return nil, fmt.Errorf("allocating scratch memory: %w", err)
+		return fmt.Errorf("allocating scratch memory: %w", err)
 	}
 	cache := kv.New(o.KV.PageSize, kvGroups(o.KV))
 	if o.PrefixCache {
 		cache.EnablePrefixCache(kv.PrefixOptions{OneClass: o.Backend.Info().OneClass})
 	}
-	return &loop{
-		e: e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
+	// Samplers of requests that are being prepared know where the scratch is.
+	l.e.scratch = sample.Scratch{}
+	*l = loop{
+		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
 		owner: map[*sched.Seq]*sequence{}, cost: spec.NewCost(),
-	}, nil
+	}
+	return nil
 }
 
 func kvGroups(spec backend.KVSpec) []kv.Group {
@@ -68,9 +78,34 @@ func kvGroups(spec backend.KVSpec) []kv.Group {
 	return groups
 }
 
-// run is the loop. It ends when the inbox is closed or a step panics.
+// run is the loop. It ends when the inbox is closed, or when it cannot go on.
 func (l *loop) run() {
-	defer l.end()
+	defer close(l.e.done)
+	for strikes := 0; ; strikes++ {
+		good, err := l.steps()
+		if good > 0 {
+			strikes = 0
+		}
+		switch {
+		case err == nil:
+			l.failAll(&llm.Error{Kind: llm.Unavailable, Message: "the server is shutting down"})
+			l.closeAll()
+			return
+		case strikes >= maxStrikes || !l.restart(err):
+			l.die(err)
+			return
+		}
+	}
+}
+
+// steps runs the loop until the inbox is closed. The error is a panic's: a bug,
+// or memory that failed.
+func (l *loop) steps() (good int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the engine's loop panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
 	for l.receive() {
 		began := l.e.clock()
 		l.forwardTime = 0
@@ -84,7 +119,9 @@ func (l *loop) run() {
 		l.settle(plan, result, err)
 		l.e.stats.timed(l.e.clock()-began, l.forwardTime)
 		l.report()
+		good++
 	}
+	return good, nil
 }
 
 // receive takes what the inbox has. With nothing to compute it waits for more.
@@ -97,6 +134,7 @@ func (l *loop) receive() bool {
 			l.handle(m)
 		}
 		clear(l.msgs)
+		l.msgs = l.msgs[:0]
 		if closed {
 			return false
 		}
@@ -158,42 +196,98 @@ func (l *loop) forward() (*backend.Result, error) {
 	return result, err
 }
 
-// end answers whoever still waits and frees the device. A panic in a step (a
-// bug, or memory that failed) is contained here: the engine stops, every
-// request is told, and Health says why.
-func (l *loop) end() {
-	err := error(&llm.Error{Kind: llm.Unavailable, Message: "the server is shutting down"})
-	if p := recover(); p != nil {
-		fatal := fmt.Errorf("the engine's loop panicked: %v\n%s", p, debug.Stack())
-		l.e.fail(fatal)
-		l.e.inbox.close()
-		err = &llm.Error{Kind: llm.Internal, Message: "the engine stopped on an internal error; the request was lost, send it again once weir has restarted", Err: fatal}
+// maxStrikes is how many panics in a row, without one good step between them, the
+// loop is started again after. Then what is wrong is no single request's.
+const maxStrikes = 8
+
+// restart goes on after a panic. What the step was at is unknown, so that its
+// requests are told and everything that steps change is made anew; requests
+// whose computation had not begun stay in the inbox. It reports false when the
+// device gives nothing any more.
+func (l *loop) restart(cause error) bool {
+	l.e.stats.restarts.Add(1)
+	if tell := l.e.opts.OnPanic; tell != nil {
+		tell(cause)
 	}
-	l.failAll(err)
-	if l.e.opts.Proposer != nil {
-		l.e.opts.Proposer.Close()
+	l.endOwned(&llm.Error{Kind: llm.Internal, Err: cause,
+		Message: "the engine failed on an internal error and has been started again; the request was lost, send it again"})
+	l.free()
+	if err := l.build(); err != nil {
+		l.e.fail(fmt.Errorf("starting again after a panic: %w; %w", err, cause))
+		return false
 	}
-	l.device.Close()
-	l.store.Close()
-	close(l.e.done)
+	l.report()
+	return true
+}
+
+// die gives up: every request is told, later ones are refused, and Health says
+// why.
+func (l *loop) die(cause error) {
+	l.e.fail(cause)
+	l.e.inbox.close()
+	l.failAll(&llm.Error{Kind: llm.Internal, Err: cause,
+		Message: "the engine stopped on an internal error; the request was lost, send it again once weir has restarted"})
+	l.closeAll()
+}
+
+// closeAll frees what the engine owns, for good.
+func (l *loop) closeAll() {
+	l.free()
+	if p := l.e.opts.Proposer; p != nil {
+		defer func() { _ = recover() }() // it may be what broke
+		p.Close()
+	}
+}
+
+// free gives the device's memory back. After a panic that may fail, too; then it
+// stays lost.
+func (l *loop) free() {
+	defer func() { _ = recover() }()
+	l.e.stats.stepStart.Store(0)
+	if l.device != nil {
+		device, store := l.device, l.store
+		l.device, l.store = nil, nil
+		defer store.Close()
+		device.Close()
+	}
+}
+
+// forgetBroken lets the proposer forget a sequence. After a panic it may panic
+// again: what it holds is then lost until the engine ends.
+func (l *loop) forgetBroken(q *sequence) {
+	defer func() { _ = recover() }()
+	l.forget(q)
 }
 
 // failAll ends every request, those still in the inbox included.
 func (l *loop) failAll(err error) {
-	told := map[*request]bool{}
-	tell := func(r *request) {
-		if !told[r] {
-			told[r] = true
-			r.out.put(output{err: err})
-		}
-	}
-	for _, q := range l.owner {
-		tell(q.req)
-	}
+	l.endOwned(err)
 	l.msgs, _ = l.e.inbox.take(l.msgs)
 	for _, m := range l.msgs {
 		if m.add != nil {
-			tell(m.add)
+			m.add.out.put(output{err: err})
 		}
 	}
+}
+
+// endOwned ends every request that the loop knows.
+func (l *loop) endOwned(err error) {
+	told := map[*request]bool{}
+	for _, q := range l.owner {
+		q.ended = true
+		l.forgetBroken(q)
+		if !told[q.req] {
+			told[q.req] = true
+			q.req.out.put(output{err: err})
+		}
+	}
+	clear(l.owner)
+	for _, m := range l.msgs { // a panic while they were being handled
+		if m.add != nil && !told[m.add] {
+			told[m.add] = true
+			m.add.out.put(output{err: err})
+		}
+	}
+	clear(l.msgs)
+	l.msgs = l.msgs[:0]
 }

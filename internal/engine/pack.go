@@ -21,6 +21,9 @@ func (l *loop) pack(p *sched.Plan) {
 	for _, c := range p.Copies {
 		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
 	}
+	for _, s := range p.Admitted {
+		l.owner[s].req.started.Store(true)
+	}
 	for i, item := range p.Items {
 		q := l.owner[item.Seq]
 		l.packTable(item)

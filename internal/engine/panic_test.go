@@ -22,16 +22,16 @@ type breaking struct {
 }
 
 func (b *breaking) Forward(s backend.Stream) {
-	if b.panics.Load() {
-		panic("a bug in a kernel")
-	}
 	if b.hang != nil {
 		<-b.hang
+	}
+	if b.panics.Load() {
+		panic("a bug in a kernel")
 	}
 	b.Forwarder.Forward(s)
 }
 
-func startBreaking(t *testing.T, b *breaking, stall time.Duration) *Engine {
+func startBreaking(t *testing.T, b *breaking, stall time.Duration, change func(*LoadOptions)) *Engine {
 	t.Helper()
 	f, err := weights.OpenBytes("tiny", tinyGGUF(t, 0))
 	if err != nil {
@@ -43,6 +43,9 @@ func startBreaking(t *testing.T, b *breaking, stall time.Duration) *Engine {
 	}
 	t.Cleanup(func() { dev.Close(); f.Close() })
 	o := LoadOptions{ID: "tiny", Backend: dev, Budget: 1 << 30, PageSize: 16, Limits: schedLimits(usual), MaxQueue: 10, StallAfter: stall}
+	if change != nil {
+		change(&o)
+	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) { b.Forwarder = eo.Forward; eo.Forward = b })
 	if err != nil {
 		t.Fatal(err)
@@ -50,31 +53,75 @@ func startBreaking(t *testing.T, b *breaking, stall time.Duration) *Engine {
 	return e
 }
 
+// TestPanicInTheLoopIsContained: the requests of the step are told, those that
+// wait are served by the loop's next life, and its memory is whole again.
 func TestPanicInTheLoopIsContained(t *testing.T) {
-	b := &breaking{}
-	e := startBreaking(t, b, time.Minute)
+	b := &breaking{hang: make(chan struct{})}
+	told := make(chan error, 10)
+	e := startBreaking(t, b, time.Minute, func(o *LoadOptions) { o.OnPanic = func(err error) { told <- err } })
 	defer e.Close()
+	lost := make(chan error)
+	go func() { _, err := collect(context.Background(), e, textRequest("x", nil)); lost <- err }()
+	waitFor(t, "the step", func() bool { return e.stats.stepStart.Load() != 0 })
+	waiting := make(chan error)
+	go func() { _, err := collect(context.Background(), e, textRequest("y", nil)); waiting <- err }()
+	waitFor(t, "the next in the inbox", func() bool {
+		e.inbox.mu.Lock()
+		defer e.inbox.mu.Unlock()
+		return len(e.inbox.msgs) == 1
+	})
 	b.panics.Store(true)
-	_, err := collect(context.Background(), e, textRequest("x", nil))
+	b.hang <- struct{}{} // panics after it
 	var le *llm.Error
-	if !errors.As(err, &le) || le.Kind != llm.Internal {
+	if err := <-lost; !errors.As(err, &le) || le.Kind != llm.Internal {
 		t.Errorf("the request of the step got %v, want Internal", err)
-	}
-	if strings.Contains(le.Message, "kernel") {
+	} else if strings.Contains(le.Message, "kernel") {
 		t.Errorf("the client's message has the cause: %q", le.Message)
 	}
-	if err := e.Health(); err == nil || !strings.Contains(err.Error(), "a bug in a kernel") {
+	b.panics.Store(false)
+	close(b.hang)
+	if err := <-waiting; err != nil {
+		t.Errorf("the request that waited got %v", err)
+	}
+	if err := <-told; !strings.Contains(err.Error(), "a bug in a kernel") || !strings.Contains(err.Error(), "panic_test.go") {
+		t.Errorf("told of %v, want the cause and its stack", err)
+	}
+	if err := e.Health(); err != nil {
+		t.Errorf("health after the restart: %v", err)
+	}
+	waitFor(t, "all pages free", func() bool { s := e.Stats(); return s.FreePages == s.Pages && s.InFlight == 0 && s.QueuedTokens == 0 })
+	if n := e.Stats().Restarts; n != 1 {
+		t.Errorf("%d restarts, want 1", n)
+	}
+}
+
+// TestLoopGivesUp: a loop that can't make one good step is not started for ever.
+func TestLoopGivesUp(t *testing.T) {
+	b := &breaking{}
+	e := startBreaking(t, b, time.Minute, nil)
+	defer e.Close()
+	b.panics.Store(true)
+	var le *llm.Error
+	for range maxStrikes + 1 {
+		if err := e.Health(); err != nil {
+			t.Fatalf("unhealthy early: %v", err)
+		}
+		if _, err := collect(context.Background(), e, textRequest("x", nil)); !errors.As(err, &le) || le.Kind != llm.Internal {
+			t.Fatalf("got %v, want Internal", err)
+		}
+	}
+	waitFor(t, "the end", func() bool { return e.Health() != nil })
+	if err := e.Health(); !strings.Contains(err.Error(), "a bug in a kernel") {
 		t.Errorf("health: %v, want the cause", err)
 	}
-	_, err = collect(context.Background(), e, textRequest("y", nil))
-	if !errors.As(err, &le) || le.Kind != llm.Unavailable {
+	if _, err := collect(context.Background(), e, textRequest("y", nil)); !errors.As(err, &le) || le.Kind != llm.Unavailable {
 		t.Errorf("a later request got %v, want Unavailable", err)
 	}
 }
 
 func TestHealthReportsAStall(t *testing.T) {
 	b := &breaking{hang: make(chan struct{})}
-	e := startBreaking(t, b, time.Nanosecond)
+	e := startBreaking(t, b, time.Nanosecond, nil)
 	done := make(chan error)
 	go func() { _, err := collect(context.Background(), e, textRequest("x", nil)); done <- err }()
 	waitFor(t, "the stall reported", func() bool { return e.Health() != nil })
@@ -93,7 +140,7 @@ func TestHealthReportsAStall(t *testing.T) {
 // be computed.
 func TestCancelFreesWithinOneStep(t *testing.T) {
 	b := &breaking{hang: make(chan struct{})}
-	e := startBreaking(t, b, time.Minute)
+	e := startBreaking(t, b, time.Minute, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	first := make(chan struct{}, 100)

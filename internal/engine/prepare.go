@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -59,18 +60,18 @@ func (e *Engine) tokenizePrompt(r *llm.Request) ([]int32, error) {
 	case llm.Text:
 		text = p
 	case *llm.Chat:
-		rendered, err := e.Render(p)
+		rendered, err := e.render(p)
 		if err != nil {
 			return nil, err
 		}
 		text, o = llm.Text(rendered), llm.TokenizeOptions{NoSpecial: !p.AddSpecialToken}
 	default:
-		return e.Tokenize(r.Prompt, o)
+		return e.encode(r.Prompt, o)
 	}
 	if len(text) > limit {
 		return nil, e.tooLong(r.Prompt, fmt.Sprintf("%d bytes, more than %d tokens can spell", len(text), e.opts.Describe.Context))
 	}
-	return e.Tokenize(text, o)
+	return e.encode(text, o)
 }
 
 func (e *Engine) tooLong(p llm.Prompt, size string) error {
@@ -105,14 +106,22 @@ func (e *Engine) checkParams(p *llm.Params) error {
 func (e *Engine) inVocab(id int32) bool { return id >= 0 && int(id) < e.opts.Describe.Vocab }
 
 // Tokenize turns a prompt into ids; see llm.Texter.
-func (e *Engine) Tokenize(p llm.Prompt, o llm.TokenizeOptions) ([]int32, error) {
+func (e *Engine) Tokenize(ctx context.Context, p llm.Prompt, o llm.TokenizeOptions) (ids []int32, err error) {
+	err = e.inPool(ctx, func() (err error) {
+		ids, err = e.encode(p, o)
+		return err
+	})
+	return ids, err
+}
+
+func (e *Engine) encode(p llm.Prompt, o llm.TokenizeOptions) ([]int32, error) {
 	switch p := p.(type) {
 	case llm.Text:
 		return e.oneBOS(e.opts.Tokenizer.Encode(string(p), token.EncodeOptions{AddSpecial: !o.NoSpecial, ParseSpecial: true})), nil
 	case llm.Tokens:
 		return e.checkTokens(p)
 	case *llm.Chat:
-		text, err := e.Render(p)
+		text, err := e.render(p)
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +162,15 @@ func (e *Engine) Detokenize(ids []int32) (string, error) {
 func (e *Engine) TokenText(id int32) string { return e.opts.Tokenizer.Token(id) }
 
 // Render applies the chat template; see llm.Texter.
-func (e *Engine) Render(c *llm.Chat) (string, error) {
+func (e *Engine) Render(ctx context.Context, c *llm.Chat) (text string, err error) {
+	err = e.inPool(ctx, func() (err error) {
+		text, err = e.render(c)
+		return err
+	})
+	return text, err
+}
+
+func (e *Engine) render(c *llm.Chat) (string, error) {
 	t, err := e.template(c)
 	if err != nil {
 		return "", err

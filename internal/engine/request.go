@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"sync/atomic"
+
 	"weir/internal/llm"
 	"weir/internal/sample"
 	"weir/internal/sched"
@@ -15,6 +17,8 @@ type request struct {
 	params llm.Params // resolved: Seed and MaxTokens are set
 	seqs   []*sequence
 	out    mailbox
+	// started is set by the loop when it first computes for the request.
+	started *atomic.Bool
 	// continues: the output goes on from a text, it does not open a turn.
 	continues bool
 }
@@ -81,6 +85,8 @@ func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
 		Length:   len(q.prompt),
 		Prompt:   len(q.prompt),
 		Salt:     r.CacheSalt,
+		Caller:   r.Caller,
+		Share:    r.Share,
 	}
 	if e.opts.PrefixCache {
 		s.Tokens = s.tokens

@@ -96,7 +96,20 @@ func (l *loop) draw(q *sequence, node int, logits []float32) {
 	if out.finish != llm.FinishNone {
 		l.drop(q)
 	}
-	q.req.out.put(out)
+	if q.req.out.put(out) > l.e.opts.Backlog*len(q.req.seqs) {
+		l.cutOff(q.req)
+	}
+}
+
+// cutOff ends a request whose client does not take what is made for it.
+func (l *loop) cutOff(r *request) {
+	if !slices.ContainsFunc(r.seqs, func(q *sequence) bool { return !q.ended }) {
+		return // it is complete; that it is taken is up to whoever bounds its time
+	}
+	l.e.stats.cutOff.Add(1)
+	r.out.put(output{err: &llm.Error{Kind: llm.Timeout, Code: "slow_reader", Message: fmt.Sprintf(
+		"the client reads too slowly: more than %d tokens waited for it; read faster, or ask for no stream", l.e.opts.Backlog)}})
+	l.dropRequest(r)
 }
 
 // add appends a drawn token.

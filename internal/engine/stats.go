@@ -27,6 +27,10 @@ type stats struct {
 	held                               [spec.MaxDepth]atomic.Int64
 
 	stepTime, deviceTime atomic.Int64 // ns
+
+	noPlaces, noTokens, noShare atomic.Int64 // refusals
+	restarts                    atomic.Int64
+	cutOff                      atomic.Int64
 }
 
 // Stats is a snapshot for people and metrics.
@@ -49,12 +53,37 @@ type Stats struct {
 	// put into a mailbox; DeviceTime what forward passes took of it. The rest is
 	// the engine's own.
 	StepTime, DeviceTime time.Duration
+	// Refused counts requests that were not let in.
+	Refused Refusals
+	// QueuedTokens are those of prompts that wait to be computed.
+	QueuedTokens int64
+	Restarts     int64 // of the loop, after panics
+	CutOff       int64 // requests whose client read too slowly
+}
+
+// Refusals count by what there was no room for.
+type Refusals struct{ Places, Tokens, Share int64 }
+
+func (s *stats) refused(r sched.Reason) {
+	switch r {
+	case sched.NoPlaces:
+		s.noPlaces.Add(1)
+	case sched.NoTokens:
+		s.noTokens.Add(1)
+	case sched.NoShare:
+		s.noShare.Add(1)
+	}
 }
 
 // Stats returns a snapshot.
 func (e *Engine) Stats() Stats {
 	s := &e.stats
+	e.mu.Lock()
+	_, queued := e.gate.In()
+	e.mu.Unlock()
 	out := Stats{
+		Refused:      Refusals{Places: s.noPlaces.Load(), Tokens: s.noTokens.Load(), Share: s.noShare.Load()},
+		QueuedTokens: int64(queued), Restarts: s.restarts.Load(), CutOff: s.cutOff.Load(),
 		Prefix: kv.CacheStats{
 			Queried: s.queried.Load(), Hit: s.hit.Load(), Evicted: s.evicted.Load(),
 			Nodes: s.nodes.Load(), Idle: s.idle.Load(),

@@ -161,7 +161,7 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 	o := LoadOptions{
 		ID: "tiny", Backend: b, Budget: 1 << 30, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
 		Limits:   schedLimits(c),
-		MaxQueue: c.queue, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
+		MaxQueue: c.queue, MaxQueuedTokens: 1 << 20, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
 	}
 	if c.proposer != nil {
 		o.Proposer, o.Draft = c.proposer(), c.draft

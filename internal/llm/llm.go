@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"time"
 )
 
 // Generator answers requests. Implementations are safe for concurrent use.
@@ -37,13 +38,34 @@ type Generator interface {
 // model's tokeniser and chat template. The tokenise endpoints need it.
 type Texter interface {
 	// Tokenize turns a prompt into the ids that Generate would compute for it.
-	Tokenize(p Prompt, o TokenizeOptions) ([]int32, error)
+	Tokenize(ctx context.Context, p Prompt, o TokenizeOptions) ([]int32, error)
 	// Detokenize gives the text of ids.
 	Detokenize(ids []int32) (string, error)
 	// Render applies the chat template.
-	Render(c *Chat) (string, error)
+	Render(ctx context.Context, c *Chat) (string, error)
 	// TokenText gives a token as its vocabulary writes it.
 	TokenText(id int32) string
+}
+
+// Admitter is what a Generator offers besides generating when it bounds what it
+// has accepted.
+type Admitter interface {
+	// Admit reserves room for requests that will be generated soon, atOnce of them
+	// at a time, and puts the place into each. It judges by sizes alone: nothing
+	// has been rendered or tokenised yet. The error is an *Error, Overloaded with
+	// RetryAfter where that is known.
+	//
+	// Generate reserves room by itself for a request without a place.
+	Admit(requests []*Request, atOnce int) (Place, error)
+	// Full is Admit for a request of a caller of which nothing is known yet: not
+	// even its body has been read. nil: it may be admitted.
+	Full(caller string, share int) error
+}
+
+// Place is room that is held. It is safe for concurrent use.
+type Place interface {
+	// Leave gives the room back, after the last of its requests has ended.
+	Leave()
 }
 
 // TokenizeOptions says how Tokenize reads a text.
@@ -92,6 +114,12 @@ type Request struct {
 	// shares of what there is, in proportion to Share (0 is 1).
 	Caller string
 	Share  int
+
+	// Place is what an Admitter has reserved for the request; nil: nothing yet.
+	Place Place
+	// QueueBy is when the request's computation must have begun, or it fails with
+	// Timeout. The zero time: never mind.
+	QueueBy time.Time
 }
 
 // Prompt is one of Text, Tokens or *Chat.

@@ -10,12 +10,13 @@
 //  1. Decodes: every running sequence that has one token to compute gets its
 //     row. Nobody who is already receiving tokens waits for a prompt.
 //  2. Prefill of running sequences, oldest first, in chunks of what is left.
-//  3. Admission: waiting sequences by priority, then arrival, while the budget,
-//     the limit of running sequences and the pages allow. If the head of the queue
-//     does not fit, nobody behind it is admitted just because it does, so that a
-//     long prompt is not starved by short ones. Who finds its prefix in the cache
-//     may overtake, within a bound, and who would compute what another is just
-//     computing waits for it: warm.go.
+//  3. Admission: waiting sequences by priority, then fair shares of their callers
+//     (share.go), then arrival, while the budget, the limit of running sequences
+//     and the pages allow. If who is next does not fit, nobody behind it is
+//     admitted just because it does, so that a long prompt is not starved by short
+//     ones. Who finds its prefix in the cache may overtake others of its caller,
+//     within a bound, and who would compute what another is just computing waits
+//     for it: warm.go.
 //
 // # When pages run out
 //
@@ -27,6 +28,8 @@
 // some sequence always advances: no deadlock. Swapping pages out was rejected:
 // on a CPU the cache is in main memory already, and computing a prompt again is
 // cheaper than the bookkeeping of a second tier that issue-sized machines lack.
+//
+// Who gets to wait at all is [Gate]'s to say, before any work is done.
 package sched
 
 import (
@@ -66,6 +69,8 @@ func (l Limits) Validate() error {
 type Seq struct {
 	Priority int    // lower first
 	Arrival  uint64 // order of arrival; unique
+	Caller   string // who gets a fair share
+	Share    int    // how large a share beside others'; 0 is 1
 	Length   int    // tokens known: prompt and generated
 	// AllLogits: until Prompt tokens are computed, every row wants logits.
 	AllLogits bool
@@ -88,6 +93,7 @@ type Seq struct {
 	admitted    bool
 	KV          kv.Seq
 	state       state
+	account     *account
 
 	overtaken  int    // by warmer ones
 	awaited    *Seq   // computes a prefix of this one's
@@ -132,6 +138,10 @@ type Scheduler struct {
 	waiting []*Seq // ordered by before
 	running []*Seq // ordered by before
 
+	accounts map[string]*account // by caller
+	blocked  *account            // whose turn it was when a sequence did not fit
+	round    uint64              // of admission
+
 	plan   Plan
 	counts Counts
 }
@@ -155,7 +165,9 @@ type Item struct {
 }
 
 // New makes an empty scheduler over cache.
-func New(l Limits, cache *kv.Cache) *Scheduler { return &Scheduler{limits: l, cache: cache} }
+func New(l Limits, cache *kv.Cache) *Scheduler {
+	return &Scheduler{limits: l, cache: cache, accounts: map[string]*account{}}
+}
 
 // Add queues s at its place by priority and arrival.
 func (s *Scheduler) Add(q *Seq) {
@@ -163,6 +175,7 @@ func (s *Scheduler) Add(q *Seq) {
 		panic("sched: internal error: sequence added twice")
 	}
 	q.state = waiting
+	s.open(q)
 	s.waiting = insert(s.waiting, q)
 }
 
@@ -174,6 +187,10 @@ func (s *Scheduler) Remove(q *Seq) {
 		s.waiting = remove(s.waiting, q)
 	case running:
 		s.running = remove(s.running, q)
+	}
+	if q.account != nil {
+		q.account.seqs--
+		q.account = nil
 	}
 	s.cache.Release(&q.KV)
 	q.state, q.awaited = outside, nil
@@ -192,6 +209,7 @@ func (s *Scheduler) Fork(child, parent *Seq, n int) ([]kv.Copy, bool) {
 	}
 	child.Computed = n
 	child.state = running
+	s.open(child)
 	s.running = insert(s.running, child)
 	return copies, true
 }
@@ -291,6 +309,7 @@ func (s *Scheduler) add(q *Seq, n int) {
 	s.plan.Items = append(s.plan.Items, Item{Seq: q, From: q.Computed, To: q.Computed + n})
 	s.plan.tokens += n
 	s.plan.logits += logitRows(q, n)
+	charge(q, n)
 }
 
 // logitRows counts the rows that want logits among the next n of q.
@@ -347,15 +366,23 @@ func (s *Scheduler) unplan(q *Seq) {
 // its next token and one page for each sequence that runs already: admitting it
 // for a first chunk and preempting it for the second would waste the first.
 func (s *Scheduler) admit() {
+	s.round++
 	for len(s.waiting) > 0 && s.couldAdmit() {
-		head, q := s.waiting[0], s.candidate()
-		if q == nil {
+		head := s.nextWaiting()
+		if head == nil {
 			return
+		}
+		q := s.candidate(head)
+		if q == nil { // all of this caller's await others
+			head.account.passed = s.round
+			continue
 		}
 		// What is warm may not fit where the head does.
 		if !s.tryAdmit(q) && (q == head || s.awaits(head) || !s.tryAdmit(head)) {
+			s.blocked = head.account
 			return
 		}
+		s.blocked = nil
 	}
 }
 

@@ -90,7 +90,7 @@ func (w *world) do(cmd []string) string {
 			w.cache.EnablePrefixCache(kv.PrefixOptions{})
 		}
 		w.s = New(w.limits, w.cache)
-	case "add": // add NAME prompt= prio= logits=1, or, to share prefixes, text=a*40,b*8
+	case "add": // add NAME prompt= prio= logits=1, caller= share=, or, to share prefixes, text=a*40,b*8
 		w.next++
 		var tokens []int32
 		for _, o := range cmd[2:] {
@@ -99,7 +99,10 @@ func (w *world) do(cmd []string) string {
 				opt["prompt"] = len(tokens)
 			}
 		}
-		q := &Seq{Tokens: tokens, Priority: opt["prio"], Arrival: w.next, Length: opt["prompt"], Prompt: opt["prompt"], AllLogits: opt["logits"] == 1}
+		q := &Seq{Tokens: tokens, Priority: opt["prio"], Arrival: w.next, Length: opt["prompt"], Prompt: opt["prompt"], AllLogits: opt["logits"] == 1, Share: opt["share"]}
+		if n := opt["caller"]; n > 0 {
+			q.Caller = fmt.Sprint(n)
+		}
 		w.seqs[cmd[1]], w.names[q] = q, cmd[1]
 		w.s.Add(q)
 	case "remove":
@@ -214,7 +217,8 @@ func randomLoad(t *testing.T, rng *rand.Rand) {
 			if cached {
 				what = fmt.Sprintf("text=%c*%d,%c*%d", 'a'+rune(rng.IntN(3)), prompt, 'x'+rune(rng.IntN(2)), rng.IntN(longest-10-prompt+1))
 			}
-			w.do([]string{"add", name, what, fmt.Sprint("prio=", rng.IntN(3)), fmt.Sprint("logits=", rng.IntN(2))})
+			w.do([]string{"add", name, what, fmt.Sprint("prio=", rng.IntN(3)), fmt.Sprint("logits=", rng.IntN(2)),
+				fmt.Sprint("caller=", rng.IntN(3)), fmt.Sprint("share=", rng.IntN(3))})
 			prompt = w.seqs[name].Prompt
 			left[w.seqs[name]] = prompt + 1 + rng.IntN(10)
 		}

@@ -3,8 +3,8 @@ package sched
 // Whom to admit next. Without a prefix cache that is the head of the queue. With
 // one, order matters: a prefix that is warm now may be evicted before its next
 // user's turn, and one that a running sequence is just computing would be
-// computed again by everybody who starts meanwhile. So, among sequences of the
-// head's priority:
+// computed again by everybody who starts meanwhile. So, among the sequences of the
+// head's priority and caller:
 //
 //   - Who finds much more of its tokens in the cache than those before it goes
 //     first, but no sequence is overtaken more than maxOvertaken times.
@@ -34,14 +34,21 @@ func (s *Scheduler) Counts() Counts { return s.counts }
 
 func (q *Seq) due() bool { return q.overtaken >= maxOvertaken || q.admitted }
 
-// candidate is who should be admitted next; nil: all who could be await others.
-func (s *Scheduler) candidate() *Seq {
-	head := s.waiting[0]
+// candidate is who should be admitted next of the head's caller; nil: all who
+// could be await others.
+func (s *Scheduler) candidate(head *Seq) *Seq {
 	if !s.cache.Caches() {
 		return head
 	}
 	var best *Seq
-	for _, q := range s.waiting[:min(len(s.waiting), lookAhead)] {
+	looked := 0
+	for _, q := range s.waiting {
+		if q.account != head.account {
+			continue
+		}
+		if looked++; looked > lookAhead {
+			return best
+		}
 		switch {
 		case q.Priority != head.Priority:
 			return best
@@ -61,7 +68,7 @@ func (s *Scheduler) overtake(q *Seq) {
 		if older == q {
 			return
 		}
-		if older.Priority == q.Priority {
+		if older.Priority == q.Priority && older.account == q.account {
 			older.overtaken++
 			s.counts.Overtaken++
 		}

@@ -186,7 +186,7 @@ func (f *fake) ids(p llm.Prompt) []int32 {
 // fakeTexter is a fake with a tokeniser: a byte is a token.
 type fakeTexter struct{ *fake }
 
-func (f fakeTexter) Tokenize(p llm.Prompt, o llm.TokenizeOptions) ([]int32, error) {
+func (f fakeTexter) Tokenize(_ context.Context, p llm.Prompt, o llm.TokenizeOptions) ([]int32, error) {
 	ids := f.ids(p)
 	if _, chat := p.(*llm.Chat); !chat && !o.NoSpecial {
 		ids = append([]int32{1}, ids...)
@@ -202,7 +202,7 @@ func (f fakeTexter) Detokenize(ids []int32) (string, error) {
 	return string(b), nil
 }
 
-func (f fakeTexter) Render(c *llm.Chat) (string, error) { return "<" + string(c.Messages) + ">", nil }
+func (f fakeTexter) Render(_ context.Context, c *llm.Chat) (string, error) { return "<" + string(c.Messages) + ">", nil }
 func (f fakeTexter) TokenText(id int32) string          { return fmt.Sprintf("#%d", id) }
 
 // fakeHealth is as healthy as it is told.

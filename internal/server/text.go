@@ -40,7 +40,7 @@ func (s *Server) tokenize(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ids, err := t.Tokenize(prompt, o)
+	ids, err := t.Tokenize(r.Context(), prompt, o)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *Server) applyTemplate(w *response, r *http.Request) error {
 	if err := q.Check(m); err != nil {
 		return err
 	}
-	text, err := t.Render(q.Chat())
+	text, err := t.Render(r.Context(), q.Chat())
 	if err != nil {
 		return err
 	}
