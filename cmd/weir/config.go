@@ -52,9 +52,11 @@ type computeOptions struct {
 type engineOptions struct {
 	memoryOptions
 	computeOptions
-	PrefixCache bool   `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
-	MaxQueue    int    `help:"Requests that may wait or run; more are refused with status 429." default:"1024" group:"Engine"`
-	Speculate   string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before; off does not guess." enum:"off,ngram" default:"off" placeholder:"off" group:"Engine"`
+	PrefixCache bool `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
+	MaxQueue    int  `help:"Sequences that may wait beside those that run; more are refused with status 429." default:"1024" group:"Engine"`
+	// MaxQueuedTokens has 0 for what depends on the memory plan.
+	MaxQueuedTokens int    `help:"Tokens of prompts that may wait to be computed, estimated from their bytes at first; more are refused with status 429; 0: four times what the KV cache holds." default:"0" group:"Engine"`
+	Speculate       string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before; off does not guess." enum:"off,ngram" default:"off" placeholder:"off" group:"Engine"`
 }
 
 const (
@@ -96,6 +98,9 @@ func (o *memoryOptions) batchTokens() int {
 func (o *engineOptions) Validate() error {
 	if o.MaxQueue < 1 {
 		return fmt.Errorf("--max-queue is %d; it must be at least 1", o.MaxQueue)
+	}
+	if o.MaxQueuedTokens < 0 {
+		return fmt.Errorf("--max-queued-tokens is %d; it must be positive, or 0 for four times what the KV cache holds", o.MaxQueuedTokens)
 	}
 	if err := o.computeOptions.Validate(); err != nil {
 		return err

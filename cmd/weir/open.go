@@ -50,7 +50,7 @@ func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*open
 	}
 	log.Debug("model file open", "files", f.Paths(), "bytes", f.Bytes(), "took", time.Since(began))
 	o := &opened{file: f}
-	if err := o.start(m, e, cmp.Or(name, m.id())); err != nil {
+	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*open
 	return o, nil
 }
 
-func (o *opened) start(m modelOptions, e engineOptions, name string) error {
+func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.Logger) error {
 	machine := host.New("/")
 	if err := e.Memory.check(machine); err != nil {
 		return err
@@ -70,7 +70,10 @@ func (o *opened) start(m modelOptions, e engineOptions, name string) error {
 	if options.Template, err = m.template(); err != nil {
 		return err
 	}
-	options.MaxQueue, options.StallAfter = e.MaxQueue, stallAfter
+	options.MaxQueue, options.MaxQueuedTokens, options.StallAfter = e.MaxQueue, e.MaxQueuedTokens, stallAfter
+	options.OnPanic = func(err error) {
+		log.Error("the engine's loop panicked and is started again; its running requests were told", "cause", err)
+	}
 	options.PrefixCache = e.PrefixCache
 	if e.Speculate == "ngram" {
 		options.Proposer = spec.NewNGram()
