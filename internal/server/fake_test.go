@@ -202,8 +202,10 @@ func (f fakeTexter) Detokenize(ids []int32) (string, error) {
 	return string(b), nil
 }
 
-func (f fakeTexter) Render(_ context.Context, c *llm.Chat) (string, error) { return "<" + string(c.Messages) + ">", nil }
-func (f fakeTexter) TokenText(id int32) string          { return fmt.Sprintf("#%d", id) }
+func (f fakeTexter) Render(_ context.Context, c *llm.Chat) (string, error) {
+	return "<" + string(c.Messages) + ">", nil
+}
+func (f fakeTexter) TokenText(id int32) string { return fmt.Sprintf("#%d", id) }
 
 // fakeHealth is as healthy as it is told.
 type fakeHealth struct{ live, ready error }
