@@ -171,7 +171,8 @@ func (d *delivery) start(o output) error {
 	if d.req.params.Echo {
 		info.Text = d.e.opts.Tokenizer.Decode(d.req.prompt, token.DecodeOptions{})
 	}
-	return d.emit(llm.Event{Prompt: info})
+	timing := &llm.Timing{Queued: d.req.admitted - d.req.arrived, Computing: d.e.clock() - d.req.admitted}
+	return d.emit(llm.Event{Prompt: info, Timing: timing})
 }
 
 // event makes a choice's next event from the token in o.

@@ -14,8 +14,10 @@ type inbox struct {
 	wake   chan struct{} // capacity 1: "look again"
 }
 
-// message is one of: a new request, or a choice or whole request to end.
+// message is one of: a new request, a choice or whole request to end, or a
+// question what the sequences do.
 type message struct {
+	look   chan<- []SequenceState
 	add    *request
 	cancel *request
 	choice *sequence

@@ -114,6 +114,7 @@ func (l *loop) steps() (good int, err error) {
 		for _, s := range plan.Preempted {
 			l.forget(l.owner[s])
 		}
+		l.noteAdmitted(plan, began)
 		l.pack(plan)
 		result, err := l.forward()
 		l.settle(plan, result, err)
@@ -148,6 +149,8 @@ func (l *loop) receive() bool {
 
 func (l *loop) handle(m message) {
 	switch {
+	case m.look != nil:
+		m.look <- l.look()
 	case m.add != nil:
 		lead := m.add.seqs[0]
 		for _, q := range m.add.seqs {
@@ -266,6 +269,9 @@ func (l *loop) failAll(err error) {
 	for _, m := range l.msgs {
 		if m.add != nil {
 			m.add.out.put(output{err: err})
+		}
+		if m.look != nil {
+			close(m.look)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync/atomic"
+	"time"
 
 	"weir/internal/llm"
 	"weir/internal/sample"
@@ -19,6 +20,10 @@ type request struct {
 	out    mailbox
 	// started is set by the loop when it first computes for the request.
 	started *atomic.Bool
+	// arrived and admitted are when the request came and when its prompt's
+	// computation began, on the engine's clock. The loop sets admitted, before the
+	// first output; 0: not yet.
+	arrived, admitted time.Duration
 	// continues: the output goes on from a text, it does not open a turn.
 	continues bool
 }
@@ -59,7 +64,7 @@ type output struct {
 // newRequest lays out the choices of a validated request. Arrival numbers are
 // handed out here so that choices of one request stay together in the queue.
 func newRequest(e *Engine, r *llm.Request, prompt []int32, p llm.Params) *request {
-	q := &request{id: r.ID, prompt: prompt, params: p, continues: continues(r.Prompt)}
+	q := &request{id: r.ID, prompt: prompt, params: p, continues: continues(r.Prompt), arrived: e.clock()}
 	q.out.wake = make(chan struct{}, 1)
 	for i := range p.BestOf {
 		q.seqs = append(q.seqs, newSequence(e, q, i, r))

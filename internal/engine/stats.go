@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sort"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ type stats struct {
 	noPlaces, noTokens, noShare atomic.Int64 // refusals
 	restarts                    atomic.Int64
 	cutOff                      atomic.Int64
+	stepRows                    [len(StepRowBounds) + 1]atomic.Int64
 }
 
 // Stats is a snapshot for people and metrics.
@@ -59,6 +61,10 @@ type Stats struct {
 	QueuedTokens int64
 	Restarts     int64 // of the loop, after panics
 	CutOff       int64 // requests whose client read too slowly
+	// StepRows counts the steps that computed at most so many rows as
+	// StepRowBounds has at that place, and more than at the one before; the last
+	// counts those beyond all.
+	StepRows [len(StepRowBounds) + 1]int64
 }
 
 // Refusals count by what there was no room for.
@@ -74,6 +80,9 @@ func (s *stats) refused(r sched.Reason) {
 		s.noShare.Add(1)
 	}
 }
+
+// StepRowBounds are the bounds of Stats.StepRows. They are vLLM's.
+var StepRowBounds = [...]int{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}
 
 // Stats returns a snapshot.
 func (e *Engine) Stats() Stats {
@@ -93,6 +102,9 @@ func (e *Engine) Stats() Stats {
 		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
 		StepTime: time.Duration(s.stepTime.Load()), DeviceTime: time.Duration(s.deviceTime.Load()),
+	}
+	for i := range s.stepRows {
+		out.StepRows[i] = s.stepRows[i].Load()
 	}
 	for i := range s.held {
 		out.HeldAt[i] = s.held[i].Load()
@@ -115,6 +127,11 @@ func (s *stats) timed(step, forward time.Duration) {
 func (s *stats) count(p *sched.Plan) {
 	s.steps.Add(1)
 	s.preempted.Add(int64(len(p.Preempted)))
+	rows := 0
+	for _, i := range p.Items {
+		rows += i.To - i.From + i.Draft
+	}
+	s.stepRows[sort.SearchInts(StepRowBounds[:], rows)].Add(1)
 	for _, i := range p.Items {
 		for pos := i.From; pos < i.To; pos++ {
 			if pos < i.Seq.Prompt {

@@ -57,6 +57,15 @@ type Seq struct {
 	detached  bool
 }
 
+// Held is the number of pages that s holds, of all groups, shared ones included.
+func (s *Seq) Held() int {
+	n := 0
+	for _, t := range s.tables {
+		n += len(t.Pages)
+	}
+	return n
+}
+
 // Table is one group's block table.
 type Table struct {
 	First int // page index of Pages[0]; pages before it left the window

@@ -210,6 +210,13 @@ type Event struct {
 	StopString string
 	StopToken  *int32
 	Usage      *Usage
+	Timing     *Timing // comes with Prompt, from who knows it
+}
+
+// Timing is how long the way to a request's first token took.
+type Timing struct {
+	Queued    time.Duration // waiting for the computation of the prompt to begin
+	Computing time.Duration // the prompt's, up to the first token
 }
 
 // PromptInfo is what became of the prompt.
