@@ -1,0 +1,221 @@
+package grammar
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// value is a JSON value that keeps the order of its fields: objects are generated
+// in the order in which a schema lists their properties.
+type value struct {
+	kind byte     // one of { [ " 0 t f n
+	text string   // of a string or a number
+	keys []string // of an object
+	list []*value // of an object or array
+	path string   // JSON pointer
+}
+
+// maxDepth bounds the nesting of a schema.
+const maxDepth = 100
+
+// parseJSON reads one value.
+func parseJSON(src []byte) (*value, error) {
+	if !utf8.Valid(src) {
+		return nil, errors.New("the schema is not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(src))
+	d.UseNumber()
+	v, err := decodeValue(d, "", 0)
+	if err != nil {
+		return nil, fmt.Errorf("the schema is not valid JSON: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the schema is followed by something else")
+	}
+	return v, nil
+}
+
+func decodeValue(d *json.Decoder, path string, depth int) (*value, error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("nested deeper than %d", maxDepth)
+	}
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	v := &value{path: path}
+	switch t := t.(type) {
+	case nil:
+		v.kind = 'n'
+	case bool:
+		v.kind = "ft"[choose(t, 1, 0)]
+	case string:
+		v.kind, v.text = '"', t
+	case json.Number:
+		v.kind, v.text = '0', t.String()
+	case json.Delim:
+		v.kind = byte(t)
+		for d.More() {
+			if err := v.decodeMember(d, depth); err != nil {
+				return nil, err
+			}
+		}
+		_, err = d.Token()
+	}
+	return v, err
+}
+
+func (v *value) decodeMember(d *json.Decoder, depth int) error {
+	key := strconv.Itoa(len(v.list))
+	if v.kind == '{' {
+		t, err := d.Token()
+		if err != nil {
+			return err
+		}
+		key = t.(string)
+	}
+	m, err := decodeValue(d, v.path+"/"+pointerEscape(key), depth+1)
+	if err != nil {
+		return err
+	}
+	if v.kind == '{' {
+		if i := slices.Index(v.keys, key); len(v.keys) < 64 && i >= 0 {
+			v.list[i] = m
+			return nil
+		}
+		v.keys = append(v.keys, key)
+	}
+	v.list = append(v.list, m)
+	return nil
+}
+
+func pointerEscape(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "~", "~0"), "/", "~1")
+}
+
+func pointerUnescape(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "~1", "/"), "~0", "~")
+}
+
+// get returns a field, nil if there is none.
+func (v *value) get(key string) *value {
+	if v == nil || v.kind != '{' {
+		return nil
+	}
+	if i := slices.Index(v.keys, key); i >= 0 {
+		return v.list[i]
+	}
+	return nil
+}
+
+// at follows the parts of a JSON pointer.
+func (v *value) at(pointer string) *value {
+	if pointer == "" {
+		return v
+	}
+	for _, part := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
+		part = pointerUnescape(part)
+		if v == nil {
+			return nil
+		}
+		if v.kind == '[' {
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(v.list) {
+				return nil
+			}
+			v = v.list[i]
+			continue
+		}
+		v = v.get(part)
+	}
+	return v
+}
+
+// rat is the exact value of a number; nil if it is none, or would take
+// thousands of digits.
+func (v *value) rat() *big.Rat {
+	if v == nil || v.kind != '0' {
+		return nil
+	}
+	if i := strings.IndexAny(v.text, "eE"); i >= 0 {
+		if e, err := strconv.Atoi(v.text[i+1:]); err != nil || e > 400 || e < -400 {
+			return nil
+		}
+	}
+	r, ok := new(big.Rat).SetString(v.text)
+	if !ok || len(v.text) > 400 {
+		return nil
+	}
+	return r
+}
+
+// write appends the value as JSON: strings in the one spelling that constrained
+// strings use, and after commas and colons what is given.
+func (v *value) write(out []byte, comma, colon string) []byte {
+	switch v.kind {
+	case 'n':
+		return append(out, "null"...)
+	case 't':
+		return append(out, "true"...)
+	case 'f':
+		return append(out, "false"...)
+	case '0':
+		return append(out, v.text...)
+	case '"':
+		return append(append(append(out, '"'), spelled(v.text)...), '"')
+	}
+	end := byte(']')
+	if v.kind == '{' {
+		end = '}'
+	}
+	out = append(out, v.kind)
+	for i, m := range v.list {
+		if i > 0 {
+			out = append(out, comma...)
+		}
+		if v.kind == '{' {
+			out = append(append(append(out, '"'), spelled(v.keys[i])...), '"')
+			out = append(out, colon...)
+		}
+		out = m.write(out, comma, colon)
+	}
+	return append(out, end)
+}
+
+// equal compares as JSON Schema does: numbers by value, objects without order.
+func (v *value) equal(w *value) bool {
+	if v.kind != w.kind || len(v.list) != len(w.list) {
+		return false
+	}
+	switch v.kind {
+	case '"':
+		return v.text == w.text
+	case '0':
+		a, b := v.rat(), w.rat()
+		if a == nil || b == nil {
+			return v.text == w.text
+		}
+		return a.Cmp(b) == 0
+	case '{':
+		for i, k := range v.keys {
+			if o := w.get(k); o == nil || !v.list[i].equal(o) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range v.list {
+		if !v.list[i].equal(w.list[i]) {
+			return false
+		}
+	}
+	return true
+}
