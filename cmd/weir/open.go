@@ -33,11 +33,17 @@ type opened struct {
 	file    *weights.File
 	backend backend.Backend
 	threads int
+	saves   *cacheDir // nil: the prefix cache is not kept
+	log     *slog.Logger
 }
 
 // close ends the engine, then frees what it used.
 func (o *opened) close() error {
-	return errors.Join(o.engine.Close(), o.backend.Close(), o.file.Close())
+	err := o.engine.Close()
+	if o.saves != nil {
+		logSaved(o.log, o.engine.Saved(), o.plan.KV.PageSize, o.saves.path)
+	}
+	return errors.Join(err, o.backend.Close(), o.file.Close())
 }
 
 // open loads a model and starts an engine on it, to be asked for by a name; ""
@@ -49,10 +55,16 @@ func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*open
 		return nil, err
 	}
 	log.Debug("model file open", "files", f.Paths(), "bytes", f.Bytes(), "took", time.Since(began))
-	o := &opened{file: f}
+	o := &opened{file: f, log: log}
 	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
 		f.Close()
 		return nil, err
+	}
+	if o.saves != nil {
+		logRestored(log, o.engine.Restored(), o.plan.KV.PageSize, o.saves.path)
+	}
+	if s := o.engine.CacheStatus(); !s.On && e.PrefixCache {
+		log.Warn("no prefix cache", "reason", s.Why)
 	}
 	log.Debug("engine started", "threads", o.threads, "level", o.backend.Info().Level, "took", time.Since(began))
 	return o, nil
@@ -74,7 +86,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 	options.OnPanic = func(err error) {
 		log.Error("the engine's loop panicked and is started again; its running requests were told", "cause", err)
 	}
-	options.PrefixCache = e.PrefixCache
+	options.PrefixCache, options.PinnedShare = e.PrefixCache, e.PinnedShare
 	if e.Speculate == "ngram" {
 		options.Proposer = spec.NewNGram()
 	}
@@ -89,9 +101,29 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 		return err
 	}
 	options.Backend, options.ID = o.backend, name
+	if err := o.keepCache(&options, e); err != nil {
+		return errors.Join(err, o.backend.Close())
+	}
 	if o.engine, o.plan, err = engine.Load(o.file, options); err != nil {
 		return errors.Join(err, o.backend.Close())
 	}
+	return nil
+}
+
+// keepCache sees to it that the prefix cache outlives the process, if asked to.
+func (o *opened) keepCache(to *engine.LoadOptions, e engineOptions) (err error) {
+	if e.CacheDir == "" {
+		return nil
+	}
+	if o.saves, err = newCacheDir(e.CacheDir, to.ID); err != nil {
+		return err
+	}
+	arithmetic := o.backend.Info().Level
+	if e.Deterministic {
+		arithmetic += ", deterministic"
+	}
+	to.CacheStore, to.CacheSaveLimit = o.saves, e.CacheDirMax.bytes
+	to.CacheIdentity = []engine.Named{{Name: "weir version", Value: build()}, {Name: "arithmetic", Value: arithmetic}}
 	return nil
 }
 

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -31,6 +35,29 @@ func (versionFlag) BeforeReset(app *kong.Kong) error {
 
 func versionLine() string {
 	return fmt.Sprintf("weir %s %s %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// build tells programs apart that compute differently: the version, and for one
+// that was built from no commit a hash of the program.
+func build() string {
+	v := version()
+	if v != "unknown" && v != "devel" && !strings.HasSuffix(v, "+changes") {
+		return v
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return v
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return v
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return v
+	}
+	return fmt.Sprintf("%s %x", v, h.Sum(nil)[:6])
 }
 
 // version is the module's version, or the commit it was built from.

@@ -86,3 +86,14 @@ type Copy struct {
 	Group    int
 	From, To int32 // cells
 }
+
+// PageStore is what a KV is besides if its pages can be carried to the host and
+// back, so that a prefix cache outlives its process. Not while a step runs.
+type PageStore interface {
+	// PageBytes is the size of a page of a group, as ReadPage writes it.
+	PageBytes(group int) int
+	// ReadPage copies a page to dst, which has PageBytes.
+	ReadPage(group int, page int32, dst []byte)
+	// WritePage copies a page from src, which has PageBytes.
+	WritePage(group int, page int32, src []byte)
+}

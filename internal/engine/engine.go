@@ -86,6 +86,15 @@ type Options struct {
 	OnPanic func(error)
 	// PrefixCache lets sequences share the pages of equal prefixes.
 	PrefixCache bool
+	// PinnedShare is how much of the pages pinned prefixes may hold, in [0, 1).
+	PinnedShare float64
+	// CacheStore keeps the prefix cache while no process runs; nil: nobody does.
+	CacheStore CacheStore
+	// CacheIdentity is what a saved cache must have been computed with, besides
+	// what the engine knows itself: the weights, the program, its arithmetic.
+	CacheIdentity []Named
+	// CacheSaveLimit bounds what is saved, in bytes.
+	CacheSaveLimit int64
 	// Proposer drafts tokens, so that several are checked in one step where that
 	// pays; nil: no speculation. It never changes an answer. The engine closes it.
 	Proposer spec.Proposer
@@ -116,6 +125,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("%d requests prepared at a time and %d tokens kept for a slow client make no sense", o.Preparing, o.Backlog)
 	case o.StallAfter <= 0:
 		return fmt.Errorf("the stall limit is %v; it must be positive", o.StallAfter)
+	case !(o.PinnedShare >= 0 && o.PinnedShare < 1):
+		return fmt.Errorf("the share of pinned prefixes is %v; it must be at least 0 and below 1", o.PinnedShare)
 	}
 	return o.Limits.Validate()
 }
@@ -132,7 +143,10 @@ type Engine struct {
 	inbox inbox
 	done  chan struct{} // closed when the loop has ended
 
-	longestToken int // bytes
+	longestToken int    // bytes
+	cacheOff     string // why there is no prefix cache; "": there is one
+	restored     Restored
+	saved        Saved // set when done is closed
 
 	pool     chan struct{} // holds a token for each request that is being prepared
 	inFlight atomic.Int64  // places held
@@ -143,6 +157,7 @@ type Engine struct {
 	mu            sync.Mutex
 	gate          *sched.Gate
 	bytesPerToken float64 // of prompts lately
+	pins          map[string]*pin
 	draining      bool
 	fatal         error         // why the loop ended, if it did so by itself
 	idle          chan struct{} // made by Drain; closed when inFlight reaches 0
@@ -156,8 +171,9 @@ func New(o Options) (*Engine, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: o, born: time.Now(), done: make(chan struct{}), pool: make(chan struct{}, o.Preparing), bytesPerToken: usualBytesPerToken}
+	e := &Engine{opts: o, born: time.Now(), done: make(chan struct{}), pool: make(chan struct{}, o.Preparing), bytesPerToken: usualBytesPerToken, pins: map[string]*pin{}}
 	e.gate = sched.NewGate(o.gate())
+	e.cacheOff = o.whyCacheOff()
 	e.inbox.wake = make(chan struct{}, 1)
 	for id := range o.Tokenizer.VocabSize() {
 		e.longestToken = max(e.longestToken, len(o.Tokenizer.Piece(int32(id))))
@@ -191,6 +207,7 @@ func (e *Engine) Drain() <-chan struct{} {
 // Close cancels what runs and waits for the loop to end. The backend and the
 // files stay the caller's.
 func (e *Engine) Close() error {
+	e.stopExpiry()
 	e.inbox.close()
 	<-e.done
 	return nil

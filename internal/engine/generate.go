@@ -168,6 +168,9 @@ func (d *delivery) start(o output) error {
 	d.started = true
 	d.claim.computed()
 	info := &llm.PromptInfo{IDs: d.req.prompt, Logprobs: o.promptLP}
+	if d.req.explain {
+		info.Cache = d.e.explain(d.req, o.nearest, o.cached)
+	}
 	if d.req.params.Echo {
 		info.Text = d.e.opts.Tokenizer.Decode(d.req.prompt, token.DecodeOptions{})
 	}

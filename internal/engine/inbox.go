@@ -14,13 +14,14 @@ type inbox struct {
 	wake   chan struct{} // capacity 1: "look again"
 }
 
-// message is one of: a new request, a choice or whole request to end, or a
-// question what the sequences do.
+// message is one of: a new request, a choice or whole request to end, a question
+// what the sequences do, or a prefix to let go of.
 type message struct {
 	look   chan<- []SequenceState
 	add    *request
 	cancel *request
 	choice *sequence
+	unpin  string // a pinned prefix's id
 }
 
 // send reports false when the loop has been told to end.

@@ -37,8 +37,15 @@ type LoadOptions struct {
 	OnPanic func(error)
 
 	PrefixCache bool
-	Proposer    spec.Proposer // nil: no speculation
-	Draft       DraftOptions
+	PinnedShare float64 // of the pages, that pinned prefixes may hold
+	// CacheStore keeps the prefix cache while no process runs, at most CacheSaveLimit
+	// bytes of it; nil: nobody does. CacheIdentity is what it must have been computed
+	// with besides the file and the KV cache's layout.
+	CacheStore     CacheStore
+	CacheSaveLimit int64
+	CacheIdentity  []Named
+	Proposer       spec.Proposer // nil: no speculation
+	Draft          DraftOptions
 }
 
 // promptLogitRows is how many rows of a prompt may want logits in a step beside
@@ -70,6 +77,9 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	options := parts.options(m, plan, o)
+	if o.CacheStore != nil {
+		options.CacheIdentity = append([]Named{{"weights", Fingerprint(f)}}, o.CacheIdentity...)
+	}
 	adjust(plan, &options)
 	return New(options)
 }
@@ -220,7 +230,8 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		},
 		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
-		PrefixCache: o.PrefixCache, Proposer: o.Proposer, Draft: o.Draft, StallAfter: o.StallAfter,
+		PrefixCache: o.PrefixCache, PinnedShare: o.PinnedShare, CacheStore: o.CacheStore, CacheSaveLimit: o.CacheSaveLimit,
+		Proposer: o.Proposer, Draft: o.Draft, StallAfter: o.StallAfter,
 		MaxQueuedTokens: o.queuedTokens(plan), Preparing: max(1, runtime.GOMAXPROCS(0)), Backlog: usualBacklog, OnPanic: o.OnPanic,
 	}
 }

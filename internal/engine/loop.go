@@ -24,9 +24,11 @@ type loop struct {
 	batch  backend.Batch
 
 	owner  map[*sched.Seq]*sequence // every sequence that has not ended
+	pins   map[string]*kv.Seq       // what pinned prefixes hold
 	wanted []want                   // what each wanted row of the batch is for
 	copies []backend.Copy           // of forked pages, before the next batch
 	msgs   []message
+	built  bool // before: this is a start after a panic
 
 	forwardTime time.Duration // of the step at hand
 
@@ -57,17 +59,49 @@ func (l *loop) build() error {
 		store.Close()
 		return fmt.Errorf("allocating scratch memory: %w", err)
 	}
-	cache := kv.New(o.KV.PageSize, kvGroups(o.KV))
-	if o.PrefixCache {
-		cache.EnablePrefixCache(kv.PrefixOptions{OneClass: o.Backend.Info().OneClass})
-	}
+	cache := l.newCache(store)
 	// Samplers of requests that are being prepared know where the scratch is.
 	l.e.scratch = sample.Scratch{}
 	*l = loop{
 		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
-		owner: map[*sched.Seq]*sequence{}, cost: spec.NewCost(),
+		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, cost: spec.NewCost(),
+		built: true,
 	}
 	return nil
+}
+
+// newCache makes the books of the pages, with what an earlier process saved.
+func (l *loop) newCache(store backend.KV) *kv.Cache {
+	e := l.e
+	c := e.emptyCache()
+	if l.built || e.opts.CacheStore == nil || !c.Caches() {
+		return c // after a panic nothing is restored: it may be what caused it
+	}
+	if e.restored = e.restore(c, store); e.restored.Err != nil {
+		return e.emptyCache() // without what was restored before it failed
+	}
+	return c
+}
+
+func (e *Engine) emptyCache() *kv.Cache {
+	c := kv.New(e.opts.KV.PageSize, kvGroups(e.opts.KV))
+	if e.opts.PrefixCache {
+		c.EnablePrefixCache(kv.PrefixOptions{OneClass: e.opts.Backend.Info().OneClass})
+	}
+	return c
+}
+
+// whyCacheOff says why there is no prefix cache; "": there is one.
+func (o *Options) whyCacheOff() string {
+	if !o.PrefixCache {
+		return "the prefix cache is off (--no-prefix-cache)"
+	}
+	for _, g := range o.KV.Groups {
+		if g.Window > 0 {
+			return fmt.Sprintf("the model has layers with a sliding window of %d tokens, whose sequences free the keys and values that a later prompt would need", g.Window)
+		}
+	}
+	return ""
 }
 
 func kvGroups(spec backend.KVSpec) []kv.Group {
@@ -89,6 +123,7 @@ func (l *loop) run() {
 		switch {
 		case err == nil:
 			l.failAll(&llm.Error{Kind: llm.Unavailable, Message: "the server is shutting down"})
+			l.save()
 			l.closeAll()
 			return
 		case strikes >= maxStrikes || !l.restart(err):
@@ -159,6 +194,8 @@ func (l *loop) handle(m message) {
 		l.sched.Add(&lead.Seq)
 	case m.choice != nil:
 		l.drop(m.choice)
+	case m.unpin != "":
+		l.unpin(m.unpin)
 	case m.cancel != nil:
 		for _, q := range m.cancel.seqs {
 			l.drop(q)
@@ -214,6 +251,7 @@ func (l *loop) restart(cause error) bool {
 	}
 	l.endOwned(&llm.Error{Kind: llm.Internal, Err: cause,
 		Message: "the engine failed on an internal error and has been started again; the request was lost, send it again"})
+	l.e.forgetPins()
 	l.free()
 	if err := l.build(); err != nil {
 		l.e.fail(fmt.Errorf("starting again after a panic: %w; %w", err, cause))

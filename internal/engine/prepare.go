@@ -16,6 +16,9 @@ import (
 // be wrong with a request is found here, before the loop hears of it.
 func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
 	p := r.Params
+	if len(r.CacheSalt) > maxSalt {
+		return nil, p, llm.Invalidf("cache_salt", "the salt has %d bytes; %d are possible", len(r.CacheSalt), maxSalt)
+	}
 	if err := e.checkParams(&p); err != nil {
 		return nil, p, err
 	}
@@ -47,6 +50,9 @@ func (e *Engine) prepare(r *llm.Request) ([]int32, llm.Params, error) {
 	}
 	return prompt, p, nil
 }
+
+// maxSalt bounds what the prefix cache keeps of a client's in each root.
+const maxSalt = 1024
 
 // tokenizePrompt refuses a text that can't fit before tokenising it: merging a
 // word of megabytes takes memory and seconds. A token spells at most its bytes,

@@ -26,6 +26,9 @@ type request struct {
 	arrived, admitted time.Duration
 	// continues: the output goes on from a text, it does not open a turn.
 	continues bool
+	explain   bool     // what the prefix cache had of the prompt
+	anonymous bool     // its caller has a key, and shares the cache with other callers
+	pin       *pinning // keep the prompt and generate nothing; nil for what clients ask
 }
 
 // sequence is one choice of a request. The loop owns it.
@@ -55,9 +58,11 @@ type output struct {
 	finish    llm.Finish
 	stopToken *int32
 	promptLP  []llm.Token
-	cached    int // prompt tokens that were not computed
-	guessed   int // tokens drafted for the choice so far
-	held      int // of them, those that came true
+	cached    int            // prompt tokens that were not computed
+	nearest   *sched.Nearest // to the prompt in the prefix cache, where that was asked for
+	pinned    int            // tokens of a prefix that is kept now
+	guessed   int            // tokens drafted for the choice so far
+	held      int            // of them, those that came true
 	err       error
 }
 
@@ -65,6 +70,7 @@ type output struct {
 // handed out here so that choices of one request stay together in the queue.
 func newRequest(e *Engine, r *llm.Request, prompt []int32, p llm.Params) *request {
 	q := &request{id: r.ID, prompt: prompt, params: p, continues: continues(r.Prompt), arrived: e.clock()}
+	q.explain, q.anonymous = r.ExplainCache, r.Caller != "" && r.CacheSalt == ""
 	q.out.wake = make(chan struct{}, 1)
 	for i := range p.BestOf {
 		q.seqs = append(q.seqs, newSequence(e, q, i, r))
@@ -83,6 +89,7 @@ func continues(p llm.Prompt) bool {
 }
 
 func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
+	p := &q.params
 	s := &sequence{req: q, choice: choice, tokens: append(make([]int32, 0, len(q.prompt)+64), q.prompt...)}
 	s.Seq = sched.Seq{
 		Priority: r.Priority,
@@ -95,6 +102,7 @@ func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
 	}
 	if e.opts.PrefixCache {
 		s.Tokens = s.tokens
+		s.Explain = r.ExplainCache && choice == 0 && p.PromptLogprobs == nil && e.cacheOff == ""
 	}
 	s.guess.next = spec.None
 	s.sampler = sample.New(q.params, sample.Options{

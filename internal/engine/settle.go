@@ -27,6 +27,8 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		case w.node >= 0 && w.node != q.guess.next: // a guess that did not come true, or one after it
 		case w.pos < q.Prompt-1:
 			l.promptLogprob(q, w.pos, r.Logits[i])
+		case q.req.pin != nil:
+			l.pin(q)
 		default:
 			l.promptDone(q)
 			l.draw(q, w.node, r.Logits[i])
@@ -92,6 +94,9 @@ func (l *loop) draw(q *sequence, node int, logits []float32) {
 	q.add(d.ID)
 	l.descend(q, node, d.ID)
 	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached, guessed: q.guess.guessed, held: q.guess.held}
+	if q.Explain {
+		out.nearest = &q.Nearest
+	}
 	out.finish, out.stopToken = l.finish(q, d.ID)
 	if out.finish != llm.FinishNone {
 		l.drop(q)
@@ -171,6 +176,9 @@ func (l *loop) check() {
 	var holders []*kv.Seq
 	for s := range l.owner {
 		holders = append(holders, &s.KV)
+	}
+	for _, s := range l.pins {
+		holders = append(holders, s)
 	}
 	if err := l.cache.Check(holders); err != nil {
 		panic("engine: internal error: " + err.Error())

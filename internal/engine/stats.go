@@ -23,9 +23,10 @@ type stats struct {
 	freePages atomic.Int64
 	pages     atomic.Int64
 
-	queried, hit, evicted, nodes, idle atomic.Int64 // of the prefix cache
-	drafts, guessed                    atomic.Int64 // of speculation
-	held                               [spec.MaxDepth]atomic.Int64
+	queried, hit, evicted, nodes, idle, pinned atomic.Int64 // of the prefix cache
+	overtaken, awaited                         atomic.Int64 // by scheduling with it
+	drafts, guessed                            atomic.Int64 // of speculation
+	held                                       [spec.MaxDepth]atomic.Int64
 
 	stepTime, deviceTime atomic.Int64 // ns
 
@@ -46,11 +47,18 @@ type Stats struct {
 	FreePages     int64 // of the first group
 	Pages         int64
 	InFlight      int64 // requests
-	Prefix        kv.CacheStats
-	Drafts        int64                // drafts computed, of whatever size
-	Guessed       int64                // tokens guessed ahead
-	Held          int64                // of them, those that came true
-	HeldAt        [spec.MaxDepth]int64 // the same by depth of the draft, from its first token on
+	// Prefix counts the prefix cache: tokens queried and hit (Prefix.HitRate is their
+	// share), pages evicted since the start, and pages held now (Nodes), of them those
+	// that no sequence holds (Idle) and those of pinned prefixes (Pinned). Pages are
+	// of one group. All zero if it is off.
+	Prefix kv.CacheStats
+	// Overtaken is how often a sequence with a warmer prefix was admitted before an
+	// older one; Awaited, how many waited for a prefix that another was computing.
+	Overtaken, Awaited int64
+	Drafts             int64                // drafts computed, of whatever size
+	Guessed            int64                // tokens guessed ahead
+	Held               int64                // of them, those that came true
+	HeldAt             [spec.MaxDepth]int64 // the same by depth of the draft, from its first token on
 	// StepTime is what all steps took together, from planning to the last token
 	// put into a mailbox; DeviceTime what forward passes took of it. The rest is
 	// the engine's own.
@@ -95,8 +103,9 @@ func (e *Engine) Stats() Stats {
 		QueuedTokens: int64(queued), Restarts: s.restarts.Load(), CutOff: s.cutOff.Load(),
 		Prefix: kv.CacheStats{
 			Queried: s.queried.Load(), Hit: s.hit.Load(), Evicted: s.evicted.Load(),
-			Nodes: s.nodes.Load(), Idle: s.idle.Load(),
+			Nodes: s.nodes.Load(), Idle: s.idle.Load(), Pinned: s.pinned.Load(),
 		},
+		Overtaken: s.overtaken.Load(), Awaited: s.awaited.Load(),
 		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
 		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(),
@@ -156,6 +165,10 @@ func (l *loop) report() {
 	s.evicted.Store(c.Evicted)
 	s.nodes.Store(c.Nodes)
 	s.idle.Store(c.Idle)
+	s.pinned.Store(c.Pinned)
+	n := l.sched.Counts()
+	s.overtaken.Store(n.Overtaken)
+	s.awaited.Store(n.Awaited)
 }
 
 // clock is the time since the engine was made: monotonic, so that a jump of the

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -127,6 +128,9 @@ type config struct {
 	weights                                 weights.Type
 	level                                   kern.Level // 0: the portable one
 	deterministic                           bool
+	store                                   CacheStore
+	saveLimit                               int64
+	identity                                []Named
 }
 
 var usual = config{pageSize: 16, batchTokens: 64, running: 8, threads: 1, sequences: 8, kvType: backend.KVF32, queue: 1000}
@@ -162,6 +166,7 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 		ID: "tiny", Backend: b, Budget: 1 << 30, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
 		Limits:   schedLimits(c),
 		MaxQueue: c.queue, MaxQueuedTokens: 1 << 20, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
+		PinnedShare: 0.5, CacheStore: c.store, CacheSaveLimit: cmp.Or(c.saveLimit, 1<<30), CacheIdentity: c.identity,
 	}
 	if c.proposer != nil {
 		o.Proposer, o.Draft = c.proposer(), c.draft

@@ -106,6 +106,9 @@ type Request struct {
 	// CacheSalt keeps requests apart: only those with the same salt share what the
 	// prefix cache holds, so that nobody can tell by timing what others asked.
 	CacheSalt string
+	// ExplainCache asks what the prefix cache had of the prompt, and where the two
+	// part ways: PromptInfo.Cache.
+	ExplainCache bool
 
 	// Tokenize says how a Text prompt is read; other prompts ignore it.
 	Tokenize TokenizeOptions
@@ -224,6 +227,7 @@ type PromptInfo struct {
 	IDs      []int32
 	Text     string  // only when Params.Echo asks for it
 	Logprobs []Token // only when asked for; the first has no Logprob
+	Cache    *CacheInfo
 }
 
 // Token is an id with, when asked for, its log probability.

@@ -14,6 +14,7 @@ const (
 	MaxStops     = 16   // stop strings; OpenAI takes 4
 	MaxStopBytes = 1024 // bytes of one stop string
 	MaxBias      = 1024 // entries of logit_bias
+	MaxSaltBytes = 1024 // of cache_salt
 )
 
 // completionTokens is max_tokens of a completion that does not say (OpenAI's default).
@@ -56,7 +57,8 @@ type Sampling struct {
 	Echo             bool `json:"echo,omitempty"`
 	Priority         int  `json:"priority,omitempty"`
 
-	CacheSalt string `json:"cache_salt,omitempty"`
+	CacheSalt    string `json:"cache_salt,omitempty"`
+	ExplainCache bool   `json:"explain_cache,omitempty"`
 }
 
 // StreamOptions says what a stream carries besides text.
@@ -247,7 +249,7 @@ func (r *ChatRequest) Requests(m llm.Model) ([]*llm.Request, error) {
 	}
 	chat := r.Chat()
 	chat.AddSpecialToken = r.AddSpecialTokens != nil && *r.AddSpecialTokens
-	return []*llm.Request{{Model: m.ID, Prompt: chat, Params: p, Priority: r.Priority, CacheSalt: r.CacheSalt}}, nil
+	return []*llm.Request{{Model: m.ID, Prompt: chat, Params: p, Priority: r.Priority, CacheSalt: r.CacheSalt, ExplainCache: r.ExplainCache}}, nil
 }
 
 func noTemplate(m llm.Model) error {
@@ -311,7 +313,7 @@ func (r *CompletionRequest) Requests(m llm.Model) ([]*llm.Request, error) {
 		if err := checkIDs(prompt, m, i, len(r.Prompt)); err != nil {
 			return nil, err
 		}
-		list[i] = &llm.Request{Model: m.ID, Prompt: prompt, Params: p, Priority: r.Priority, CacheSalt: r.CacheSalt, Tokenize: o}
+		list[i] = &llm.Request{Model: m.ID, Prompt: prompt, Params: p, Priority: r.Priority, CacheSalt: r.CacheSalt, ExplainCache: r.ExplainCache, Tokenize: o}
 	}
 	return list, nil
 }

@@ -100,6 +100,9 @@ func (c *ChatResponse) Append(dst []byte) []byte {
 	if c.r.ReturnTokenIDs {
 		dst = appendInts(appendKey(dst, "prompt_token_ids"), c.prompts[0].IDs)
 	}
+	if c.r.ExplainCache {
+		dst = appendCacheInfo(appendKey(dst, "cache"), c.prompts[0].Cache)
+	}
 	return append(dst, '}')
 }
 
@@ -174,6 +177,9 @@ func (c *CompletionResponse) appendChoice(dst []byte, i int) []byte {
 	if c.r.ReturnTokenIDs {
 		dst = appendTokenIDs(dst, x.tokens)
 		dst = appendInts(appendKey(dst, "prompt_token_ids"), p.IDs)
+	}
+	if c.r.ExplainCache {
+		dst = appendCacheInfo(appendKey(dst, "cache"), p.Cache)
 	}
 	return append(dst, '}')
 }

@@ -133,6 +133,9 @@ func (s *ChatStream) begin(dst []byte, e *llm.Event) []byte {
 		if i == 0 && s.r.ReturnTokenIDs && e.Prompt != nil {
 			dst = appendInts(appendKey(dst, "prompt_token_ids"), e.Prompt.IDs)
 		}
+		if i == 0 && s.r.ExplainCache && e.Prompt != nil {
+			dst = appendCacheInfo(appendKey(dst, "cache"), e.Prompt.Cache)
+		}
 		dst = shut(dst)
 		if echo != "" {
 			dst = appendString(append(s.open(dst, i), `,"delta":{"content":`...), echo)
@@ -147,15 +150,17 @@ func (s *ChatStream) begin(dst []byte, e *llm.Event) []byte {
 type CompletionStream struct {
 	stream
 	r       *CompletionRequest
-	ids     [][]int32 // of each prompt, until every choice has had them
-	told    []bool    // which choices have had their prompt's ids
-	offsets []offsets // of each choice
+	ids     [][]int32        // of each prompt
+	caches  []*llm.CacheInfo // of each prompt
+	told    []bool           // which choices have had what there is to tell of their prompt
+	offsets []offsets        // of each choice
 }
 
 // NewStream starts the stream that answers r.
 func (r *CompletionRequest) NewStream(h Head) *CompletionStream {
 	s := &CompletionStream{stream: newStream(h, &r.Sampling, len(r.Prompt), "cmpl-", "text_completion"), r: r}
 	s.ids = make([][]int32, len(r.Prompt))
+	s.caches = make([]*llm.CacheInfo, len(r.Prompt))
 	s.told = make([]bool, len(s.output))
 	s.offsets = make([]offsets, len(s.output))
 	return s
@@ -166,7 +171,7 @@ func (s *CompletionStream) Append(dst []byte, prompt int, e *llm.Event) []byte {
 	e = s.r.asked(e)
 	i := s.count(prompt, e)
 	if e.Prompt != nil {
-		s.ids[prompt] = e.Prompt.IDs
+		s.ids[prompt], s.caches[prompt] = e.Prompt.IDs, e.Prompt.Cache
 		if s.r.Echo {
 			dst = s.echo(dst, prompt, e.Prompt)
 		}
@@ -206,12 +211,16 @@ func (s *CompletionStream) chunk(dst []byte, i int, text string, tokens []llm.To
 }
 
 func (s *CompletionStream) finishChunk(dst []byte, i int, tokens []llm.Token) []byte {
+	first := !s.told[i]
+	s.told[i] = true
 	if s.r.ReturnTokenIDs {
-		if !s.told[i] {
-			s.told[i] = true
+		if first {
 			dst = appendInts(appendKey(dst, "prompt_token_ids"), s.ids[i/s.perPrompt])
 		}
 		dst = appendTokenIDs(dst, tokens)
+	}
+	if s.r.ExplainCache && first {
+		dst = appendCacheInfo(appendKey(dst, "cache"), s.caches[i/s.perPrompt])
 	}
 	return shut(s.close(dst, i))
 }

@@ -34,7 +34,11 @@ var vllmFields = []entry[Sampling]{
 	count("prompt_logprobs", 0, maxInt, "Log probabilities of the prompt's tokens, in vLLM's shape, at most what the model keeps (20). Not with `stream`.", func(r *Sampling) **int { return &r.PromptLogprobs }),
 	toggle("return_token_ids", "Adds `token_ids` to choices, and `prompt_token_ids` (chat: to the response and the first chunk; completions: to each choice and its first chunk).", func(r *Sampling) *bool { return &r.ReturnTokenIDs }),
 	toggle("return_tokens_as_token_ids", "Tokens in logprobs are written `token_id:123`.", func(r *Sampling) *bool { return &r.TokensAsTokenIDs }),
-	text("cache_salt", "Requests share cached prefixes only with those of the same salt.", func(r *Sampling) *string { return &r.CacheSalt }),
+	custom("cache_salt", "Up to 1024 bytes. Requests share cached prefixes only with those of the same salt.", func(r *Sampling, v value) (err error) {
+		r.CacheSalt, err = v.salt()
+		return err
+	}),
+	toggle("explain_cache", "weir: adds `cache`, which says [why the prompt was not cached](#why-a-prompt-was-not-cached) (chat: to the response and the first chunk; completions: to each choice and its first chunk).", func(r *Sampling) *bool { return &r.ExplainCache }),
 	custom("priority", "32-bit integer, lower is served sooner. Default 0.", readPriority),
 }
 

@@ -80,6 +80,8 @@ type Seq struct {
 	// others of the same Salt; nil: it shares nothing.
 	Tokens []int32
 	Salt   string
+	// Explain asks for Nearest.
+	Explain bool
 
 	// Draft is how many guessed tokens the engine would like computed beyond
 	// Length in the next step, should the sequence decode in it. They get the cells
@@ -90,6 +92,7 @@ type Seq struct {
 	Computed    int // tokens whose keys and values are stored
 	Cached      int // of the prompt, found in the prefix cache at first admission
 	Preemptions int
+	Nearest     Nearest // when it was admitted first
 	admitted    bool
 	KV          kv.Seq
 	state       state
@@ -430,6 +433,9 @@ func (s *Scheduler) tryAdmit(q *Seq) bool {
 func (s *Scheduler) match(q *Seq) []kv.Copy {
 	if q.Tokens == nil || q.AllLogits {
 		return nil
+	}
+	if q.Explain && !q.admitted {
+		q.Nearest.Common, q.Nearest.Theirs = s.cache.Nearest(q.prefix(), nearestTokens)
 	}
 	hit, copies := s.cache.Match(&q.KV, q.prefix(), q.Length-1)
 	q.Computed = hit

@@ -123,3 +123,12 @@ func common(a, b []int32) int {
 	}
 	return n
 }
+
+// Nearest is what the prefix cache had that was most like a sequence.
+type Nearest struct {
+	Common int     // tokens that they have in common
+	Theirs []int32 // how the other goes on; none: it does not
+}
+
+// nearestTokens is how many tokens of Theirs are of use to a reader.
+const nearestTokens = 32

@@ -31,6 +31,8 @@ type fake struct {
 	failAfter int
 	panics    bool // instead of fail
 
+	cache *llm.CacheInfo // what it says of its cache
+
 	active   atomic.Int32
 	ended    chan error // gets how each generation ended, if not nil
 	mu       sync.Mutex
@@ -78,7 +80,7 @@ func (f *fake) generate(ctx context.Context, r *llm.Request, yield func(llm.Even
 		}
 	}
 	ids := f.ids(r.Prompt)
-	info := &llm.PromptInfo{IDs: ids}
+	info := &llm.PromptInfo{IDs: ids, Cache: f.cache}
 	if r.Params.Echo {
 		info.Text = fmt.Sprint(r.Prompt)
 	}

@@ -32,6 +32,10 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/tokenize", do: s.tokenize, scope: auth.Inference},
 		{method: "POST", path: "/detokenize", do: s.detokenize, scope: auth.Inference},
 		{method: "POST", path: "/apply-template", do: s.applyTemplate, scope: auth.Inference},
+		{method: "GET", path: "/cache", do: s.cache, scope: auth.Metrics},
+		{method: "GET", path: "/cache/prefixes", do: s.prefixes, scope: auth.Admin},
+		{method: "POST", path: "/cache/prefixes", do: s.pin, scope: auth.Admin},
+		{method: "DELETE", path: "/cache/prefixes/{id}", do: s.unpin, scope: auth.Admin},
 		{method: "GET", path: "/health", do: s.live, probe: true},
 		{method: "GET", path: "/ready", do: s.ready, probe: true},
 		{method: "GET", path: "/version", do: s.version, scope: auth.AnyKey, probe: true},
@@ -48,17 +52,31 @@ func newMux(routes []route) *http.ServeMux {
 	}
 	for _, rt := range routes {
 		handle(rt.method+" "+rt.path, rt)
-		handle(rt.path, route{do: wrongMethod(rt), scope: auth.AnyKey})
+	}
+	for path, allow := range methods(routes) {
+		handle(path, route{do: wrongMethod(allow), scope: auth.AnyKey})
 	}
 	handle("/", route{scope: auth.AnyKey, do: func(_ *response, r *http.Request) error { return noRoute(r, routes) }})
 	return mux
 }
 
-func wrongMethod(rt route) handler {
-	allow := rt.method
-	if allow == "GET" {
-		allow = "GET, HEAD"
+// methods lists what is possible at each path, as the header Allow has it.
+func methods(routes []route) map[string]string {
+	allow := map[string]string{}
+	for _, rt := range routes {
+		m := rt.method
+		if m == "GET" {
+			m = "GET, HEAD"
+		}
+		if allow[rt.path] != "" {
+			m = allow[rt.path] + ", " + m
+		}
+		allow[rt.path] = m
 	}
+	return allow
+}
+
+func wrongMethod(allow string) handler {
 	return func(w *response, r *http.Request) error {
 		w.Header().Set("Allow", allow)
 		e := llm.Invalidf("", "%s %s: only %s is possible here", method(r), path(r), allow)
