@@ -83,6 +83,40 @@ func TestGenerateRefuses(t *testing.T) {
 	}
 }
 
+// On arm64 constants are reached by distance, and two registers are not to be
+// touched.
+func TestGenerateARM64(t *testing.T) {
+	onARM := func(source string) (map[string][]byte, error) {
+		found, dir, l := kernels(t, source)
+		l.goarch, l.flags = "arm64", arm64
+		return generate(found, dir, l)
+	}
+	files, err := onARM(`
+		static const int64_t table[4] = {3, 5, 7, 11};
+		KERNEL k_pick(struct args *p) { p->out = table[p->n & 3]; }
+	`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"TEXT ·test_pick(SB)", "// adr x", "// ret"} {
+		if code := string(files["ztest_arm64.s"]); !strings.Contains(code, want) {
+			t.Errorf("the assembly has no %q:\n%s", want, code)
+		}
+	}
+	for name, c := range map[string]struct{ source, want string }{
+		"the goroutine's register": {`KERNEL k_f(struct args *p) { __asm__ volatile("add x28, x28, %0" : : "r"(p->n)); p->out = 1; }`, "that Go keeps"},
+		"the platform's register":  {`KERNEL k_f(struct args *p) { int64_t v; __asm__ volatile("mov %w0, w18" : "=r"(v)); p->out = v; }`, "that Go keeps"},
+		"a call through a pointer": {"KERNEL k_f(struct args *p) { p->out = ((int64_t (*)(void))p->n)() + 1; }", "leaves the blob"},
+		"writable data":            {"static int64_t calls; KERNEL k_f(struct args *p) { p->out = ++calls; }", "writable"},
+		"an address of its own":    {`KERNEL k_f(struct args *p) { int64_t at; __asm__("movz %0, #:abs_g0_nc:k_f" : "=r"(at)); p->out = at; }`, "relocation"},
+		"a huge frame":             {"KERNEL k_f(struct args *p) { volatile char b[7000]; b[p->n] = 1; p->out = b[p->n + 1]; }", "bytes of stack"},
+	} {
+		if _, err := onARM(c.source); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: generate: %v; want an error with %q", name, err, c.want)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "z.s")
 	if err := place(path, []byte("a"), true); err == nil {

@@ -32,10 +32,16 @@ var common = []string{"-O3", "-std=c11", "-ffreestanding", "-fPIE", "-fvisibilit
 // run on the goroutine's stack until they switch.
 var amd64 = []string{"--target=x86_64-unknown-linux-gnu", "-mno-red-zone", "-mprefer-vector-width=512"}
 
+// arm64: x28 holds the goroutine, and signal handlers look at it; x18 belongs to
+// the platform. The tiny code model reaches constants by their distance.
+var arm64 = []string{"--target=aarch64-unknown-linux-gnu", "-mcmodel=tiny", "-ffixed-x28", "-ffixed-x18"}
+
 var levels = []level{
 	{"avx2", "amd64", "avx2.c", append([]string{"-march=haswell"}, amd64...)},
 	{"avx512", "amd64", "avx512.c", append([]string{"-march=cascadelake"}, amd64...)},
 	{"avx512bf16", "amd64", "bf16.c", append([]string{"-march=cooperlake"}, amd64...)},
+	{"neon", "arm64", "neon.c", append([]string{"-march=armv8.2-a+dotprod"}, arm64...)},
+	{"neonbf16", "arm64", "neonbf16.c", append([]string{"-march=armv8.2-a+dotprod+bf16+i8mm"}, arm64...)},
 }
 
 // tools are the programs and the version that their output depends on.
@@ -66,17 +72,21 @@ func findTools() (tools, error) {
 	return t, nil
 }
 
-// readSources lists the level's source and all headers, and hashes them with
-// the flags: whatever the output depends on besides the compiler.
-func readSources(dir string, l level) (string, string, error) {
-	headers, err := filepath.Glob(filepath.Join(dir, "c", "*.h"))
-	if err != nil {
-		return "", "", err
-	}
+// readSources names the level's source and hashes it, what it includes of the
+// package, and the flags: whatever the output depends on besides the compiler.
+func readSources(t tools, dir string, l level) (string, string, error) {
 	main := filepath.Join(dir, "c", l.source)
+	args := append(slices.Clone(common), l.flags...)
+	rule, err := exec.Command(t.clang, append(args, "-MM", main)...).Output()
+	if err != nil {
+		return "", "", fmt.Errorf("%s -MM %s: %w", t.clang, main, err)
+	}
+	_, list, _ := strings.Cut(string(rule), ":")
+	files := strings.Fields(strings.ReplaceAll(list, "\\\n", " "))
+	slices.Sort(files)
 	h := sha256.New()
-	fmt.Fprintln(h, strings.Join(append(slices.Clone(common), l.flags...), " "))
-	for _, f := range append(headers, main) {
+	fmt.Fprintln(h, strings.Join(args, " "))
+	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {
 			return "", "", err

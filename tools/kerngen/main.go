@@ -81,7 +81,7 @@ func generate(t tools, dir string, l level) (map[string][]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(work)
-	sources, hash, err := readSources(dir, l)
+	sources, hash, err := readSources(t, dir, l)
 	if err != nil {
 		return nil, err
 	}

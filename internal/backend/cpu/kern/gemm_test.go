@@ -110,7 +110,7 @@ func TestGemm(t *testing.T) {
 					want, sum = want+p, sum+math.Abs(p)
 				}
 				bound := sum*float64(c.cols)*0x1p-24 + 1e-30
-				if l == AVX512BF16 { // two roundings to 8 bits
+				if l.RoundsPrompts() { // two roundings to 8 bits
 					bound += sum * 0x1.02p-7
 				}
 				if math.Abs(float64(got)-want) > bound {

@@ -41,7 +41,14 @@ const (
 	AVX512BF16                  // and AVX-512 BF16
 )
 
-var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16"}
+// The levels of arm64.
+const (
+	NEON     Level = iota + 0x40 // with dot products (SDOT)
+	NEONBF16                     // and matrix products of bf16 and 8 bits
+)
+
+var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16",
+	NEON: "neon", NEONBF16: "neonbf16"}
 
 func (l Level) String() string { return names[l] }
 
@@ -125,7 +132,7 @@ func QuantizedBytes(cols int) int { return (cols + groupCols - 1) / groupCols * 
 // weights, LdW words of 32 bits apart. Steps is the words of a row: see
 // Level.Steps. LdO counts floats.
 //
-// At level AVX512BF16 both operands are rounded to bf16 (relative error 2^-8
+// At levels that round prompts (RoundsPrompts) both operands are rounded to bf16 (relative error 2^-8
 // each, magnitudes below 2^-126 are zero) and summed in float32; below it they
 // are float32. A result's sum has the order of the columns.
 type Gemm struct {
@@ -137,10 +144,16 @@ type Gemm struct {
 // PackRows is the rows of a tile of X: PackedBytes counts whole tiles.
 const PackRows = 16
 
+// RoundsPrompts tells whether Gemm rounds its operands to bf16.
+func (l Level) RoundsPrompts() bool { return l == AVX512BF16 || l == NEONBF16 }
+
 // Steps is how many words of 32 bits Pack and Panel make of cols columns.
 func (l Level) Steps(cols int) int {
-	if l == AVX512BF16 {
+	switch l {
+	case AVX512BF16:
 		return (cols + 1) / 2
+	case NEONBF16:
+		return (cols + 3) / 4 * 2
 	}
 	return cols
 }

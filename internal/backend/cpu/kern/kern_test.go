@@ -32,6 +32,9 @@ func eachLevel(t *testing.T, f func(*testing.T, Level)) {
 	}
 }
 
+// lowest is the level that the others are compared with.
+func lowest() Level { return Levels()[1] }
+
 func newRand(t *testing.T) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -29,6 +29,10 @@ func TestUnderSignalsAndCollections(t *testing.T) {
 			return append([]float32(nil), out[:]...)
 		}
 		want := compute()
+		calls := 2500
+		if testing.Short() { // on an emulated processor
+			calls = 100
+		}
 
 		if err := pprof.StartCPUProfile(io.Discard); err != nil {
 			t.Fatal(err)
@@ -48,7 +52,7 @@ func TestUnderSignalsAndCollections(t *testing.T) {
 		})
 		for range 4 {
 			workers.Go(func() {
-				for range 2500 {
+				for range calls {
 					done := make(chan []float32)
 					go func() { done <- compute() }()
 					for i, v := range <-done {

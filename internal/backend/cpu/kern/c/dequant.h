@@ -15,7 +15,7 @@ INLINE void put(enum to to, uint8_t *y, int64_t c, f32x16 v)
 		STORE(u16x16, y + 2 * c, narrow(v));
 }
 
-INLINE float half1(const uint8_t *p) { return _cvtsh_ss(ld16(p)); }
+INLINE float half1(const uint8_t *p) { return half_float(ld16(p)); }
 
 // nibbles puts low and high nibbles of 16 bytes, 16 columns each.
 #define NIBBLES(p, at, gap, EXPR)                        \
@@ -37,7 +37,7 @@ INLINE u8x16 spread(uint32_t h)
 
 INLINE f32x16 iq4(u8x16 index)
 {
-	return bytes_i((i8x16)_mm_shuffle_epi8((__m128i)LOAD(u8x16, iq4_values), (__m128i)index));
+	return bytes_i((i8x16)lookup16(LOAD(u8x16, iq4_values), index));
 }
 
 INLINE void expand5(enum to to, const uint8_t *w, uint8_t *y, int64_t c, int min)
@@ -139,13 +139,13 @@ INLINE void expand(enum type t, enum to to, const struct convert *p)
 		const uint8_t *w = p->x + r * p->ldx;
 		uint8_t *y = p->y + r * p->ldy;
 		for (int64_t c = 0; c < p->cols; c += k.cols, w += k.block) {
-			_mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+			PREFETCH((const uint8_t *)w + AHEAD);
 			if (k.cols == 32) {
 				expand32(t, to, w, y, c);
 				continue;
 			}
 			UNROLL for (int i = 64; i < k.block; i += 64)
-				_mm_prefetch((const char *)w + AHEAD + i, _MM_HINT_T0);
+				PREFETCH((const uint8_t *)w + AHEAD + i);
 			switch (t) {
 			case Q2_K:
 			case Q3_K: expand_low(t, to, w, y, c); break;

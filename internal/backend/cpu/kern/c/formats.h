@@ -64,7 +64,7 @@ INLINE u8x16 scales3(const uint8_t *p)
 // scales_xs unpacks the eight 6-bit scales of IQ4_XS, 32 more than they are.
 INLINE uint64_t scales_xs(const uint8_t *p)
 {
-	return _pdep_u64(ld32(p + 4), 0x0f0f0f0f0f0f0f0f) | _pdep_u64(ld16(p + 2), 0x3030303030303030);
+	return nibbles(ld32(p + 4)) | crumbs(ld16(p + 2)) << 4;
 }
 
 // AHEAD is how far memory is asked for before it is used.
@@ -73,7 +73,7 @@ INLINE uint64_t scales_xs(const uint8_t *p)
 INLINE void prefetch(const uint8_t *p, int64_t bytes)
 {
 	UNROLL for (int64_t i = 0; i < bytes; i += 64)
-		_mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+		PREFETCH((const uint8_t *)p + AHEAD + i);
 }
 
 #endif

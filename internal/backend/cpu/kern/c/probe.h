@@ -10,7 +10,7 @@ KERNEL k_read(struct probe *p)
 	u32x16 s[8] = {};
 	for (int64_t i = 0; i < p->n; i += 512) {
 		UNROLL for (int j = 0; j < 8; j++) {
-			_mm_prefetch((const char *)p->data + i + 64 * j + AHEAD, _MM_HINT_T0);
+			PREFETCH((const uint8_t *)p->data + i + 64 * j + AHEAD);
 			s[j] ^= LOAD(u32x16, p->data + i + 64 * j);
 		}
 	}

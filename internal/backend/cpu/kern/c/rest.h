@@ -148,7 +148,7 @@ INLINE void collect(const struct attend *p, const uint8_t *base, float *to, int6
 		const uint8_t *from = base + p->cells[at] * p->stride;
 		if (at + 4 < p->hi)
 			for (int64_t i = 0; i < bytes; i += 64)
-				_mm_prefetch((const char *)base + p->cells[at + 4] * p->stride + i, _MM_HINT_T0);
+				PREFETCH((const uint8_t *)base + p->cells[at + 4] * p->stride + i);
 		for (int64_t i = 0; i < p->dim; i += 16) {
 			f32x16 v;
 			if (!p->half) {

@@ -8,11 +8,17 @@
 //	                                          SDOT_BIAS * (sum of x) is taken away
 //	f32x16 halves(u16x16 h)                   binary16 to float
 //	u8x64 lookup(u8x16 table, u8x64 index)
+//
+// What all levels of an architecture have alike stands in this file.
 #ifndef VEC_H
 #define VEC_H
 
-#include <immintrin.h>
 #include <stdint.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#else
+#include <arm_neon.h>
+#endif
 
 // All functions with vectors for arguments are inlined: there is no ABI.
 #pragma clang diagnostic ignored "-Wpsabi"
@@ -45,6 +51,8 @@ typedef uint64_t u64_at __attribute__((aligned(1)));
 #define LOAD(T, p) (*(const T##_at *)(const void *)(p))
 #define STORE(T, p, v) (*(T##_at *)(void *)(p) = (v))
 
+#define PREFETCH(p) __builtin_prefetch(p, 0, 3)
+
 INLINE f32x16 splat(float f) { return (f32x16){f, f, f, f, f, f, f, f, f, f, f, f, f, f, f, f}; }
 INLINE f32x16 fma16(f32x16 a, f32x16 b, f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
 INLINE f32x16 floats(i32x16 v) { return __builtin_convertvector(v, f32x16); }
@@ -64,6 +72,30 @@ INLINE float fold(f32x16 v)
 	return c[0] + c[1];
 }
 
+// half_float is a binary16 number; lookup16 takes bytes of table; nibbles makes
+// every 4 bits a byte, crumbs every 2.
+#if defined(__x86_64__)
+INLINE float half_float(uint16_t h) { return _cvtsh_ss(h); }
+INLINE u8x16 lookup16(u8x16 table, u8x16 index) { return (u8x16)_mm_shuffle_epi8((__m128i)table, (__m128i)index); }
+INLINE uint64_t nibbles(uint32_t v) { return _pdep_u64(v, 0x0f0f0f0f0f0f0f0f); }
+INLINE uint64_t crumbs(uint16_t v) { return _pdep_u64(v, 0x0303030303030303); }
+#else
+INLINE float half_float(uint16_t h) { return __builtin_bit_cast(__fp16, h); }
+INLINE u8x16 lookup16(u8x16 table, u8x16 index) { return (u8x16)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)index); }
+INLINE uint64_t nibbles(uint32_t v)
+{
+	uint64_t w = (v | (uint64_t)v << 16) & 0x0000ffff0000ffff;
+	w = (w | w << 8) & 0x00ff00ff00ff00ff;
+	return (w | w << 4) & 0x0f0f0f0f0f0f0f0f;
+}
+INLINE uint64_t crumbs(uint16_t v)
+{
+	uint64_t w = (v | (uint64_t)v << 24) & 0x000000ff000000ff;
+	w = (w | w << 12) & 0x000f000f000f000f;
+	return (w | w << 6) & 0x0303030303030303;
+}
+#endif
+
 // sum4 adds the 4 lanes of each quarter: lane 4k+j of the result is the sum of
 // quarter k of pj.
 #define SUM4(T, NAME)                                                                                              \
@@ -76,7 +108,21 @@ INLINE float fold(f32x16 v)
 		return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +   \
 		       __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);  \
 	}
+#if defined(__x86_64__)
 SUM4(i32x16, sum4)
+#else
+INLINE i32x16 sum4(i32x16 p0, i32x16 p1, i32x16 p2, i32x16 p3)
+{
+	const i32x16 p[4] = {p0, p1, p2, p3};
+	int32x4_t q[4][4], r[4];
+	__builtin_memcpy_inline(q, p, sizeof p);
+	UNROLL for (int k = 0; k < 4; k++)
+		r[k] = vpaddq_s32(vpaddq_s32(q[0][k], q[1][k]), vpaddq_s32(q[2][k], q[3][k]));
+	i32x16 sums;
+	__builtin_memcpy_inline(&sums, r, sizeof r);
+	return sums;
+}
+#endif
 SUM4(f32x16, fsum4)
 
 // cat joins quarters of 16 bytes.
