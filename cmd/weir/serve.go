@@ -29,6 +29,7 @@ type serveCmd struct {
 	Port         int           `help:"Port to listen on; 0 picks a free one." default:"8080" group:"Server"`
 	MaxBody      memorySize    `help:"Largest request body." default:"32MiB" group:"Server"`
 	DrainTimeout time.Duration `help:"How long running requests may take to end after the first ^C or SIGTERM; 0: for ever." default:"30s" group:"Server"`
+	limitOptions
 	KeepAlive    time.Duration `help:"How long a stream may be silent before it gets a comment, for the proxies between; 0: never." default:"15s" group:"Server"`
 }
 
@@ -53,10 +54,12 @@ func (c *serveCmd) Validate() error {
 	case c.KeepAlive < 0:
 		return fmt.Errorf("--keep-alive is %v; it must be positive, or 0 for never", c.KeepAlive)
 	}
-	if err := c.securityOptions.Validate(); err != nil {
-		return err
+	for _, validate := range []func() error{c.limitOptions.Validate, c.securityOptions.Validate, c.engineOptions.Validate} {
+		if err := validate(); err != nil {
+			return err
+		}
 	}
-	return c.engineOptions.Validate()
+	return nil
 }
 
 // Run serves until it is told to stop.
@@ -100,11 +103,17 @@ func (c *serveCmd) serve(io streams, s *service, log *slog.Logger) error {
 }
 
 func (c *serveCmd) newServer(s *service, log *slog.Logger) (*server.Server, error) {
+	return server.New(c.serverOptions(s, log), s, s)
+}
+
+func (c *serveCmd) serverOptions(s *service, log *slog.Logger) server.Options {
 	o := server.DefaultOptions()
+	c.limitOptions.apply(&o)
 	o.MaxBody, o.DrainTimeout, o.KeepAlive = c.MaxBody.bytes, c.DrainTimeout, c.KeepAlive
 	o.Version, o.Log = version(), log
+	o.MaxBodies = max(o.MaxBodies, o.MaxBody)
 	c.securityOptions.apply(&o, &s.secured, c.Host)
-	return server.New(o, s, s)
+	return o
 }
 
 // load brings the model up and says what became of it.

@@ -125,6 +125,13 @@ type Request struct {
 	QueueBy time.Time
 }
 
+// Deadlines are how long a request may take, from its arrival; 0 is no limit.
+type Deadlines struct {
+	Queue      time.Duration // until its computation begins
+	FirstToken time.Duration // until its first token
+	Total      time.Duration // until its last
+}
+
 // Prompt is one of Text, Tokens or *Chat.
 type Prompt interface{ prompt() }
 

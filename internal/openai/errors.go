@@ -68,10 +68,10 @@ func AppendError(dst []byte, e *llm.Error) []byte {
 	return append(dst, "}}"...)
 }
 
-// AppendErrorEvent appends an error for a stream that has begun. The stream ends
-// with it: no [DONE] follows, so that nobody takes it for complete.
+// AppendErrorEvent appends an error for a stream that has begun, and [DONE], which
+// there are clients that read on for.
 func AppendErrorEvent(dst []byte, e *llm.Error) []byte {
-	return append(AppendError(append(dst, "data: "...), e), "\n\n"...)
+	return append(AppendError(append(dst, "data: "...), e), "\n\ndata: [DONE]\n\n"...)
 }
 
 // class gives an error's type and its usual code.

@@ -3,6 +3,7 @@ package openai
 import (
 	"encoding/json"
 	"math"
+	"time"
 
 	"weir/internal/llm"
 )
@@ -59,6 +60,11 @@ type Sampling struct {
 
 	CacheSalt    string `json:"cache_salt,omitempty"`
 	ExplainCache bool   `json:"explain_cache,omitempty"`
+
+	StreamInterval    *int     `json:"stream_interval,omitempty"`
+	Timeout           *float64 `json:"timeout,omitempty"` // and below: seconds
+	QueueTimeout      *float64 `json:"queue_timeout,omitempty"`
+	FirstTokenTimeout *float64 `json:"first_token_timeout,omitempty"`
 }
 
 // StreamOptions says what a stream carries besides text.
@@ -122,6 +128,26 @@ func (s *Sampling) ModelName() string { return s.Model }
 
 // Streaming tells whether the answer is to be a stream.
 func (s *Sampling) Streaming() bool { return s.Stream }
+
+// Interval gives how many tokens a chunk of the stream is to have, 0 if the
+// request does not say.
+func (s *Sampling) Interval() int {
+	if s.StreamInterval == nil {
+		return 0
+	}
+	return *s.StreamInterval
+}
+
+// Deadlines gives how long the request says it may take.
+func (s *Sampling) Deadlines() llm.Deadlines {
+	seconds := func(f *float64) time.Duration {
+		if f == nil {
+			return 0
+		}
+		return max(1, time.Duration(*f*float64(time.Second))) // so little is not none
+	}
+	return llm.Deadlines{Queue: seconds(s.QueueTimeout), FirstToken: seconds(s.FirstTokenTimeout), Total: seconds(s.Timeout)}
+}
 
 func (s *Sampling) includeUsage() bool {
 	return s.StreamOptions != nil && s.StreamOptions.IncludeUsage

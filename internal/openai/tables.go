@@ -20,6 +20,9 @@ var samplingFields = []entry[Sampling]{
 	count("n", 1, MaxChoices, "Choices to return. Default 1.", func(r *Sampling) **int { return &r.N }),
 }
 
+// seconds are those of a deadline: up to a day.
+var seconds = interval{lo: 0, hi: 86400, openLo: true}
+
 var vllmFields = []entry[Sampling]{
 	count("best_of", 1, MaxChoices, "Choices to compute; the n most probable are returned. At least n; more than n not with `stream`.", func(r *Sampling) **int { return &r.BestOf }),
 	count("top_k", -1, maxInt, "0 and -1 are off. Default: the model's, or off.", func(r *Sampling) **int { return &r.TopK }),
@@ -39,6 +42,10 @@ var vllmFields = []entry[Sampling]{
 		return err
 	}),
 	toggle("explain_cache", "weir: adds `cache`, which says [why the prompt was not cached](#why-a-prompt-was-not-cached) (chat: to the response and the first chunk; completions: to each choice and its first chunk).", func(r *Sampling) *bool { return &r.ExplainCache }),
+	count("stream_interval", 1, 1024, "vLLM: tokens of a choice in a chunk of the stream, but for the first and the last. Default: the server's, or 1.", func(r *Sampling) **int { return &r.StreamInterval }),
+	number("timeout", seconds, "Seconds from the request's arrival to the end of the answer; then 504, or an error in the stream. The server's limit, if it is shorter, counts.", func(r *Sampling) **float64 { return &r.Timeout }),
+	number("queue_timeout", seconds, "Seconds until its computation begins.", func(r *Sampling) **float64 { return &r.QueueTimeout }),
+	number("first_token_timeout", seconds, "Seconds until the first token.", func(r *Sampling) **float64 { return &r.FirstTokenTimeout }),
 	custom("priority", "32-bit integer, lower is served sooner. Default 0.", readPriority),
 }
 
@@ -50,7 +57,6 @@ var neutralFields = []entry[Sampling]{
 	limited[Sampling]("use_beam_search", "weir has no beam search; leave it out", "false"),
 	limited[Sampling]("spaces_between_special_tokens", "text is written as the model's vocabulary has it; leave it out", "true"),
 	limited[Sampling]("response_format", "weir does not constrain output yet; leave it out, or ask for {\"type\":\"text\"}", `{"type":"text"}`),
-	limited[Sampling]("stream_interval", "every token is sent as it comes; leave it out", "1"),
 }
 
 // foreignFields would change the output, and weir does not have them.

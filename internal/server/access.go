@@ -15,10 +15,10 @@ import (
 
 // ring gives the keys that are valid now, nil if none are set.
 func (s *Server) ring() *auth.Ring {
-	if s.opts.Keys == nil {
+	if s.opts().Keys == nil {
 		return nil
 	}
-	return s.opts.Keys()
+	return s.opts().Keys()
 }
 
 // identify tells who a request is from, or why it is refused. A route that is
@@ -29,7 +29,7 @@ func (s *Server) identify(w *response, rt route, r *http.Request) (*auth.Caller,
 		return nil, nil
 	}
 	scope := rt.scope
-	if scope == auth.Metrics && s.opts.OpenMetrics {
+	if scope == auth.Metrics && s.opts().OpenMetrics {
 		scope = auth.Open
 	}
 	caller, err := find(ring, r)
@@ -86,7 +86,7 @@ func presented(h http.Header) string {
 
 // checkHost refuses a Host that is not among those allowed.
 func (s *Server) checkHost(r *http.Request) error {
-	if len(s.opts.Hosts) == 0 {
+	if len(s.opts().Hosts) == 0 {
 		return nil
 	}
 	name := r.Host
@@ -94,7 +94,7 @@ func (s *Server) checkHost(r *http.Request) error {
 		name = host
 	}
 	name = strings.ToLower(strings.Trim(name, "[]"))
-	if slices.Contains(s.opts.Hosts, name) {
+	if slices.Contains(s.opts().Hosts, name) {
 		return nil
 	}
 	return &statusError{http.StatusMisdirectedRequest, &llm.Error{Kind: llm.Forbidden, Code: "unknown_host",
@@ -112,14 +112,14 @@ const (
 // has answered the request: a preflight, which asks what a page may do and
 // carries no key.
 func (s *Server) crossOrigin(w *response, r *http.Request) bool {
-	if len(s.opts.Origins) == 0 {
+	if len(s.opts().Origins) == 0 {
 		return false
 	}
 	h := w.Header()
 	h.Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
-	any := slices.Contains(s.opts.Origins, "*")
-	if origin == "" || !any && !slices.Contains(s.opts.Origins, origin) {
+	any := slices.Contains(s.opts().Origins, "*")
+	if origin == "" || !any && !slices.Contains(s.opts().Origins, origin) {
 		return false
 	}
 	// Never Allow-Credentials: a key is sent by the page itself, and cookies mean

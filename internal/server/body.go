@@ -23,22 +23,27 @@ func (s *Server) body(w *response, r *http.Request) ([]byte, error) {
 	if err := checkType(r); err != nil {
 		return nil, err
 	}
-	if r.ContentLength > s.opts.MaxBody {
+	if r.ContentLength > s.opts().MaxBody {
 		return nil, s.tooLarge()
 	}
-	_ = w.rc.SetReadDeadline(time.Now().Add(s.opts.BodyTimeout)) // tests' recorders have none
+	_ = w.rc.SetReadDeadline(time.Now().Add(s.opts().BodyTimeout)) // tests' recorders have none
 	var b bytes.Buffer
 	b.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
-	_, err := b.ReadFrom(http.MaxBytesReader(w.ResponseWriter, r.Body, s.opts.MaxBody))
+	limited := http.MaxBytesReader(w.ResponseWriter, r.Body, s.opts().MaxBody)
+	_, err := b.ReadFrom(&countedReader{limited, w, s.opts().MaxBodies})
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
+	case errors.Is(err, errBodies):
+		w.Header().Set("Connection", "close")
+		return nil, &llm.Error{Kind: llm.Overloaded, Err: err,
+			Message: "the bodies of all requests together are as large as this server takes; try again later, or send less"}
 	case errors.As(err, &large):
 		return nil, s.tooLarge()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close")
 		e := &llm.Error{Kind: llm.Timeout, Code: "request_timeout", Err: err,
-			Message: fmt.Sprintf("the body did not arrive within %v: send it at once", s.opts.BodyTimeout)}
+			Message: fmt.Sprintf("the body did not arrive within %v: send it at once", s.opts().BodyTimeout)}
 		return nil, &statusError{http.StatusRequestTimeout, e}
 	case errors.Is(err, io.ErrUnexpectedEOF), r.Context().Err() != nil:
 		return nil, &llm.Error{Kind: llm.Canceled, Message: "the body broke off", Err: err}
@@ -47,15 +52,35 @@ func (s *Server) body(w *response, r *http.Request) ([]byte, error) {
 	}
 	// From here on reading only watches for the client to go away.
 	_ = w.rc.SetReadDeadline(time.Time{})
-	if s.opts.LogContent {
+	if s.opts().LogContent {
 		w.body = b.Bytes()
 	}
 	return b.Bytes(), nil
 }
 
+// errBodies says that there is no room for more of any body.
+var errBodies = errors.New("no room for bodies")
+
+// countedReader counts what is read to what the server holds of all bodies.
+type countedReader struct {
+	from io.Reader
+	w    *response
+	most int64
+}
+
+// Read implements [io.Reader].
+func (c *countedReader) Read(b []byte) (int, error) {
+	n, err := c.from.Read(b)
+	c.w.held += int64(n)
+	if c.w.s.bodyBytes.Add(int64(n)) > c.most {
+		return n, errBodies
+	}
+	return n, err
+}
+
 func (s *Server) tooLarge() error {
 	return &llm.Error{Kind: llm.TooLarge,
-		Message: fmt.Sprintf("the body is larger than %d bytes, the most that this server takes: send less", s.opts.MaxBody)}
+		Message: fmt.Sprintf("the body is larger than %d bytes, the most that this server takes: send less", s.opts().MaxBody)}
 }
 
 // checkType refuses what is not declared as JSON. A request without any

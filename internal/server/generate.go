@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,6 +18,9 @@ import (
 type call interface {
 	ModelName() string
 	Streaming() bool
+	// Interval is how many tokens a chunk of the stream is to have; 0: not said.
+	Interval() int
+	Deadlines() llm.Deadlines
 	// Requests gives what to generate, without ids.
 	Requests(m llm.Model) ([]*llm.Request, error)
 }
@@ -86,36 +90,53 @@ func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) er
 			q.ID += "-" + strconv.Itoa(i)
 		}
 	}
+	d, err := s.deadlines(r, c.Deadlines())
+	if err != nil {
+		return err
+	}
+	leave, err := s.admit(r.Context(), g, requests)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if d.Queue > 0 { // the rest of them wait for those, not for others
+		for _, q := range requests[:min(len(requests), s.promptsAtOnce(requests[0]))] {
+			q.QueueBy = w.start.Add(d.Queue)
+		}
+	}
+	ctx, begun, stop := watch(r.Context(), w.start, d)
+	defer stop()
+	w.begun = begun
 	h := openai.Head{ID: w.id, Created: s.now().Unix(), Model: m.ID, Fingerprint: s.fingerprint(m)}
 	if c.Streaming() {
-		return s.stream(w, r, g, requests, enc.stream(h))
+		return s.stream(ctx, w, g, requests, batched(enc.stream(h), cmp.Or(c.Interval(), s.opts().StreamInterval)))
 	}
-	return s.whole(w, r, g, requests, enc.whole(h))
+	return s.whole(ctx, w, g, requests, enc.whole(h))
 }
 
 // fingerprint changes when what computes does: the program or the model.
 func (s *Server) fingerprint(m llm.Model) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %d", s.opts.Version, m.ID, m.Quant, m.Bytes, m.Params))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %d", s.opts().Version, m.ID, m.Quant, m.Bytes, m.Params))
 	return "fp_" + hex.EncodeToString(sum[:5])
 }
 
 // whole answers with one response.
-func (s *Server) whole(w *response, r *http.Request, g llm.Generator, requests []*llm.Request, to gatherer) error {
-	err := s.run(r.Context(), g, requests, func(prompt int, e *llm.Event) error {
+func (s *Server) whole(ctx context.Context, w *response, g llm.Generator, requests []*llm.Request, to gatherer) error {
+	err := s.run(ctx, g, requests, func(prompt int, e *llm.Event) error {
 		w.note(e)
 		to.Add(prompt, e)
 		return nil
 	})
 	if err != nil {
-		return err
+		return explain(ctx, err)
 	}
 	w.json(http.StatusOK, to.Append(nil))
 	return nil
 }
 
 // stream answers with server-sent events.
-func (s *Server) stream(w *response, r *http.Request, g llm.Generator, requests []*llm.Request, to streamer) error {
-	ctx, cancel := context.WithCancelCause(r.Context())
+func (s *Server) stream(ctx context.Context, w *response, g llm.Generator, requests []*llm.Request, to streamer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	out := newEventWriter(w, cancel)
 	defer out.end()
@@ -126,12 +147,20 @@ func (s *Server) stream(w *response, r *http.Request, g llm.Generator, requests 
 	if err == nil {
 		return out.finish(to)
 	}
-	return out.fail(explain(ctx, err))
+	return out.fail(to, explain(ctx, err))
 }
 
 // note keeps what the log tells of an event.
 func (w *response) note(e *llm.Event) {
-	if w.s.opts.LogContent {
+	w.spent += len(e.Tokens)
+	if e.Prompt != nil {
+		w.spent += len(e.Prompt.IDs)
+	}
+	if w.begun != nil && len(e.Tokens) > 0 {
+		w.begun()
+		w.begun = nil
+	}
+	if w.s.opts().LogContent {
 		w.text = append(w.text, e.Text...)
 	}
 	if e.Usage != nil {
@@ -186,7 +215,7 @@ func (s *Server) run(ctx context.Context, g llm.Generator, requests []*llm.Reque
 // text, are with the backend at a time: each brings all of its choices, and those
 // who come later wait behind them.
 func (s *Server) promptsAtOnce(r *llm.Request) int {
-	return max(1, s.opts.PromptsAtOnce/max(1, r.Params.N, r.Params.BestOf))
+	return max(1, s.opts().PromptsAtOnce/max(1, r.Params.N, r.Params.BestOf))
 }
 
 // follow passes on the events of one request.
@@ -202,5 +231,5 @@ func follow(ctx context.Context, g llm.Generator, r *llm.Request, prompt int, to
 		}
 	}
 	// A generator that ended early because of ctx may do so without a word.
-	return ctx.Err()
+	return context.Cause(ctx)
 }

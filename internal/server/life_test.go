@@ -20,12 +20,18 @@ const streamBody = `{"messages":[{"role":"user","content":"hi"}],"stream":true}`
 // open sends a request and leaves its connection to the test.
 func open(t *testing.T, addr, path, body string) (net.Conn, *bufio.Reader) {
 	t.Helper()
+	c, r := dial(t, addr)
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+	return c, r
+}
+
+func dial(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
+	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 	return c, bufio.NewReader(c)
 }
 
@@ -172,7 +178,7 @@ func TestClose(t *testing.T) {
 	readUntil(t, r, `"code":"draining"`)
 	readUntil(t, whole, "503")
 	readUntil(t, whole, `"code":"draining"`)
-	if rest, err := io.ReadAll(r); err != nil || strings.Contains(string(rest), "[DONE]") {
+	if rest, err := io.ReadAll(r); err != nil || !strings.Contains(string(rest), "[DONE]") {
 		t.Errorf("after the error: %q, %v", rest, err)
 	}
 }

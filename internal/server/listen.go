@@ -16,11 +16,29 @@ const maxStreams = 250
 
 // listen answers the listener's connections, encrypted if the options say so.
 func (s *Server) listen(l net.Listener) error {
-	bounded := &boundedListener{Listener: l, max: int64(s.opts.MaxConnections), open: &s.connections, refused: &s.connectionsRefused}
-	if s.opts.TLS != nil {
+	bounded := &boundedListener{Listener: l, max: int64(s.opts().MaxConnections), open: &s.connections, refused: &s.connectionsRefused}
+	if s.opts().TLS != nil {
 		return s.http.ServeTLS(bounded, "", "")
 	}
 	return s.http.Serve(bounded)
+}
+
+// boundSendBuffer keeps the kernel from holding much of what a client does not
+// read: a slow reader is noticed sooner, and many cost little memory.
+func boundSendBuffer(c net.Conn, bytes int) {
+	for bytes > 0 {
+		switch wrapped := c.(type) {
+		case *tls.Conn:
+			c = wrapped.NetConn()
+		case *boundedConn:
+			c = wrapped.Conn
+		case interface{ SetWriteBuffer(int) error }:
+			_ = wrapped.SetWriteBuffer(bytes) // it is a bound on others, not on us
+			return
+		default:
+			return
+		}
+	}
 }
 
 // boundedListener closes what comes beyond a number of open connections. Leaving

@@ -4,15 +4,20 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"weir/internal/auth"
+	"weir/internal/llm"
 )
 
 // Options configure a server. Start from [DefaultOptions].
 type Options struct {
 	// MaxBody is the largest request body, in bytes. Larger ones get 413.
 	MaxBody int64
+	// MaxBodies bounds the bytes of all requests' bodies that are held at once.
+	// More get 429.
+	MaxBodies int64
 	// MaxHeader is the most bytes of a request's line and headers.
 	MaxHeader int
 	// HeaderTimeout is how long a client may take to send the headers.
@@ -37,6 +42,20 @@ type Options struct {
 	// backend at a time, or choices if each has several, so that one request
 	// cannot fill its queue.
 	PromptsAtOnce int
+
+	// Deadlines bound every request; one may ask for less, not for more.
+	Deadlines llm.Deadlines
+	// Quota bounds callers that have no key.
+	Quota Quota
+	// StreamInterval is how many tokens of a choice a chunk of a stream has, but
+	// for the first and the last. 1: each is sent as it comes.
+	StreamInterval int
+	// H2C serves HTTP/2 without encryption, to clients that know of it.
+	H2C bool
+	// SendBuffer bounds what the kernel holds of an answer that its client does
+	// not read, in bytes for each connection. 0: what the system does by itself,
+	// which may be megabytes.
+	SendBuffer int
 
 	// Keys gives the keys that are valid now; nil, or a nil ring: none are set, and
 	// everybody may do everything.
@@ -66,6 +85,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		MaxBody:       32 << 20,
+		MaxBodies:     256 << 20,
 		MaxHeader:     64 << 10,
 		HeaderTimeout: 10 * time.Second,
 		BodyTimeout:   time.Minute,
@@ -75,7 +95,11 @@ func DefaultOptions() Options {
 		KeepAlive:     15 * time.Second,
 		DrainTimeout:  30 * time.Second,
 		PromptsAtOnce: 64,
-		Version:       "dev",
+		Deadlines:     llm.Deadlines{Queue: 5 * time.Minute},
+		SendBuffer:    256 << 10,
+
+		StreamInterval: 1,
+		Version:        "dev",
 
 		MaxConnections: 8192,
 	}
@@ -86,7 +110,7 @@ func (o Options) Validate() error {
 	for _, n := range []struct {
 		name  string
 		value int64
-	}{{"max body", o.MaxBody}, {"max header", int64(o.MaxHeader)}, {"prompts at once", int64(o.PromptsAtOnce)}, {"max connections", int64(o.MaxConnections)}} {
+	}{{"max body", o.MaxBody}, {"stream interval", int64(o.StreamInterval)}, {"max header", int64(o.MaxHeader)}, {"prompts at once", int64(o.PromptsAtOnce)}, {"max connections", int64(o.MaxConnections)}} {
 		if n.value < 1 {
 			return fmt.Errorf("server: %s is %d: it must be at least 1", n.name, n.value)
 		}
@@ -102,10 +126,37 @@ func (o Options) Validate() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"header delay", o.HeaderDelay}, {"keep alive", o.KeepAlive}, {"drain timeout", o.DrainTimeout}} {
+	}{{"header delay", o.HeaderDelay}, {"keep alive", o.KeepAlive}, {"drain timeout", o.DrainTimeout},
+		{"queue timeout", o.Deadlines.Queue}, {"first token timeout", o.Deadlines.FirstToken}, {"timeout", o.Deadlines.Total}} {
 		if d.value < 0 {
 			return fmt.Errorf("server: %s is %v: it must not be negative", d.name, d.value)
 		}
 	}
+	switch {
+	case o.MaxBodies < o.MaxBody:
+		return fmt.Errorf("server: %d bytes for all bodies do not hold one of the largest, %d bytes", o.MaxBodies, o.MaxBody)
+	case o.SendBuffer < 0:
+		return fmt.Errorf("server: send buffer is %d: it must not be negative", o.SendBuffer)
+	case o.Quota.Requests < 0 || o.Quota.Tokens < 0 || o.Quota.Concurrent < 0:
+		return fmt.Errorf("server: a quota is negative: %+v", o.Quota)
+	}
 	return nil
+}
+
+// withFixed gives the options with what cannot change while a server runs: what
+// its listener and connections were made with, and what its answers are known
+// by.
+func (o Options) withFixed(old *Options) Options {
+	o.MaxHeader, o.HeaderTimeout, o.IdleTimeout = old.MaxHeader, old.HeaderTimeout, old.IdleTimeout
+	o.TLS, o.MaxConnections, o.H2C, o.SendBuffer = old.TLS, old.MaxConnections, old.H2C, old.SendBuffer
+	o.Keys, o.Version, o.Log = old.Keys, old.Version, old.Log
+	return o
+}
+
+func (o Options) protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(true) // over TLS
+	p.SetUnencryptedHTTP2(o.H2C)
+	return p
 }

@@ -40,6 +40,10 @@ type response struct {
 	status int // 0 until the headers are written
 	probe  bool
 
+	begun func() // to be called at the first token
+	spent int    // tokens, of prompts and answers, for its caller's quota
+	held  int64  // bytes of the body that count to the server's
+
 	caller *auth.Caller // nil: none is known
 	model  string
 	usage  llm.Usage
@@ -50,7 +54,7 @@ type response struct {
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	res := &response{ResponseWriter: w, rc: http.NewResponseController(w), timeout: s.opts.WriteTimeout,
+	res := &response{ResponseWriter: w, rc: http.NewResponseController(w), timeout: s.opts().WriteTimeout,
 		s: s, id: s.newID(), start: time.Now()}
 	request := r.Header.Get("X-Request-Id")
 	if !saneID(request) {
@@ -63,7 +67,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// of it: nothing that follows one is read as a request.
 		res.Header().Set("Connection", "close")
 	}
-	defer func() { res.logEnd(r, request) }()
+	defer func() {
+		s.bodyBytes.Add(-res.held)
+		res.logEnd(r, request)
+	}()
 	if s.crossOrigin(res, r) {
 		return
 	}
@@ -119,7 +126,12 @@ func (s *Server) guard(f func() error) (err error) {
 // explain turns an error of a request into what its client and the log are told.
 func explain(ctx context.Context, err error) *llm.Error {
 	e := openai.AsError(err)
-	stopped := errors.Is(context.Cause(ctx), errStopping)
+	cause := context.Cause(ctx)
+	var told *llm.Error
+	if e.Kind == llm.Canceled && errors.As(cause, &told) {
+		return told // why it was cancelled
+	}
+	stopped := errors.Is(cause, errStopping)
 	if errors.Is(err, errStopping) || (e.Kind == llm.Canceled && stopped) {
 		return &llm.Error{Kind: llm.Unavailable, Code: "draining", Err: err,
 			Message: "weir was stopped before the answer was complete: try another server, or this one later"}
@@ -208,7 +220,7 @@ func (w *response) logEnd(r *http.Request, request string) {
 			slog.Int("prompt_tokens", w.usage.PromptTokens), slog.Int("cached_tokens", w.usage.CachedTokens),
 			slog.Int("completion_tokens", w.usage.CompletionTokens))
 	}
-	if w.s.opts.LogContent {
+	if w.s.opts().LogContent {
 		attrs = append(attrs, slog.String("body", string(w.body)), slog.String("text", string(w.text)))
 	}
 	if w.err != nil {

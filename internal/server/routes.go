@@ -25,13 +25,13 @@ type route struct {
 
 func (s *Server) table() []route {
 	return []route{
-		{method: "POST", path: "/v1/chat/completions", do: s.chat, scope: auth.Inference},
-		{method: "POST", path: "/v1/completions", do: s.completion, scope: auth.Inference},
+		{method: "POST", path: "/v1/chat/completions", do: s.generating(s.chat), scope: auth.Inference},
+		{method: "POST", path: "/v1/completions", do: s.generating(s.completion), scope: auth.Inference},
 		{method: "GET", path: "/v1/models", do: s.models, scope: auth.Inference},
 		{method: "GET", path: "/v1/models/{id...}", do: s.model, scope: auth.Inference},
-		{method: "POST", path: "/tokenize", do: s.tokenize, scope: auth.Inference},
-		{method: "POST", path: "/detokenize", do: s.detokenize, scope: auth.Inference},
-		{method: "POST", path: "/apply-template", do: s.applyTemplate, scope: auth.Inference},
+		{method: "POST", path: "/tokenize", do: s.texting(s.tokenize), scope: auth.Inference},
+		{method: "POST", path: "/detokenize", do: s.texting(s.detokenize), scope: auth.Inference},
+		{method: "POST", path: "/apply-template", do: s.texting(s.applyTemplate), scope: auth.Inference},
 		{method: "GET", path: "/cache", do: s.cache, scope: auth.Metrics},
 		{method: "GET", path: "/cache/prefixes", do: s.prefixes, scope: auth.Admin},
 		{method: "POST", path: "/cache/prefixes", do: s.pin, scope: auth.Admin},

@@ -24,13 +24,17 @@ var errStopping = errors.New("the server is stopping")
 
 // Server serves a backend over HTTP. Its methods may be called by any goroutine.
 type Server struct {
-	opts    Options
+	options atomic.Pointer[Options]
 	backend Backend
 	health  Health
 	log     *slog.Logger
 	routes  []route
 	mux     *http.ServeMux
 	http    *http.Server
+
+	quotas    quotas
+	texts     atomic.Int64 // requests about text that run or wait
+	bodyBytes atomic.Int64 // held of the bodies of all requests
 
 	connections        atomic.Int64 // open now
 	connectionsRefused atomic.Int64
@@ -50,10 +54,11 @@ func New(o Options, b Backend, h Health) (*Server, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, backend: b, health: h, log: o.Log, stopped: make(chan struct{}), now: time.Now, newID: randomID}
+	s := &Server{backend: b, health: h, log: o.Log, stopped: make(chan struct{}), now: time.Now, newID: randomID}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.options.Store(&o)
 	s.base, s.cancel = context.WithCancelCause(context.Background())
 	s.routes = s.table()
 	s.mux = newMux(s.routes)
@@ -67,9 +72,28 @@ func New(o Options, b Backend, h Health) (*Server, error) {
 		// first one's end cancels a context that is still being answered.
 		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		TLSConfig: o.TLS,
-		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: o.WriteTimeout, PingTimeout: o.WriteTimeout},
+		Protocols: o.protocols(),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			boundSendBuffer(c, o.SendBuffer)
+			return ctx
+		},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: o.WriteTimeout, PingTimeout: o.WriteTimeout},
 	}
 	return s, nil
+}
+
+// opts are the options as they are now.
+func (s *Server) opts() *Options { return s.options.Load() }
+
+// Reload changes the options of a server that runs; requests that are being
+// answered keep theirs where it matters to them. What a server is made
+// with for good stays: see withFixed.
+func (s *Server) Reload(o Options) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	s.options.Store(new(o.withFixed(s.opts())))
+	return nil
 }
 
 func randomID() string {
@@ -94,9 +118,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // ctx or the drain timeout ends first, it closes the server and says so.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
-	if s.opts.DrainTimeout > 0 {
+	if s.opts().DrainTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.opts.DrainTimeout)
+		ctx, cancel = context.WithTimeout(ctx, s.opts().DrainTimeout)
 		defer cancel()
 	}
 	err := s.http.Shutdown(ctx)

@@ -35,7 +35,7 @@ const comment = ": keep-alive\n\n"
 
 func newEventWriter(w *response, cancel context.CancelCauseFunc) *eventWriter {
 	e := &eventWriter{w: w, cancel: cancel, last: time.Now()}
-	e.timer = time.AfterFunc(w.s.opts.HeaderDelay, e.tick)
+	e.timer = time.AfterFunc(w.s.opts().HeaderDelay, e.tick)
 	return e
 }
 
@@ -56,7 +56,7 @@ func (e *eventWriter) finish(to streamer) error {
 
 // fail ends the stream with an error, as an event if the stream has begun. If
 // not, the error is returned, to be answered with its status.
-func (e *eventWriter) fail(err *llm.Error) error {
+func (e *eventWriter) fail(to streamer, err *llm.Error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.begun {
@@ -67,7 +67,11 @@ func (e *eventWriter) fail(err *llm.Error) error {
 	if err.Kind == llm.Canceled {
 		return nil
 	}
-	_ = e.write(openai.AppendErrorEvent(e.buf[:0], err)) // the error that counts is err
+	b := e.buf[:0]
+	if h, ok := to.(interface{ Held([]byte) []byte }); ok {
+		b = h.Held(b)
+	}
+	_ = e.write(openai.AppendErrorEvent(b, err)) // the error that counts is err
 	return nil
 }
 
@@ -111,8 +115,8 @@ func (e *eventWriter) begin() {
 	e.begun = true
 	h := e.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no") // or nginx would hold the stream back
+	h.Set("Cache-Control", "no-cache, no-transform") // nor compress it
+	h.Set("X-Accel-Buffering", "no")                 // or nginx would hold the stream back
 	e.w.WriteHeader(http.StatusOK)
 }
 
@@ -124,7 +128,7 @@ func (e *eventWriter) tick() {
 		return
 	}
 	var err error
-	silence := e.w.s.opts.KeepAlive
+	silence := e.w.s.opts().KeepAlive
 	switch {
 	case !e.begun:
 		e.begin()

@@ -55,7 +55,7 @@ func (w *response) state(bad string, err error) {
 }
 
 func (s *Server) version(w *response, _ *http.Request) error {
-	w.object(http.StatusOK, map[string]string{"version": s.opts.Version})
+	w.object(http.StatusOK, map[string]string{"version": s.opts().Version})
 	return nil
 }
 
