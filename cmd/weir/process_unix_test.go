@@ -141,7 +141,7 @@ func TestSecondSignal(t *testing.T) {
 	waitFor(t, "draining", func() bool { return strings.Contains(p.err.String(), "draining") })
 	p.signal(syscall.SIGINT)
 	rest, err := io.ReadAll(stream)
-	if err != nil || !strings.Contains(tail(string(rest)), `data: {"error":`) || strings.Contains(string(rest), "[DONE]") {
+	if err != nil || !strings.Contains(tail(string(rest)), `data: {"error":`) || !strings.HasSuffix(string(rest), "data: [DONE]\n\n") {
 		t.Errorf("the stream ended with %v and %q", err, tail(string(rest)))
 	}
 	if code := p.code(); code != exitOK || !strings.Contains(p.err.String(), "stopped before every request had ended") {
