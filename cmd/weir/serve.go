@@ -30,7 +30,7 @@ type serveCmd struct {
 	MaxBody      memorySize    `help:"Largest request body." default:"32MiB" group:"Server"`
 	DrainTimeout time.Duration `help:"How long running requests may take to end after the first ^C or SIGTERM; 0: for ever." default:"30s" group:"Server"`
 	limitOptions
-	KeepAlive    time.Duration `help:"How long a stream may be silent before it gets a comment, for the proxies between; 0: never." default:"15s" group:"Server"`
+	KeepAlive time.Duration `help:"How long a stream may be silent before it gets a comment, for the proxies between; 0: never." default:"15s" group:"Server"`
 }
 
 // Help is printed by kong below the command's summary.
