@@ -234,7 +234,7 @@ func (c *benchEngineCmd) loadOptions() (engine.LoadOptions, error) {
 // weights opens the model's file, or makes random weights if they fit.
 func (c *benchEngineCmd) weights(o engine.LoadOptions, log *slog.Logger) (f *weights.File, source string, closeFile func() error, err error) {
 	if c.Shape == "" {
-		if f, err = c.openFile(loads[c.Load]); err != nil {
+		if f, err = c.openFile(loads[c.Load], nil); err != nil {
 			return nil, "", nil, err
 		}
 		return f, cmp.Or(c.Model, "built-in"), f.Close, nil

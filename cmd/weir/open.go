@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,9 +49,9 @@ func (o *opened) close() error {
 
 // open loads a model and starts an engine on it, to be asked for by a name; ""
 // is the file's.
-func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*opened, error) {
+func open(m modelOptions, e engineOptions, name string, read *reading, log *slog.Logger) (*opened, error) {
 	began := time.Now()
-	f, err := m.openFile(loads[m.Load])
+	f, err := m.openFile(loads[m.Load], read)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +60,9 @@ func open(m modelOptions, e engineOptions, name string, log *slog.Logger) (*open
 	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
 		f.Close()
 		return nil, err
+	}
+	if err := f.Prefetch(context.Background(), read.report); err != nil {
+		return nil, errors.Join(err, o.close())
 	}
 	if o.saves != nil {
 		logRestored(log, o.engine.Restored(), o.plan.KV.PageSize, o.saves.path)
@@ -131,11 +135,11 @@ func (o *opened) keepCache(to *engine.LoadOptions, e engineOptions) (err error) 
 var loads = map[string]weights.Load{"mmap": weights.Mmap, "read": weights.Read}
 
 // openFile opens the model that the options name, or the built-in one.
-func (m modelArg) openFile(load weights.Load) (*weights.File, error) {
+func (m modelArg) openFile(load weights.Load, read *reading) (*weights.File, error) {
 	if m.Model == "" {
 		return weights.OpenBytes(builtin.Name, builtin.Model())
 	}
-	f, err := weights.Open(m.Model, weights.Options{Load: load})
+	f, err := weights.Open(m.Model, weights.Options{Load: load, Progress: read.report})
 	if errors.Is(err, fs.ErrNotExist) && !exists(m.Model) {
 		return nil, fmt.Errorf("%s: there is no such file or folder; give a .gguf file or a Hugging Face checkpoint's folder, or leave it out for the built-in model", m.Model)
 	}

@@ -120,7 +120,8 @@ func (c *serveCmd) serverOptions(s *service, log *slog.Logger) server.Options {
 func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr) error {
 	began := time.Now()
 	s.phase.Store("loading the model")
-	m, err := open(c.modelOptions, c.engineOptions, c.Name, log)
+	read := newReading(io.err, func(what string) { s.phase.Store(what) }, log)
+	m, err := open(c.modelOptions, c.engineOptions, c.Name, read, log)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (*showCmd) Help() string {
 
 // Run prints what is in the model's files.
 func (c *showCmd) Run(io streams) error {
-	f, err := c.openFile(weights.Mmap)
+	f, err := c.openFile(weights.Mmap, nil)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,9 @@ const (
 // Options are the choices of [Open]. The zero value is the default.
 type Options struct {
 	Load Load
+	// Progress hears of files that are read; nil: nobody does. For those that are
+	// mapped see [File.Prefetch].
+	Progress Progress
 }
 
 // Format is the kind of file that was opened.
@@ -168,7 +171,7 @@ func (f *File) add(tensors []Tensor) error {
 
 // load brings a file into memory, to be let go by Close.
 func (f *File) load(path string, o Options) ([]byte, error) {
-	r, err := loadFile(path, o.Load)
+	r, err := loadFile(path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +184,7 @@ func (f *File) load(path string, o Options) ([]byte, error) {
 }
 
 // loadFile checks that path is a file of a size that fits, then maps or reads it.
-func loadFile(path string, how Load) (region, error) {
+func loadFile(path string, o Options) (region, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return region{}, fmt.Errorf("open model: %w", err)
@@ -198,7 +201,7 @@ func loadFile(path string, how Load) (region, error) {
 	case st.Size() > int64(maxInt):
 		return region{}, fmt.Errorf("%s: has %d bytes, more than this platform can address", filepath.Base(path), st.Size())
 	}
-	r, err := newRegion(file, int(st.Size()), how)
+	r, err := newRegion(file, int(st.Size()), o.Load, o.Progress)
 	if err != nil {
 		return region{}, fmt.Errorf("load %s: %w", path, err)
 	}

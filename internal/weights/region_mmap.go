@@ -4,34 +4,36 @@ package weights
 
 import (
 	"errors"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // region is a file's bytes in memory that the garbage collector never sees.
-type region struct{ b []byte }
+type region struct {
+	b      []byte
+	mapped bool // from the file: its pages come in as they are touched
+}
 
 // newRegion maps the file, or reads it into anonymous memory. Either way the
 // pages are read-only in the end: a stray write faults instead of corrupting
 // the model.
-func newRegion(f *os.File, size int, how Load) (region, error) {
+func newRegion(f *os.File, size int, how Load, p Progress) (region, error) {
 	if how == Mmap {
 		b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
-		return region{b}, os.NewSyscallError("mmap", err)
+		return region{b: b, mapped: true}, os.NewSyscallError("mmap", err)
 	}
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return region{}, os.NewSyscallError("mmap", err)
 	}
-	if _, err = io.ReadFull(f, b); err == nil {
+	if err = readAll(f, b, p); err == nil {
 		err = os.NewSyscallError("mprotect", unix.Mprotect(b, unix.PROT_READ))
 	}
 	if err != nil {
-		return region{}, errors.Join(err, region{b}.free())
+		return region{}, errors.Join(err, region{b: b}.free())
 	}
-	return region{b}, nil
+	return region{b: b}, nil
 }
 
 func (r region) free() error { return os.NewSyscallError("munmap", unix.Munmap(r.b)) }

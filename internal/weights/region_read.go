@@ -2,22 +2,25 @@
 
 package weights
 
-import (
-	"io"
-	"os"
-)
+import "os"
 
 // region is a file's bytes in memory. Without mmap they live on the Go heap,
 // as one object without pointers, and both ways of loading read the file.
-type region struct{ b []byte }
+type region struct {
+	b      []byte
+	mapped bool // never, here
+}
 
-func newRegion(f *os.File, size int, _ Load) (region, error) {
+func newRegion(f *os.File, size int, _ Load, p Progress) (region, error) {
 	b := make([]byte, size)
-	if _, err := io.ReadFull(f, b); err != nil {
+	if err := readAll(f, b, p); err != nil {
 		return region{}, err
 	}
-	return region{b}, nil
+	return region{b: b}, nil
 }
 
 // free leaves the bytes to the collector.
 func (r region) free() error { return nil }
+
+// populate is for mappings.
+func populate([]byte) error { return nil }
