@@ -25,6 +25,7 @@ import (
 )
 
 type benchCmd struct {
+	Cache  benchCacheCmd  `cmd:"" help:"Measure what prefix caches of running servers do for their clients."`
 	Engine benchEngineCmd `cmd:"" help:"Measure prefill, decode and batched decode of a model on weir's engine."`
 }
 

@@ -23,6 +23,10 @@ type Shape struct {
 // Shapes lists the named shapes, smallest first.
 func Shapes() []Shape {
 	return []Shape{
+		{Name: "llama-68m", Arch: "llama", Layers: 2, Width: 768, FFN: 3072, Heads: 12, KVHeads: 12, HeadDim: 64,
+			Vocab: 32000, Context: 2048, Theta: 1e4, Eps: 1e-6},
+		{Name: "llama-160m", Arch: "llama", Layers: 12, Width: 768, FFN: 3072, Heads: 12, KVHeads: 12, HeadDim: 64,
+			Vocab: 32000, Context: 2048, Theta: 1e4, Eps: 1e-6},
 		{Name: "qwen3-0.6b", Arch: "qwen3", Layers: 28, Width: 1024, FFN: 3072, Heads: 16, KVHeads: 8, HeadDim: 128,
 			Vocab: 151936, Context: 40960, Theta: 1e6, Eps: 1e-6, Tied: true},
 		{Name: "tinyllama-1.1b", Arch: "llama", Layers: 22, Width: 2048, FFN: 5632, Heads: 32, KVHeads: 4, HeadDim: 64,

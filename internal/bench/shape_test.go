@@ -36,6 +36,7 @@ func shape(t *testing.T, name string) Shape {
 // give: a wrong size shows.
 func TestShapes(t *testing.T) {
 	published := map[string]int64{
+		"llama-68m": 68_030_208, "llama-160m": 162_417_408,
 		"qwen3-0.6b": 596_049_920, "tinyllama-1.1b": 1_100_048_384, "llama-3.2-1b": 1_235_814_400, "llama-3.2-3b": 3_212_749_824,
 		"qwen2.5-7b": 7_615_616_512, "llama-3.1-8b": 8_030_261_248,
 	}
