@@ -180,12 +180,18 @@ func parseMemory(text string) (memorySize, error) {
 	return memorySize{bytes: int64(n * factor)}, nil
 }
 
-// newLogger makes the logger that the options ask for.
-func newLogger(c *cli, w io.Writer) *slog.Logger {
+// logLevel is what --log-level names.
+func (c *cli) logLevel() slog.Level {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		panic("weir: internal error: kong let log level " + c.LogLevel + " pass")
 	}
+	return level
+}
+
+// newLogger makes the logger that the options ask for; level may change later.
+func newLogger(c *cli, w io.Writer, level *slog.LevelVar) *slog.Logger {
+	level.Set(c.logLevel())
 	o := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))

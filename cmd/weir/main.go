@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -43,7 +44,10 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	signals  <-chan os.Signal // what stops serve; nil: the signals to the process
-	reload   <-chan os.Signal // what makes serve read its keys again; likewise
+	reload   <-chan os.Signal // what makes serve read its files again; likewise
+
+	level *slog.LevelVar           // of the log; nil: it does not change
+	again func() (*setting, error) // reads the settings again; nil: that is not possible
 }
 
 func main() {
@@ -98,8 +102,11 @@ func run(args []string, io streams, env []string) int {
 		fmt.Fprintf(io.err, "weir: %s\n%s\n", settings.explain(err, parser.Model), usageHint(err, parser.Model))
 		return exitUsage
 	}
+	io.level = new(slog.LevelVar)
+	io.again = func() (*setting, error) { return parseSetting(args, env) }
+	log := newLogger(&c, io.err, io.level)
 	ctx.Bind(io)
-	ctx.Bind(newLogger(&c, io.err))
+	ctx.Bind(log)
 	if err := ctx.Run(); err != nil {
 		return report(io.err, err)
 	}

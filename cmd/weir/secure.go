@@ -199,9 +199,9 @@ func (s *secured) warnOpen(w io.Writer, addr net.Addr) {
 	}
 }
 
-// watchReload reads the files again at each signal that asks for it, until the
-// returned function is called.
-func (s *secured) watchReload(io streams, log *slog.Logger) (stop func()) {
+// watchReload reloads at each signal that asks for it, until the returned function
+// is called.
+func watchReload(io streams, reload func()) (stop func()) {
 	signals := io.reload
 	unwatch := func() {}
 	if signals == nil && io.signals == nil && len(reloadOn) > 0 {
@@ -215,7 +215,7 @@ func (s *secured) watchReload(io streams, log *slog.Logger) (stop func()) {
 		for {
 			select {
 			case <-signals:
-				s.reloadAndTell(log)
+				reload()
 			case <-stopped:
 				return
 			}

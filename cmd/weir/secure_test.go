@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -182,7 +183,7 @@ func TestServeTLS(t *testing.T) {
 	}
 	s := &secured{}
 	c := parse(t, []string{"serve", "--tls-cert", cert, "--tls-key", key}, nil, "").Serve
-	if err := s.open(&c.securityOptions, newLogger(&cli{LogLevel: "info"}, &bytes.Buffer{})); err != nil || s.certificate == nil || s.certificate.Config().MinVersion == 0 {
+	if err := s.open(&c.securityOptions, newLogger(&cli{LogLevel: "info"}, &bytes.Buffer{}, new(slog.LevelVar))); err != nil || s.certificate == nil || s.certificate.Config().MinVersion == 0 {
 		t.Errorf("no TLS: %v", err)
 	}
 }

@@ -89,7 +89,9 @@ func (c *serveCmd) serve(io streams, s *service, log *slog.Logger) error {
 	go func() { served <- srv.Serve(context.Background(), listener) }()
 	stopped, unwatch := c.watchSignals(io.signals, srv, s, log)
 	defer unwatch()
-	defer s.secured.watchReload(io, log)()
+	r := &reloader{server: srv, service: s, log: log, level: io.level, again: io.again}
+	r.remember()
+	defer watchReload(io, r.reload)()
 	s.secured.warnOpen(io.err, listener.Addr())
 
 	if err = c.load(io, s, log, listener.Addr()); err != nil {

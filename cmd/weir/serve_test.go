@@ -41,12 +41,19 @@ type serving struct {
 // checks that nothing is left: no request, no page, no goroutine, no file.
 func serve(t *testing.T, args ...string) *serving {
 	t.Helper()
+	return serveWith(t, streams{}, args...)
+}
+
+// serveWith gives the server further streams than those that serving has.
+func serveWith(t *testing.T, io streams, args ...string) *serving {
+	t.Helper()
 	goroutines, files := runtime.NumGoroutine(), openFiles()
 	transport := &http.Transport{}
 	s := &serving{out: &syncBuffer{}, log: &syncBuffer{}, service: &service{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1), http: &http.Client{Transport: transport}}
 	cmd := parse(t, append([]string{"serve", "--port", "0"}, args...), nil, "").Serve
 	go func() {
-		s.ended <- cmd.serve(streams{out: s.out, err: s.log, signals: s.signals}, s.service, slog.New(slog.NewTextHandler(s.log, nil)))
+		io.out, io.err, io.signals = s.out, s.log, s.signals
+		s.ended <- cmd.serve(io, s.service, slog.New(slog.NewTextHandler(s.log, nil)))
 	}()
 	s.url = s.waitReady(t)
 	t.Cleanup(func() {

@@ -202,10 +202,14 @@ func (e *Engine) learn(bytes, tokens int) {
 	e.bytesPerToken += weight * (ratio - e.bytesPerToken)
 }
 
-// SetGate changes how much is let in. What is in stays.
-func (e *Engine) SetGate(l sched.GateLimits) error {
-	if err := l.Validate(); err != nil {
-		return err
+// SetQueue changes how many sequences may wait beside those that run, and how many
+// tokens of prompts; 0 tokens are as many as without an option. Who is in stays.
+func (e *Engine) SetQueue(sequences, tokens int) error {
+	o := e.opts
+	o.MaxQueue, o.MaxQueuedTokens = sequences, tokens
+	l := o.gate()
+	if err := l.Validate(); err != nil || sequences < 1 {
+		return fmt.Errorf("a queue of %d sequences and %d tokens makes no sense", sequences, tokens)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -62,12 +62,10 @@ func TestAdmitBySizeAlone(t *testing.T) {
 // there is room for, goes.
 func TestSettleRefuses(t *testing.T) {
 	e := startTiny(t, usual)
-	if err := e.SetGate(e.opts.gate()); err != nil {
-		t.Fatal(err)
+	if e.SetQueue(0, 100) == nil {
+		t.Error("a queue for nobody is taken")
 	}
-	l := e.opts.gate()
-	l.Tokens = 100
-	if err := e.SetGate(l); err != nil {
+	if err := e.SetQueue(1000, 100); err != nil {
 		t.Fatal(err)
 	}
 	place, err := e.Admit([]*llm.Request{textRequest(strings.Repeat("x", 240), nil)}, 1) // guessed 60

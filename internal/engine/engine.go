@@ -74,7 +74,8 @@ type Options struct {
 	// MaxQueue is how many sequences may wait beside those that run
 	// (Limits.Running); more are refused.
 	MaxQueue int
-	// MaxQueuedTokens bounds the tokens of prompts that wait to be computed.
+	// MaxQueuedTokens bounds the tokens of prompts that wait to be computed; 0: four
+	// times what the KV cache holds.
 	MaxQueuedTokens int
 	// Preparing is how many requests are rendered and tokenised at a time.
 	Preparing int
@@ -119,8 +120,8 @@ func (o Options) Validate() error {
 	case o.Draft.Width > spec.MaxRank || o.Draft.Always.Len() > spec.MaxNodes || o.Draft.Always.MaxDepth() > spec.MaxDepth:
 		return fmt.Errorf("engine: a draft of %d nodes, %d deep, with up to %d children each is more than %d, %d, %d",
 			o.Draft.Always.Len(), o.Draft.Always.MaxDepth(), o.Draft.Width, spec.MaxNodes, spec.MaxDepth, spec.MaxRank)
-	case o.MaxQueuedTokens < 1:
-		return fmt.Errorf("the limit of queued tokens is %d; it must be at least 1", o.MaxQueuedTokens)
+	case o.MaxQueuedTokens < 0:
+		return fmt.Errorf("the limit of queued tokens is %d; it must be positive, or 0", o.MaxQueuedTokens)
 	case o.Preparing < 1 || o.Backlog < 1:
 		return fmt.Errorf("%d requests prepared at a time and %d tokens kept for a slow client make no sense", o.Preparing, o.Backlog)
 	case o.StallAfter <= 0:
@@ -132,7 +133,15 @@ func (o Options) Validate() error {
 }
 
 func (o Options) gate() sched.GateLimits {
-	return sched.GateLimits{Places: o.Limits.Running + o.MaxQueue, Tokens: o.MaxQueuedTokens}
+	l := sched.GateLimits{Places: o.Limits.Running + o.MaxQueue, Tokens: o.MaxQueuedTokens}
+	if l.Tokens == 0 {
+		cells := o.Describe.Context
+		for _, n := range o.KV.Pages {
+			cells = max(cells, n*o.KV.PageSize)
+		}
+		l.Tokens = 4 * cells
+	}
+	return l
 }
 
 // Engine answers requests with one model. It implements llm.Generator and

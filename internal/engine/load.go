@@ -31,7 +31,7 @@ type LoadOptions struct {
 	Limits     sched.Limits // LogitRows 0: enough
 	MaxQueue   int
 	StallAfter time.Duration
-	// MaxQueuedTokens: 0 for four times what the KV cache holds.
+	// MaxQueuedTokens: see Options.
 	MaxQueuedTokens int
 	// OnPanic: see Options.
 	OnPanic func(error)
@@ -232,24 +232,13 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
 		PrefixCache: o.PrefixCache, PinnedShare: o.PinnedShare, CacheStore: o.CacheStore, CacheSaveLimit: o.CacheSaveLimit,
 		Proposer: o.Proposer, Draft: o.Draft, StallAfter: o.StallAfter,
-		MaxQueuedTokens: o.queuedTokens(plan), Preparing: max(1, runtime.GOMAXPROCS(0)), Backlog: usualBacklog, OnPanic: o.OnPanic,
+		MaxQueuedTokens: o.MaxQueuedTokens, Preparing: max(1, runtime.GOMAXPROCS(0)), Backlog: usualBacklog, OnPanic: o.OnPanic,
 	}
 }
 
 // usualBacklog is how many tokens are kept for a client that reads slowly: minutes
 // of a fast stream.
 const usualBacklog = 8192
-
-func (o LoadOptions) queuedTokens(plan MemoryPlan) int {
-	if o.MaxQueuedTokens > 0 {
-		return o.MaxQueuedTokens
-	}
-	cells := plan.Context
-	for _, n := range plan.KV.Pages {
-		cells = max(cells, n*plan.KV.PageSize)
-	}
-	return 4 * cells
-}
 
 // params are the API's defaults under the model's own.
 func (p parts) params() llm.Params {
