@@ -142,3 +142,41 @@ func TestKernelsAreCurrent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The PTX of the GPU kernels is that of their sources.
+func TestKernelsAreCurrentGPU(t *testing.T) {
+	if _, err := findTools(); err != nil {
+		t.Skipf("needs the pinned compiler: %v", err)
+	}
+	if err := runGPU("../../internal/backend/cuda/kern", true); err != nil {
+		t.Error(err)
+	}
+}
+
+// What would be slow, or need another driver than meant, is refused.
+func TestGPURefuses(t *testing.T) {
+	found, err := findTools()
+	if err != nil {
+		t.Skipf("needs the pinned compiler: %v", err)
+	}
+	const begin = "#define GLOBAL extern \"C\" __attribute__((global)) void\n"
+	for name, c := range map[string]struct{ source, want string }{
+		"an array in local memory": {begin + "GLOBAL k(float *p, int n) { float a[8]; for (int i = 0; i < 8; i++) a[i] = p[i]; p[0] = a[n & 7]; p[1] = a[n >> 3 & 7]; }", "local memory"},
+		"a call":                   {begin + "static __attribute__((device, noinline)) float f(float x) { return x * x + 1; } GLOBAL k(float *p) { p[0] = f(p[1]) + f(p[2]); }", "not inlined"},
+		"no kernel":                {"static __attribute__((device, used)) int f() { return 1; }", "no kernel"},
+		"a warning":                {begin + "GLOBAL k(int *p) { int unused; p[0] = 1; }", "unused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Mkdir(filepath.Join(dir, "cu"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "cu", "all.cu"), []byte(c.source), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := compileGPU(found, dir, gpuTargets[0]); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("compileGPU: %v; want an error with %q", err, c.want)
+			}
+		})
+	}
+}

@@ -1,4 +1,5 @@
-// Command kerngen turns the CPU kernels' C sources into Go assembly.
+// Command kerngen turns the CPU kernels' C sources into Go assembly, and the GPU
+// kernels' CUDA C++ into PTX (cuda.go), which NVIDIA's driver compiles.
 //
 //	C sources --clang--> object --ld.lld--> one position-independent blob
 //	          --kerngen--> bytes in a .s file, a trampoline a kernel, declarations
@@ -31,10 +32,18 @@ import (
 )
 
 func main() {
-	dir := flag.String("dir", "internal/backend/cpu/kern", "the kernels' package")
+	dir := flag.String("dir", "internal/backend/cpu/kern", "the CPU kernels' package; empty: leave them alone")
+	gpu := flag.String("gpu", "internal/backend/cuda/kern", "the GPU kernels' package; empty: leave them alone")
 	check := flag.Bool("check", false, "compare with the committed files instead of writing them")
 	flag.Parse()
-	if err := run(*dir, *check); err != nil {
+	var err error
+	if *dir != "" {
+		err = run(*dir, *check)
+	}
+	if err == nil && *gpu != "" {
+		err = runGPU(*gpu, *check)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "kerngen:", err)
 		os.Exit(1)
 	}

@@ -1,0 +1,11 @@
+// All kernels of a target. SM is the target's number; HOPPER_ONLY adds those
+// that need sm_90a.
+#include "dev.h"
+#include "ops.h"
+#include "attend.h"
+#include "quant.h"
+#include "gemm.h"
+#include "gemv.h"
+#if SM == 90
+#include "hopper.h"
+#endif

@@ -1,0 +1,340 @@
+// Attention over the pages of the KV cache.
+//
+// attend_any takes every case: any head size up to 256, draft trees, sinks, soft
+// caps, keys and values in f16 or f32. attend_few and attend_many are for heads of
+// 64 and 128 in f16 without those extras: the first for a generated token or a few,
+// with the positions shared out over warps and blocks; the second for prompts.
+#pragma once
+#include "ops.h"
+
+struct AttendArgs {
+  Act q, dst; // q: f16, or f32 with a cache of f32
+  Cache cache;
+  const int *meta;
+  const float *sinks; // [heads], or nil
+  int heads;
+  float scale, softcap;
+  // attend_few: where the parts of a row meet.
+  float *work;
+  u32 *counts;
+};
+
+DEVICE int first_seen(int pos, int window) { return window == 0 || pos < window ? 0 : pos - window + 1; }
+
+template <class T> DEVICE float kv_get(const void *p, u64 i) {
+  if constexpr (sizeof(T) == 4) return ((const float *)p)[i];
+  else return f16_f(((const u16 *)p)[i]);
+}
+
+template <class T> DEVICE void attend_any_of(const AttendArgs &a) {
+  int row = bx, head = by, warp = tid / 32, lane = tid % 32;
+  const Cache &c = a.cache;
+  int pos = field(a.meta, POS)[row], seq = field(a.meta, SEQ)[row], kv = head / (a.heads / c.heads);
+  // A row of a chain has -1 here; a tree's sees what is stored, its path, itself.
+  int from = field(a.meta, TREE_START)[row];
+  const int *path = field(a.meta, TREE) + from;
+  int stored = from < 0 ? pos + 1 : field(a.meta, STORED)[seq];
+  float q[8], o[8];
+  UNROLL for (int j = 0; j < 8; j++) {
+    int d = lane + 32 * j;
+    q[j] = d < c.dim ? kv_get<T>(a.q.at, (u64)row * a.q.ld + head * c.dim + d) : 0;
+    o[j] = 0;
+  }
+  float m = -INF, l = 0;
+  for (int p = first_seen(pos, c.window) + warp; p <= pos; p += 4) {
+    int cell;
+    if (p < stored) cell = cell_of(a.meta, c, seq, p);
+    else {
+      int r = p == pos ? row : path[p - stored];
+      cell = group_field(a.meta, c.group, CELL)[r];
+    }
+    u64 at = ((u64)cell * c.heads + kv) * c.dim;
+    float s = 0;
+    UNROLL for (int j = 0; j < 8; j++) if (lane + 32 * j < c.dim) s += q[j] * kv_get<T>(c.k, at + lane + 32 * j);
+    s = warp_sum(s) * a.scale;
+    if (a.softcap > 0) s = a.softcap * tanh_(s * rcp_(a.softcap));
+    float top = fmax_(m, s), old = exp_(m - top), e = exp_(s - top);
+    l = l * old + e;
+    m = top;
+    UNROLL for (int j = 0; j < 8; j++) if (lane + 32 * j < c.dim) o[j] = o[j] * old + e * kv_get<T>(c.v, at + lane + 32 * j);
+  }
+  SHARED float ms[4], ls[4], os[4][256];
+  if (lane == 0) ms[warp] = m, ls[warp] = l;
+  UNROLL for (int j = 0; j < 8; j++) os[warp][lane + 32 * j] = o[j];
+  sync();
+  float top = a.sinks ? a.sinks[head] : -INF, sum = 0;
+  UNROLL for (int w = 0; w < 4; w++) top = fmax_(top, ms[w]);
+  if (a.sinks) sum = exp_(a.sinks[head] - top);
+  UNROLL for (int w = 0; w < 4; w++) sum += ls[w] * exp_(ms[w] - top);
+  for (int d = tid; d < c.dim; d += 128) {
+    float v = 0;
+    UNROLL for (int w = 0; w < 4; w++) v += os[w][d] * exp_(ms[w] - top);
+    act_put(a.dst, row, head * c.dim + d, v / sum);
+  }
+}
+GLOBAL BOUNDS(128, 4) attend_any(CONSTANT_ARG AttendArgs a) {
+  wait_ahead();
+  if (bx >= a.meta[ROWS]) return;
+  if (a.cache.type == F32) attend_any_of<float>(a);
+  else attend_any_of<u16>(a);
+  let_next();
+}
+
+// Tile is 16 queries (a head of a row each) of one KV head on their way over the
+// positions, held by one warp. A thread has two of the rows, lane/4 and 8 more.
+template <int DIM> struct Tile {
+  u32 q[DIM / 16][4];
+  float o[DIM / 8][4], m[2], l[2]; // m is in powers of two
+
+  // load reads query rows from shared memory: [16, DIM] f16, swizzled.
+  METHOD void load(u32 at, int lane) {
+    UNROLL for (int k = 0; k < DIM / 16; k++) ldmatrix4(q[k], at + swizzle(lane % 16, 2 * k + lane / 16));
+    UNROLL for (int d = 0; d < DIM / 8; d++) UNROLL for (int i = 0; i < 4; i++) o[d][i] = 0;
+    m[0] = m[1] = -INF;
+    l[0] = l[1] = 0;
+  }
+  static METHOD u32 swizzle(int row, int chunk) {
+    return row * (DIM * 2) + ((chunk ^ (row & 7)) << 4);
+  }
+};
+
+// step takes the tile over N positions (a multiple of 16) whose keys and values lie
+// in shared memory; the first is at position begin. Row i sees [lo[i], hi[i]].
+template <int DIM, int N> DEVICE void step(Tile<DIM> &t, u32 ks, u32 vs, int begin, const int *lo, const int *hi, float scale, bool whole, int lane) {
+  float s[N / 8][4];
+  UNROLL for (int n = 0; n < N / 8; n++) UNROLL for (int i = 0; i < 4; i++) s[n][i] = 0;
+  UNROLL for (int k = 0; k < DIM / 16; k++) UNROLL for (int n = 0; n < N / 16; n++) {
+    u32 b[4];
+    ldmatrix4(b, ks + Tile<DIM>::swizzle(n * 16 + lane % 8 + (lane / 16) * 8, 2 * k + (lane / 8) % 2));
+    mma_f16(s[2 * n], t.q[k], b);
+    mma_f16(s[2 * n + 1], t.q[k], b + 2);
+  }
+  UNROLL for (int n = 0; n < N / 8; n++) UNROLL for (int i = 0; i < 4; i++) {
+    int p = begin + n * 8 + (lane % 4) * 2 + i % 2;
+    s[n][i] *= scale;
+    if (!whole && (p < lo[i / 2] || p > hi[i / 2])) s[n][i] = -INF;
+  }
+  UNROLL for (int h = 0; h < 2; h++) {
+    float top = t.m[h];
+    UNROLL for (int n = 0; n < N / 8; n++) top = fmax_(top, fmax_(s[n][2 * h], s[n][2 * h + 1]));
+    top = fmax_(top, shfl_xor(top, 1));
+    top = fmax_(top, shfl_xor(top, 2));
+    float safe = top == -INF ? 0 : top; // a row that sees nothing yet
+    float old = exp2_(t.m[h] - safe), sum = 0;
+    UNROLL for (int n = 0; n < N / 8; n++) UNROLL for (int i = 0; i < 2; i++) {
+      float e = exp2_(s[n][2 * h + i] - safe);
+      s[n][2 * h + i] = e;
+      sum += e;
+    }
+    t.l[h] = t.l[h] * old + sum; // of this thread's positions
+    t.m[h] = top;
+    UNROLL for (int d = 0; d < DIM / 8; d++) t.o[d][2 * h] *= old, t.o[d][2 * h + 1] *= old;
+  }
+  UNROLL for (int n = 0; n < N / 16; n++) {
+    u32 p[4] = {f16x2(s[2 * n][0], s[2 * n][1]), f16x2(s[2 * n][2], s[2 * n][3]), f16x2(s[2 * n + 1][0], s[2 * n + 1][1]), f16x2(s[2 * n + 1][2], s[2 * n + 1][3])};
+    UNROLL for (int d = 0; d < DIM / 16; d++) {
+      u32 b[4];
+      ldmatrix4t(b, vs + Tile<DIM>::swizzle(n * 16 + lane % 16, 2 * d + lane / 16));
+      mma_f16(t.o[2 * d], p, b);
+      mma_f16(t.o[2 * d + 1], p, b + 2);
+    }
+  }
+}
+
+// fetch_rows starts a warp's copies of 16 positions' keys and values.
+template <int DIM> DEVICE void fetch_rows(const AttendArgs &a, u32 ks, u32 vs, int seq, int kv, int begin, int end, int lane) {
+  const Cache &c = a.cache;
+  int p = begin + lane % 16, cell = p < end ? cell_of(a.meta, c, seq, p) : -1;
+  constexpr int CHUNKS = DIM / 8, PER = 32 / CHUNKS; // rows at a time
+  UNROLL for (int j = 0; j < 16 / PER; j++) {
+    int r = j * PER + lane / CHUNKS, chunk = lane % CHUNKS;
+    int from = __nvvm_shfl_sync_idx_i32(0xffffffffu, cell, r, 31);
+    bool there = from >= 0;
+    u64 at = ((u64)(there ? from : 0) * c.heads + kv) * DIM + chunk * 8;
+    copy16(ks + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.k + at, there);
+    copy16(vs + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.v + at, there);
+  }
+}
+
+// fetch_queries starts copies of query rows [first, first+16) of a span; a row is a
+// head of a token. Rows beyond the span are zeros.
+template <int DIM> DEVICE void fetch_queries(const AttendArgs &a, u32 at, int row0, int n, int kv, int first, int per, int lane) {
+  constexpr int CHUNKS = DIM / 8, PER = 32 / CHUNKS;
+  UNROLL for (int j = 0; j < 16 / PER; j++) {
+    int r = j * PER + lane / CHUNKS, chunk = lane % CHUNKS, i = first + r;
+    bool there = i < n * per;
+    int row = row0 + (there ? i / per : 0), head = kv * per + (there ? i % per : 0);
+    copy16(at + Tile<DIM>::swizzle(r, chunk), (const u16 *)a.q.at + (u64)row * a.q.ld + head * DIM + chunk * 8, there);
+  }
+}
+
+// put_rows stores a tile's results, divided by l.
+template <int DIM> DEVICE void put_rows(const AttendArgs &a, const Tile<DIM> &t, const float *l, int row0, int n, int kv, int first, int per, int lane) {
+  UNROLL for (int h = 0; h < 2; h++) {
+    int i = first + lane / 4 + 8 * h;
+    if (i >= n * per) continue;
+    float f = 1 / l[h];
+    u16 *out = (u16 *)a.dst.at + (u64)(row0 + i / per) * a.dst.ld + (kv * per + i % per) * DIM + (lane % 4) * 2;
+    UNROLL for (int d = 0; d < DIM / 8; d++) *(u32 *)(out + d * 8) = bf16x2(t.o[d][2 * h] * f, t.o[d][2 * h + 1] * f);
+  }
+}
+
+// attend_few: block (kv head, span, part of the positions), four warps that each
+// take blocks of 16 positions in turn. A span has at most 16 queries a KV head.
+template <int DIM> DEVICE void few(const AttendArgs &a) {
+  constexpr int STAGES = 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
+  int kv = bx, span = by, warp = tid / 32, lane = tid % 32;
+  wait_ahead();
+  if (span >= a.meta[FEW_COUNT]) return;
+  const int *list = field(a.meta, FEW) + 2 * span;
+  int row0 = list[0], n = list[1], seq = field(a.meta, SEQ)[row0], pos0 = field(a.meta, POS)[row0];
+  int per = a.heads / a.cache.heads;
+  u32 base = aligned_shared(), mine = base + ROWSET + warp * STAGES * 2 * ROWSET;
+  int lo[2], hi[2];
+  UNROLL for (int h = 0; h < 2; h++) {
+    int i = lane / 4 + 8 * h;
+    hi[h] = pos0 + imin(i / per, n - 1);
+    lo[h] = first_seen(hi[h], a.cache.window);
+  }
+  int begin = first_seen(pos0, a.cache.window) & ~15, end = pos0 + n;
+  int blocks = (end - begin + 15) / 16, share = (blocks + gz - 1) / gz;
+  int b0 = bz * share, b1 = imin(blocks, b0 + share);
+  if (warp == 0) fetch_queries<DIM>(a, base, row0, n, kv, 0, per, lane);
+  copy_commit();
+  auto fetch = [&](int b, int stage) INLINE {
+    if (b < b1) fetch_rows<DIM>(a, mine + stage * 2 * ROWSET, mine + stage * 2 * ROWSET + ROWSET, seq, kv, begin + b * 16, end, lane);
+    copy_commit();
+  };
+  fetch(b0 + warp, 0);
+  fetch(b0 + warp + 4, 1);
+  copy_wait<2>();
+  sync();
+  Tile<DIM> t;
+  t.load(base, lane);
+  int stage = 0;
+  for (int b = b0 + warp; b < b1; b += 4) {
+    fetch(b + 8, stage == 0 ? 2 : stage - 1);
+    copy_wait<2>();
+    sync_warp();
+    u32 at = mine + stage * 2 * ROWSET;
+    int p = begin + b * 16;
+    bool whole = p >= first_seen(end - 1, a.cache.window) && p + 15 <= pos0;
+    step<DIM, 16>(t, at, at + ROWSET, p, lo, hi, a.scale * LOG2E, whole, lane);
+    sync_warp();
+    stage = stage == 2 ? 0 : stage + 1;
+  }
+  copy_wait<0>();
+  UNROLL for (int h = 0; h < 2; h++) {
+    t.l[h] += shfl_xor(t.l[h], 1);
+    t.l[h] += shfl_xor(t.l[h], 2);
+  }
+  // The warps meet in shared memory, the blocks in the workspace; a part is
+  // [16, DIM] sums, 16 maxima, 16 lengths.
+  constexpr int PART = 16 * DIM + 32;
+  float *parts = (float *)(dynamic + (base - shared_at(dynamic)));
+  sync();
+  float *to = parts + warp * PART;
+  UNROLL for (int h = 0; h < 2; h++) {
+    int r = lane / 4 + 8 * h;
+    UNROLL for (int d = 0; d < DIM / 8; d++) UNROLL for (int i = 0; i < 2; i++) to[r * DIM + d * 8 + (lane % 4) * 2 + i] = t.o[d][2 * h + i];
+    if (lane % 4 == 0) to[16 * DIM + r] = t.m[h], to[16 * DIM + 16 + r] = t.l[h];
+  }
+  sync();
+  int rows = imin(16, n * per), slot = span * gx + kv;
+  float *shared_work = a.work + (u64)slot * gz * PART;
+  auto join = [&](const float *from, int parts_n, bool last) INLINE {
+    for (int i = tid; i < rows * DIM; i += 128) {
+      int r = i / DIM;
+      float top = -INF, sum = 0, len = 0;
+      for (int p = 0; p < parts_n; p++) top = fmax_(top, from[p * PART + 16 * DIM + r]);
+      float safe = last && a.sinks ? fmax_(top, a.sinks[kv * per + r % per] * LOG2E) : top == -INF ? 0 : top;
+      for (int p = 0; p < parts_n; p++) {
+        float f = exp2_(from[p * PART + 16 * DIM + r] - safe);
+        sum += from[p * PART + i] * f;
+        len += from[p * PART + 16 * DIM + 16 + r] * f;
+      }
+      if (last) {
+        if (a.sinks) len += exp2_(a.sinks[kv * per + r % per] * LOG2E - safe);
+        ((u16 *)a.dst.at)[(u64)(row0 + r / per) * a.dst.ld + (kv * per + r % per) * DIM + i % DIM] = to_bf16(sum / len);
+      } else {
+        float *out = shared_work + (u64)bz * PART;
+        out[i] = sum;
+        if (i % DIM == 0) out[16 * DIM + r] = top, out[16 * DIM + 16 + r] = len;
+      }
+    }
+  };
+  if (gz == 1) {
+    join(parts, 4, true);
+    let_next();
+    return;
+  }
+  join(parts, 4, false);
+  SHARED u32 before;
+  fence();
+  sync();
+  if (tid == 0) before = atomic_add(a.counts + slot, 1);
+  sync();
+  if (before != (u32)gz - 1) return;
+  fence();
+  join(shared_work, gz, true);
+  if (tid == 0) a.counts[slot] = 0;
+  let_next();
+}
+GLOBAL BOUNDS(128, 2) attend_few_64(CONSTANT_ARG AttendArgs a) { few<64>(a); }
+GLOBAL BOUNDS(128, 2) attend_few_128(CONSTANT_ARG AttendArgs a) { few<128>(a); }
+
+// attend_many: block (tile, kv head) of 64 queries, 16 a warp; the warps share tiles
+// of 64 positions. A span is [row0, rows, first query].
+template <int DIM> DEVICE void many(const AttendArgs &a) {
+  constexpr int ROWSET = 16 * DIM * 2, STAGE = 8 * ROWSET;
+  int kv = by, warp = tid / 32, lane = tid % 32;
+  wait_ahead();
+  if (bx >= a.meta[MANY_COUNT]) return;
+  const int *list = field(a.meta, MANY) + 3 * bx;
+  int row0 = list[0], n = list[1], first = list[2] + warp * 16;
+  int seq = field(a.meta, SEQ)[row0], pos0 = field(a.meta, POS)[row0], per = a.heads / a.cache.heads;
+  u32 base = aligned_shared();
+  int lo[2], hi[2];
+  UNROLL for (int h = 0; h < 2; h++) {
+    int i = first + lane / 4 + 8 * h;
+    hi[h] = i < n * per ? pos0 + i / per : -1; // rows beyond the span see nothing
+    lo[h] = first_seen(hi[h] < 0 ? 0 : hi[h], a.cache.window);
+  }
+  int firstPos = pos0 + list[2] / per, end = pos0 + imin(n - 1, (list[2] + 63) / per) + 1;
+  int begin = first_seen(firstPos, a.cache.window) & ~15;
+  fetch_queries<DIM>(a, base + warp * ROWSET, row0, n, kv, first, per, lane);
+  copy_commit();
+  u32 tiles = base + 4 * ROWSET;
+  auto fetch = [&](int p, int stage) INLINE {
+    u32 at = tiles + stage * STAGE + warp * ROWSET;
+    if (p < end) fetch_rows<DIM>(a, at, at + 4 * ROWSET, seq, kv, p + warp * 16, end, lane);
+    copy_commit();
+  };
+  fetch(begin, 0);
+  copy_wait<1>();
+  sync_warp();
+  Tile<DIM> t;
+  t.load(base + warp * ROWSET, lane);
+  int stage = 0;
+  for (int p = begin; p < end; p += 64) {
+    fetch(p + 64, stage ^ 1);
+    copy_wait<1>();
+    sync();
+    u32 at = tiles + stage * STAGE;
+    bool whole = p + 63 <= firstPos && p >= first_seen(end - 1, a.cache.window) && first + 15 < n * per;
+    step<DIM, 64>(t, at, at + 4 * ROWSET, p, lo, hi, a.scale * LOG2E, whole, lane);
+    sync();
+    stage ^= 1;
+  }
+  copy_wait<0>();
+  UNROLL for (int h = 0; h < 2; h++) {
+    t.l[h] += shfl_xor(t.l[h], 1);
+    t.l[h] += shfl_xor(t.l[h], 2);
+    int i = first + lane / 4 + 8 * h;
+    if (a.sinks && i < n * per) t.l[h] += exp2_(fmin_(a.sinks[kv * per + i % per] * LOG2E - t.m[h], 120)); // more leaves nothing of the rest
+  }
+  put_rows<DIM>(a, t, t.l, row0, n, kv, first, per, lane);
+  let_next();
+}
+GLOBAL BOUNDS(128, 2) attend_many_64(CONSTANT_ARG AttendArgs a) { many<64>(a); }
+GLOBAL BOUNDS(128, 2) attend_many_128(CONSTANT_ARG AttendArgs a) { many<128>(a); }

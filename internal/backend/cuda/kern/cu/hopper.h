@@ -1,0 +1,134 @@
+// Products for many tokens on Hopper: the tensor copy engine fills a ring of
+// tiles in shared memory, two warpgroups multiply from there (wgmma).
+//
+// As in gemm.h a block takes 128 rows of a weight (64 a warpgroup) and NT tokens,
+// and K may be split. A tile's rows are 128 bytes, 64 bf16 or 128 E4M3, in the
+// 128-byte swizzle that the copy engine writes and wgmma reads.
+#pragma once
+#include "gemm.h"
+#include "wgmma.h"
+
+// Tensor maps count bytes, for both types.
+struct HopperArgs {
+  TensorMap x;        // tokens, boxes of [NT, 128 bytes]
+  TensorMap w[GROUP]; // boxes of [128, 128 bytes]
+  Out out[GROUP];
+  const float *xscale; // [tokens], of E4M3; or nil
+  const int *tokens;
+  float *work;
+  u32 *counts;
+  int n, steps; // steps: of 128 bytes along K
+};
+
+DEVICE void barrier_init(u32 at, int n) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(n) : "memory"); }
+DEVICE void barrier_expect(u32 at, u32 bytes) { asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory"); }
+DEVICE void barrier_arrive(u32 at) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory"); }
+DEVICE void barrier_wait(u32 at, u32 parity) {
+  u32 done;
+  do {
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }" : "=r"(done) : "r"(at), "r"(parity) : "memory");
+  } while (!done);
+}
+DEVICE void fetch_tile(u32 dst, const TensorMap &m, int x, int y, u32 barrier) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
+      ::"r"(dst), "l"((u64)&m), "r"(barrier), "r"(x), "r"(y) : "memory");
+}
+// A matrix descriptor: K-major rows of 128 bytes, eight rows a kilobyte apart.
+DEVICE u64 describe(u32 at) { return ((u64)(at & 0x3ffff) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62); }
+
+template <int NT, bool FP8> DEVICE void wgmma(float *d, u64 a, u64 b, int add) {
+  if constexpr (FP8) {
+    if constexpr (NT == 16) wgmma_e4m3_16(d, a, b, add);
+    else if constexpr (NT == 32) wgmma_e4m3_32(d, a, b, add);
+    else if constexpr (NT == 64) wgmma_e4m3_64(d, a, b, add);
+    else if constexpr (NT == 128) wgmma_e4m3_128(d, a, b, add);
+    else wgmma_e4m3_256(d, a, b, add);
+  } else {
+    if constexpr (NT == 16) wgmma_bf16_16(d, a, b, add);
+    else if constexpr (NT == 32) wgmma_bf16_32(d, a, b, add);
+    else if constexpr (NT == 64) wgmma_bf16_64(d, a, b, add);
+    else if constexpr (NT == 128) wgmma_bf16_128(d, a, b, add);
+    else wgmma_bf16_256(d, a, b, add);
+  }
+}
+
+// finish stores a warpgroup's 64 rows.
+template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *acc, int row0, int token0, int tokens) {
+  int t = tid - 128, warp = t / 32 % 4, lane = t % 32;
+  if (!last_part<NT / 2>(acc, a.work, a.counts, by * gx + bx, t)) return;
+  auto store = [&](auto kind) INLINE {
+    UNROLL for (int half = 0; half < 2; half++) {
+      int row = row0 + warp * 16 + lane / 4 + half * 8;
+      if (row >= o.rows) continue;
+      float factor = o.scale ? o.scale[row] : 1;
+      UNROLL for (int j = 0; j < NT / 8; j++) UNROLL for (int i = 0; i < 2; i++) {
+        int token = token0 + j * 8 + (lane % 4) * 2 + i;
+        if (token >= tokens) continue;
+        float v = acc[j * 4 + half * 2 + i] * factor;
+        if (a.xscale) v *= a.xscale[token];
+        put<decltype(kind)>(o, token, row, v);
+      }
+    }
+  };
+  if (o.type == F32) store(float());
+  else store(u16());
+}
+
+template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) {
+  constexpr u32 WBYTES = 128 * 128, STAGE = WBYTES + NT * 128;
+  int group = tid / 128; // of warps: 0 fetches, 1 and 2 multiply
+  int tile = bx, which = tile_of(a.out, a.n, &tile);
+  const Out &o = a.out[which];
+  int token0 = by * NT;
+  u32 base = aligned_shared(), full = base + STAGES * STAGE, empty = full + 8 * STAGES;
+  if (tid == 0) {
+    for (int s = 0; s < STAGES; s++) {
+      barrier_init(full + 8 * s, 1);
+      barrier_init(empty + 8 * s, 2);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  sync();
+  wait_ahead();
+  int tokens = *a.tokens;
+  if (token0 >= tokens) return;
+  int per = (a.steps + gz - 1) / gz, first = bz * per, n = imin(a.steps, first + per) - first;
+  float acc[NT / 2];
+
+  if (group == 0) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (tid == 0) {
+      for (int i = 0; i < n; i++) {
+        int s = i % STAGES;
+        if (i >= STAGES) barrier_wait(empty + 8 * s, (i / STAGES - 1) & 1);
+        barrier_expect(full + 8 * s, STAGE);
+        fetch_tile(base + s * STAGE, a.w[which], (first + i) * 128, tile * 128, full + 8 * s);
+        fetch_tile(base + s * STAGE + WBYTES, a.x, (first + i) * 128, token0, full + 8 * s);
+      }
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    UNROLL for (int i = 0; i < NT / 2; i++) acc[i] = 0;
+    for (int i = 0; i < n; i++) {
+      int s = i % STAGES;
+      barrier_wait(full + 8 * s, (i / STAGES) & 1);
+      u64 da = describe(base + s * STAGE + (group - 1) * 64 * 128), db = describe(base + s * STAGE + WBYTES);
+      asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+      UNROLL for (int k = 0; k < 4; k++) wgmma<NT, FP8>(acc, da + 2 * k, db + 2 * k, i + k > 0);
+      asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+      asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+      if (i > 0 && tid % 128 == 0) barrier_arrive(empty + 8 * ((i - 1) % STAGES));
+    }
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    finish<NT>(a, o, acc, tile * 128 + (group - 1) * 64, token0, tokens);
+  }
+}
+
+#define HOPPER(nt, stages)                                                                              \
+  GLOBAL BOUNDS(384, 1) hopper_bf16_##nt(CONSTANT_ARG HopperArgs a) { hopper<nt, false, stages>(a); } \
+  GLOBAL BOUNDS(384, 1) hopper_e4m3_##nt(CONSTANT_ARG HopperArgs a) { hopper<nt, true, stages>(a); }
+HOPPER(16, 8)
+HOPPER(32, 8)
+HOPPER(64, 8)
+HOPPER(128, 6)
+HOPPER(256, 4)

@@ -1,0 +1,236 @@
+// Operations that are bound by memory: look-ups, norms, residuals, gates, rotation
+// with the write into the KV cache. Each computes in float32.
+#pragma once
+#include "linear.h"
+
+// A step's metadata is one block of ints: what is where stands at its head, so
+// that one copy of what a step uses brings it all, and the addresses that a
+// recorded step reads never change.
+enum { ROWS = 0, WANTS, SEQS, TOKEN, POS, SEQ, WANT, STORED, TREE_START, TREE, SLOT, FEW, FEW_COUNT, MANY, MANY_COUNT, GROUPS = 16 };
+enum { CELL = 0, FIRST, TABLE, PAGES, GROUP_INTS }; // of each KV group, from GROUPS
+DEVICE const int *field(const int *meta, int what) { return meta + meta[what]; }
+DEVICE const int *group_field(const int *meta, int group, int what) { return meta + meta[GROUPS + group * GROUP_INTS + what]; }
+
+// Act is an activation as an operation finds it.
+struct Act {
+  void *at;
+  int ld, type;
+};
+
+DEVICE float act_get(const Act &a, int row, int col) {
+  u64 i = (u64)row * a.ld + col;
+  if (a.type == F32) return ((const float *)a.at)[i];
+  u16 h = ((const u16 *)a.at)[i];
+  return a.type == BF16 ? bf16_f(h) : f16_f(h);
+}
+// Four neighbours; col and ld are multiples of 4.
+DEVICE float4 act_get4(const Act &a, int row, int col) {
+  u64 i = (u64)row * a.ld + col;
+  if (a.type == F32) return *(const float4 *)((const float *)a.at + i);
+  uint2 h = *(const uint2 *)((const u16 *)a.at + i);
+  if (a.type == BF16) return {bf16_lo(h.x), bf16_hi(h.x), bf16_lo(h.y), bf16_hi(h.y)};
+  return {f16_lo(h.x), f16_hi(h.x), f16_lo(h.y), f16_hi(h.y)};
+}
+DEVICE void act_put4(const Act &a, int row, int col, float4 v) {
+  u64 i = (u64)row * a.ld + col;
+  if (a.type == F32) *(float4 *)((float *)a.at + i) = v;
+  else *(uint2 *)((u16 *)a.at + i) = {bf16x2(v.x, v.y), bf16x2(v.z, v.w)};
+}
+DEVICE void act_put(const Act &a, int row, int col, float v) {
+  u64 i = (u64)row * a.ld + col;
+  if (a.type == F32) ((float *)a.at)[i] = v;
+  else ((u16 *)a.at)[i] = to_bf16(v);
+}
+
+#define ntid ((int)__nvvm_read_ptx_sreg_ntid_x())
+
+// block_sum adds over a block of at most 1024 threads.
+DEVICE float block_sum(float v) {
+  SHARED float part[32];
+  v = warp_sum(v);
+  if (tid % 32 == 0) part[tid / 32] = v;
+  sync();
+  v = tid % 32 < ntid / 32 ? part[tid % 32] : 0;
+  v = warp_sum(v);
+  sync();
+  return v;
+}
+
+struct NormArgs {
+  Act dst, x, delta;
+  const float *w;
+  const int *count; // rows
+  int cols, add;
+  float eps;
+};
+
+// A block a row. With add, x += delta first, and x keeps it.
+GLOBAL BOUNDS(1024, 1) norm(CONSTANT_ARG NormArgs a) {
+  wait_ahead();
+  int row = bx;
+  if (row >= *a.count) return;
+  float sum = 0;
+  for (int c = tid * 4; c < a.cols; c += ntid * 4) {
+    float4 v = act_get4(a.x, row, c);
+    if (a.add) {
+      float4 d = act_get4(a.delta, row, c);
+      v = {v.x + d.x, v.y + d.y, v.z + d.z, v.w + d.w};
+      act_put4(a.x, row, c, v);
+    }
+    sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+  }
+  float f = rsqrt_(block_sum(sum) / (float)a.cols + a.eps);
+  for (int c = tid * 4; c < a.cols; c += ntid * 4) {
+    float4 v = act_get4(a.x, row, c), w = *(const float4 *)(a.w + c);
+    act_put4(a.dst, row, c, {v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w});
+  }
+  let_next();
+}
+
+struct PairArgs {
+  Act dst, x, y;
+  const int *count;
+  int cols, what;
+};
+enum { ADD = 0, GATE_SILU, GATE_GELU };
+
+// dst = x + y, or act(x) * y. A block a row.
+GLOBAL BOUNDS(256, 4) pairwise(CONSTANT_ARG PairArgs a) {
+  wait_ahead();
+  int row = bx;
+  if (row >= *a.count) return;
+  for (int c = (by * 256 + tid) * 4; c < a.cols; c += (int)__nvvm_read_ptx_sreg_nctaid_y() * 1024) {
+    float4 x = act_get4(a.x, row, c), y = act_get4(a.y, row, c);
+    float v[4] = {x.x, x.y, x.z, x.w}, u[4] = {y.x, y.y, y.z, y.w};
+    UNROLL for (int i = 0; i < 4; i++) {
+      if (a.what == ADD) v[i] += u[i];
+      else if (a.what == GATE_SILU) v[i] = v[i] * rcp_(1 + exp_(-v[i])) * u[i];
+      else v[i] = 0.5f * v[i] * (1 + tanh_(0.7978845608028654f * (v[i] + 0.044715f * v[i] * v[i] * v[i]))) * u[i];
+    }
+    act_put4(a.dst, row, c, {v[0], v[1], v[2], v[3]});
+  }
+  let_next();
+}
+
+struct GatherArgs {
+  Act dst, x;
+  const int *meta;
+  int cols;
+};
+GLOBAL BOUNDS(256, 4) gather(CONSTANT_ARG GatherArgs a) {
+  wait_ahead();
+  if (bx >= a.meta[WANTS]) return;
+  int row = field(a.meta, WANT)[bx];
+  for (int c = tid * 4; c < a.cols; c += 1024) act_put4(a.dst, bx, c, act_get4(a.x, row, c));
+  let_next();
+}
+
+// The logits' factor and soft cap, where a model has one.
+struct CapArgs {
+  float *x;
+  const int *count;
+  int cols;
+  float factor, softcap;
+};
+GLOBAL BOUNDS(256, 4) cap(CONSTANT_ARG CapArgs a) {
+  wait_ahead();
+  if (by >= *a.count) return;
+  for (int c = bx * 256 + tid; c < a.cols; c += gx * 256) {
+    float v = a.x[(u64)by * a.cols + c] * a.factor;
+    a.x[(u64)by * a.cols + c] = a.softcap > 0 ? a.softcap * tanh_(v * rcp_(a.softcap)) : v;
+  }
+  let_next();
+}
+
+// A layer's keys and values: [cells, heads*dim].
+struct Cache {
+  void *k, *v;
+  int heads, dim, type; // type: F16 or F32
+  int group, page, window;
+};
+
+DEVICE int cell_of(const int *meta, const Cache &c, int seq, int pos) {
+  int first = group_field(meta, c.group, FIRST)[seq], table = group_field(meta, c.group, TABLE)[seq];
+  return group_field(meta, c.group, PAGES)[table + pos / c.page - first] * c.page + pos % c.page;
+}
+
+struct RopeArgs {
+  Act q, k, v, qout;    // qout: q's rotated heads, f16 or f32 as the cache's keys
+  Cache cache;
+  const double *turns;  // [dim/2]: turns a position; nil: nothing rotates
+  const float *qnorm, *knorm;
+  const int *meta;
+  int heads, rotated, interleaved; // rotated: elements of a head
+  float scale, eps;
+};
+
+// A warp a head of a row: queries, then keys, then values.
+GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
+  wait_ahead();
+  int row = bx, head = by * 8 + tid / 32, lane = tid % 32;
+  if (row >= a.meta[ROWS] || head >= a.heads + 2 * a.cache.heads) return;
+  int dim = a.cache.dim, kind = head < a.heads ? 0 : head < a.heads + a.cache.heads ? 1 : 2;
+  head -= kind == 0 ? 0 : kind == 1 ? a.heads : a.heads + a.cache.heads;
+  const Act &from = kind == 0 ? a.q : kind == 1 ? a.k : a.v;
+  int pos = field(a.meta, POS)[row], cell = group_field(a.meta, a.cache.group, CELL)[row];
+  float x[4], y[4]; // up to 256 elements of a head: pairs lane, lane+32, ...
+  int ix[4], iy[4];
+  float sum = 0;
+  UNROLL for (int j = 0; j < 4; j++) {
+    int p = lane + 32 * j, half = a.rotated / 2;
+    if (p >= dim / 2) continue;
+    if (p >= half) ix[j] = 2 * p, iy[j] = 2 * p + 1;
+    else if (a.interleaved) ix[j] = 2 * p, iy[j] = 2 * p + 1;
+    else ix[j] = p, iy[j] = p + half;
+    x[j] = act_get(from, row, head * dim + ix[j]);
+    y[j] = act_get(from, row, head * dim + iy[j]);
+    sum += x[j] * x[j] + y[j] * y[j];
+  }
+  const float *w = kind == 0 ? a.qnorm : kind == 1 ? a.knorm : nullptr;
+  if (w) {
+    float f = rsqrt_(warp_sum(sum) / (float)dim + a.eps);
+    UNROLL for (int j = 0; j < 4; j++) {
+      if (lane + 32 * j >= dim / 2) continue;
+      x[j] *= f * w[ix[j]];
+      y[j] *= f * w[iy[j]];
+    }
+  }
+  if (a.turns && kind < 2) {
+    UNROLL for (int j = 0; j < 4; j++) {
+      int p = lane + 32 * j;
+      if (p >= a.rotated / 2) continue;
+      double t = (double)pos * a.turns[p]; // in turns, so that the whole ones drop out exactly
+      float angle = (float)(t - rint_(t)) * 6.283185307179586f;
+      float c = cos_(angle) * a.scale, s = sin_(angle) * a.scale, u = x[j], v = y[j];
+      x[j] = u * c - v * s;
+      y[j] = u * s + v * c;
+    }
+  }
+  sync_warp(); // qout may be where q was
+  UNROLL for (int j = 0; j < 4; j++) {
+    if (lane + 32 * j >= dim / 2) continue;
+    void *out = kind == 0 ? a.qout.at : kind == 1 ? a.cache.k : a.cache.v;
+    u64 at = kind == 0 ? (u64)row * a.qout.ld + head * dim : ((u64)cell * a.cache.heads + head) * dim;
+    if (a.cache.type == F32) ((float *)out)[at + ix[j]] = x[j], ((float *)out)[at + iy[j]] = y[j];
+    else ((u16 *)out)[at + ix[j]] = to_f16(x[j]), ((u16 *)out)[at + iy[j]] = to_f16(y[j]);
+  }
+  let_next();
+}
+
+// Copies of cells, in order within a layer. copies is [n, 2]: from, to.
+struct CopyArgs {
+  const u64 *layers; // [layers, 2]: where keys and values are
+  const int *copies;
+  int n, bytes; // of a cell's keys
+};
+GLOBAL BOUNDS(256, 4) copy_cells(CONSTANT_ARG CopyArgs a) {
+  wait_ahead();
+  u8 *at = (u8 *)a.layers[bx * 2 + by];
+  for (int i = 0; i < a.n; i++) {
+    const u8 *from = at + (u64)a.copies[2 * i] * a.bytes;
+    u8 *to = at + (u64)a.copies[2 * i + 1] * a.bytes;
+    for (int b = tid * 4; b < a.bytes; b += 1024) *(u32 *)(to + b) = *(const u32 *)(from + b);
+    sync();
+  }
+  let_next();
+}

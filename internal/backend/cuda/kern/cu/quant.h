@@ -1,0 +1,308 @@
+// Quantised weights: E4M3 with a scale a row, and GGUF's Q8_0, Q4_K and Q6_K.
+//
+// For few tokens GGUF's blocks are multiplied as they lie, in integers (dp4a), with
+// activations quantised to 8 bits in blocks of 32. For many, all are decoded to
+// bf16 first, and multiplied as that. Q8_0 and Q6_K are stored with their scales
+// apart, so that what is read in 16 bytes lies at a multiple of 16.
+#pragma once
+#include "ops.h"
+
+enum { T_F32 = 0, T_F16 = 1, T_Q8_0 = 8, T_Q4_K = 12, T_Q6_K = 14, T_BF16 = 30, T_E4M3 = 100 };
+
+// Matrix is a weight on the device.
+struct Matrix {
+  const void *at, *scales; // scales: f32 a row (E4M3), f16 a block (Q8_0, Q6_K)
+  int rows, cols, ld, type; // ld: elements of a row as stored (bf16, E4M3)
+};
+
+// Where a raw block's parts go: a thread a block.
+struct RepackArgs {
+  const u8 *from;
+  u8 *to;
+  u16 *scales;
+  s64 blocks;
+  int type;
+};
+GLOBAL BOUNDS(256, 4) repack(CONSTANT_ARG RepackArgs a) {
+  s64 b = (s64)bx * 256 + tid;
+  if (b >= a.blocks) return;
+  int bytes = a.type == T_Q8_0 ? 32 : 208;
+  const u16 *from = (const u16 *)(a.from + b * (bytes + 2));
+  u16 *to = (u16 *)(a.to + b * bytes);
+  int skip = a.type == T_Q8_0 ? 1 : 0; // where the scale is: before, or behind
+  for (int i = 0; i < bytes / 2; i++) to[i] = from[i + skip];
+  a.scales[b] = a.type == T_Q8_0 ? from[0] : from[104];
+}
+
+// Plain numbers to bf16 rows padded with zeros.
+struct ConvertArgs {
+  const void *from;
+  u16 *to;
+  s64 rows;
+  int cols, ld, type;
+};
+GLOBAL BOUNDS(256, 4) convert(CONSTANT_ARG ConvertArgs a) {
+  s64 i = (s64)bx * 256 + tid;
+  if (i >= a.rows * a.ld) return;
+  s64 r = i / a.ld;
+  int c = (int)(i % a.ld);
+  u16 v = 0;
+  if (c < a.cols) {
+    s64 at = r * a.cols + c;
+    v = a.type == T_F32 ? to_bf16(((const float *)a.from)[at]) : a.type == T_F16 ? to_bf16(f16_f(((const u16 *)a.from)[at])) : ((const u16 *)a.from)[at];
+  }
+  a.to[i] = v;
+}
+
+DEVICE float greatest(u32 two) { return fmax_(bits<float>(two << 16 & 0x7fffffffu), bits<float>(two & 0x7fff0000u)); }
+
+// bf16 rows to E4M3 with a scale a row: a block a row. The rows' greatest becomes 448.
+struct E4M3Args {
+  const u16 *from;
+  u8 *to;
+  float *scales;
+  const int *count;
+  int ld, pad; // of both; a multiple of 64
+};
+GLOBAL BOUNDS(256, 4) to_e4m3_rows(CONSTANT_ARG E4M3Args a) {
+  wait_ahead();
+  int row = bx;
+  if (row >= *a.count) return;
+  const uint4 *from = (const uint4 *)(a.from + (u64)row * a.ld);
+  float top = 0;
+  for (int c = tid; c < a.ld / 8; c += 256) {
+    uint4 v = from[c];
+    top = fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w))));
+  }
+  SHARED float part[8];
+  top = warp_max(top);
+  if (tid % 32 == 0) part[tid / 32] = top;
+  sync();
+  UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[i]);
+  float f = top > 0 ? 448.0f / top : 0;
+  if (tid == 0) a.scales[row] = top / 448.0f;
+  for (int c = tid; c < a.ld / 8; c += 256) {
+    uint4 v = from[c];
+    u32 lo = e4m3x2(bf16_lo(v.x) * f, bf16_hi(v.x) * f) | e4m3x2(bf16_lo(v.y) * f, bf16_hi(v.y) * f) << 16;
+    u32 hi = e4m3x2(bf16_lo(v.z) * f, bf16_hi(v.z) * f) | e4m3x2(bf16_lo(v.w) * f, bf16_hi(v.w) * f) << 16;
+    *(u64 *)(a.to + (u64)row * a.ld + c * 8) = lo | (u64)hi << 32;
+  }
+  let_next();
+}
+
+// scale_q4_k is the scale and the minimum of a block's part of 32.
+DEVICE void scale_q4_k(const u8 *b, int sub, float *scale, float *min) {
+  u32 dm = *(const u32 *)b;
+  const u8 *s = b + 4;
+  int sc, mn;
+  if (sub < 4) sc = s[sub] & 63, mn = s[sub + 4] & 63;
+  else sc = (s[sub + 4] & 15) | (s[sub - 4] >> 6) << 4, mn = (s[sub + 4] >> 4) | (s[sub] >> 6) << 4;
+  *scale = f16_lo(dm) * (float)sc;
+  *min = f16_hi(dm) * (float)mn;
+}
+
+// Elements c and c+1 (c even) of a row.
+DEVICE void decode2(const Matrix &m, s64 row, int c, float *lo, float *hi) {
+  if (m.type == T_BF16) {
+    u32 v = *(const u32 *)((const u16 *)m.at + row * m.ld + c);
+    *lo = bf16_lo(v), *hi = bf16_hi(v);
+  } else if (m.type == T_E4M3) {
+    u32 v = e4m3_lo(*(const u16 *)((const u8 *)m.at + row * m.ld + c));
+    float s = ((const float *)m.scales)[row] * E4M3_SCALE;
+    *lo = f16_lo(v) * s, *hi = f16_hi(v) * s;
+  } else if (m.type == T_Q8_0) {
+    s64 b = row * (m.cols / 32) + c / 32;
+    float d = f16_f(((const u16 *)m.scales)[b]);
+    const s8 *q = (const s8 *)m.at + b * 32 + c % 32;
+    *lo = d * q[0], *hi = d * q[1];
+  } else if (m.type == T_Q4_K) {
+    const u8 *b = (const u8 *)m.at + (row * (m.cols / 256) + c / 256) * 144;
+    int e = c % 256, sub = e / 32;
+    float sc, mn;
+    scale_q4_k(b, sub, &sc, &mn);
+    const u8 *q = b + 16 + (sub / 2) * 32 + e % 32;
+    int s = sub % 2 * 4;
+    *lo = sc * (q[0] >> s & 15) - mn, *hi = sc * (q[1] >> s & 15) - mn;
+  } else {
+    s64 b = row * (m.cols / 256) + c / 256;
+    const u8 *at = (const u8 *)m.at + b * 208;
+    float d = f16_f(((const u16 *)m.scales)[b]);
+    int e = c % 256, n = e / 128, r = e % 128, l = r % 32, g = r / 32;
+    const u8 *ql = at + n * 64 + (g & 1) * 32 + l, *qh = at + 128 + n * 32 + l;
+    int sc = ((const s8 *)at)[192 + n * 8 + g * 2 + l / 16];
+    int a0 = (ql[0] >> (g / 2 * 4) & 15) | (qh[0] >> (2 * g) & 3) << 4, a1 = (ql[1] >> (g / 2 * 4) & 15) | (qh[1] >> (2 * g) & 3) << 4;
+    *lo = d * sc * (a0 - 32), *hi = d * sc * (a1 - 32);
+  }
+}
+
+// A weight to bf16 [rows, ld], ld a multiple of 64, padded with zeros.
+struct DecodeArgs {
+  Matrix m;
+  u16 *to;
+  int ld;
+};
+GLOBAL BOUNDS(256, 4) decode(CONSTANT_ARG DecodeArgs a) {
+  wait_ahead();
+  for (s64 row = bx; row < a.m.rows; row += gx)
+    for (int c = tid * 2; c < a.ld; c += 512) {
+      float lo = 0, hi = 0;
+      if (c < a.m.cols) decode2(a.m, row, c, &lo, &hi);
+      *(u32 *)(a.to + row * a.ld + c) = bf16x2(lo, hi);
+    }
+  let_next();
+}
+
+struct EmbedArgs {
+  Matrix m;
+  float *dst;
+  const int *meta, *slots; // slots: tokens on the device
+  int ld;
+  float scale;
+};
+GLOBAL BOUNDS(256, 4) embed(CONSTANT_ARG EmbedArgs a) {
+  wait_ahead();
+  int row = bx;
+  if (row >= a.meta[ROWS]) return;
+  int slot = field(a.meta, SLOT)[row], token = slot > 0 ? a.slots[slot - 1] : field(a.meta, TOKEN)[row];
+  for (int c = tid * 2; c < a.m.cols; c += 512) {
+    float lo, hi;
+    decode2(a.m, token, c, &lo, &hi);
+    a.dst[(u64)row * a.ld + c] = lo * a.scale;
+    a.dst[(u64)row * a.ld + c + 1] = hi * a.scale;
+  }
+  let_next();
+}
+
+// Activations in 8 bits: blocks of 32 with a scale.
+struct Q8Args {
+  const u16 *from; // [tokens, ldx] bf16
+  s8 *to;          // [tokens, k]
+  float *scales;   // [tokens, k/32]
+  const int *count;
+  int k, ldx;
+};
+GLOBAL BOUNDS(256, 4) to_q8(CONSTANT_ARG Q8Args a) {
+  wait_ahead();
+  if (by >= *a.count) return;
+  for (int b = bx * 8 + tid / 32; b < a.k / 32; b += gx * 8) {
+    float v = bf16_f(a.from[(u64)by * a.ldx + b * 32 + tid % 32]), top = warp_max(v < 0 ? -v : v);
+    float d = top / 127;
+    int q;
+    asm("cvt.rni.s32.f32 %0, %1;" : "=r"(q) : "f"(d > 0 ? v / d : 0.0f));
+    a.to[(u64)by * a.k + b * 32 + tid % 32] = (s8)q;
+    if (tid % 32 == 0) a.scales[(u64)by * (a.k / 32) + b] = d;
+  }
+  let_next();
+}
+
+struct GemvQArgs {
+  Out out[GROUP]; // scale: the f16 scales that are stored apart
+  const s8 *x;
+  const float *xscale;
+  const int *tokens;
+  int n, k, pairs, pad;
+};
+
+DEVICE int dot16(uint4 w, uint4 x) { return dp4a((int)w.x, (int)x.x, dp4a((int)w.y, (int)x.y, dp4a((int)w.z, (int)x.z, dp4a((int)w.w, (int)x.w, 0)))); }
+#define ONES 0x01010101
+DEVICE int sum16(uint4 x) { return dp4a(ONES, (int)x.x, dp4a(ONES, (int)x.y, dp4a(ONES, (int)x.z, dp4a(ONES, (int)x.w, 0)))); }
+
+// part adds what one lane has of a row's 512 (Q8_0) or 1024 elements from column at.
+template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, int row, int at, int lane, float *sum) {
+  if constexpr (TYPE == T_Q8_0) { // 16 elements a lane
+    int c = at + lane * 16;
+    if (c >= a.k) return;
+    s64 i = (s64)row * a.k + c;
+    uint4 w = load_once((const s8 *)o.w + i);
+    float d = f16_f(((const u16 *)o.scale)[i / 32]);
+    UNROLL for (int t = 0; t < T; t++)
+      sum[t] += d * a.xscale[t * (a.k / 32) + c / 32] * (float)dot16(w, load4(a.x + (s64)t * a.k + c));
+  } else if constexpr (TYPE == T_Q4_K) { // 32 elements a lane: 16 of two neighbouring blocks of 32
+    int sb = at / 256 + lane / 8, l = lane % 8;
+    if (sb * 256 >= a.k) return;
+    const u8 *b = (const u8 *)o.w + ((s64)row * (a.k / 256) + sb) * 144;
+    uint4 w = load_once(b + 16 + l * 16), lo = {w.x & 0x0f0f0f0fu, w.y & 0x0f0f0f0fu, w.z & 0x0f0f0f0fu, w.w & 0x0f0f0f0fu};
+    uint4 hi = {w.x >> 4 & 0x0f0f0f0fu, w.y >> 4 & 0x0f0f0f0fu, w.z >> 4 & 0x0f0f0f0fu, w.w >> 4 & 0x0f0f0f0fu};
+    float s0, m0, s1, m1;
+    int sub = l / 2 * 2;
+    scale_q4_k(b, sub, &s0, &m0);
+    scale_q4_k(b, sub + 1, &s1, &m1);
+    int c = sb * 256 + sub * 32 + l % 2 * 16;
+    UNROLL for (int t = 0; t < T; t++) {
+      const s8 *x = a.x + (s64)t * a.k + c;
+      const float *d = a.xscale + t * (a.k / 32) + c / 32;
+      uint4 x0 = load4(x), x1 = load4(x + 32);
+      sum[t] += d[0] * (s0 * (float)dot16(lo, x0) - m0 * (float)sum16(x0)) + d[1] * (s1 * (float)dot16(hi, x1) - m1 * (float)sum16(x1));
+    }
+  } else { // Q6_K, 32 elements a lane: 8 of four blocks of 32
+    int sb = at / 256 + lane / 8, n = lane % 8 / 4, l = lane % 4 * 8;
+    if (sb * 256 >= a.k) return;
+    s64 i = (s64)row * (a.k / 256) + sb;
+    const u8 *b = (const u8 *)o.w + i * 208;
+    uint2 q0 = *(const uint2 *)(b + n * 64 + l), q1 = *(const uint2 *)(b + n * 64 + 32 + l), h = *(const uint2 *)(b + 128 + n * 32 + l);
+    const s8 *sc = (const s8 *)b + 192 + n * 8 + l / 16;
+    float d = f16_f(((const u16 *)o.scale)[i]);
+    int c = sb * 256 + n * 128 + l;
+    UNROLL for (int g = 0; g < 4; g++) {
+      uint2 q = g & 1 ? q1 : q0;
+      u32 w0 = (q.x >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.x >> (2 * g) & 0x03030303u) << 4, w1 = (q.y >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.y >> (2 * g) & 0x03030303u) << 4;
+      float s = d * (float)sc[g * 2];
+      UNROLL for (int t = 0; t < T; t++) {
+        uint2 x = *(const uint2 *)(a.x + (s64)t * a.k + c + g * 32);
+        int dot = dp4a((int)w0, (int)x.x, dp4a((int)w1, (int)x.y, 0)) - 32 * dp4a(ONES, (int)x.x, dp4a(ONES, (int)x.y, 0));
+        sum[t] += s * a.xscale[t * (a.k / 32) + (c + g * 32) / 32] * (float)dot;
+      }
+    }
+  }
+}
+
+// A warp a row, two at a time.
+template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
+  constexpr int STEP = TYPE == T_Q8_0 ? 512 : 1024;
+  wait_ahead();
+  int lane = tid % 32, tokens = *a.tokens;
+  for (int pair = bx * 8 + tid / 32; pair < a.pairs; pair += gx * 8) {
+    int i = 0;
+    while (i + 1 < a.n && pair >= a.out[i].tiles) i++;
+    const Out &o = a.out[i];
+    int row = 2 * (pair - (i ? a.out[i - 1].tiles : 0)), second = imin(row + 1, o.rows - 1);
+    float sum[2][T];
+    UNROLL for (int t = 0; t < T; t++) sum[0][t] = sum[1][t] = 0;
+    for (int c = 0; c < a.k; c += STEP) {
+      part<T, TYPE>(a, o, row, c, lane, sum[0]);
+      part<T, TYPE>(a, o, second, c, lane, sum[1]);
+    }
+    UNROLL for (int r = 0; r < 2; r++) UNROLL for (int t = 0; t < T; t++) {
+      float v = warp_sum(sum[r][t]);
+      if (lane || t >= tokens || row + r >= o.rows) continue;
+      if (o.type == F32) put<float>(o, t, row + r, v);
+      else put<u16>(o, t, row + r, v);
+    }
+  }
+  let_next();
+}
+#define GEMV_Q(t)                                                                         \
+  GLOBAL BOUNDS(256, 2) gemv_q8_0_##t(CONSTANT_ARG GemvQArgs a) { gemv_q<t, T_Q8_0>(a); } \
+  GLOBAL BOUNDS(256, 2) gemv_q4_k_##t(CONSTANT_ARG GemvQArgs a) { gemv_q<t, T_Q4_K>(a); } \
+  GLOBAL BOUNDS(256, 2) gemv_q6_k_##t(CONSTANT_ARG GemvQArgs a) { gemv_q<t, T_Q6_K>(a); }
+GEMV_Q(1)
+GEMV_Q(2)
+GEMV_Q(4)
+
+// Random weights: numbers near 1/sqrt(cols) in size, for measuring.
+struct RandomArgs {
+  void *to;
+  float *scales;
+  s64 n; // bytes / 4
+  u32 seed;
+  int kind; // T_BF16 or T_E4M3
+  float size;
+};
+GLOBAL BOUNDS(256, 4) random_fill(CONSTANT_ARG RandomArgs a) {
+  for (s64 i = (s64)bx * 256 + tid; i < a.n; i += (s64)gx * 256) {
+    u32 x = (u32)i * 2654435761u ^ a.seed;
+    x ^= x >> 16, x *= 0x7feb352du, x ^= x >> 15, x *= 0x846ca68bu, x ^= x >> 16;
+    if (a.kind == T_BF16) ((u32 *)a.to)[i] = bf16x2(((float)(x & 0xffff) / 32768 - 1) * a.size, ((float)(x >> 16) / 32768 - 1) * a.size);
+    else ((u32 *)a.to)[i] = x & 0xf7f7f7f7u; // exponents below 15: no NaN
+  }
+}

@@ -1,0 +1,236 @@
+package kern
+
+// The structs below are the kernels' parameters. Each names the header whose
+// struct has the same layout.
+
+// TensorMap describes a matrix to the tensor copy engine. The driver fills it in.
+type TensorMap [128]byte
+
+// How an activation is stored.
+const (
+	F32 = iota
+	BF16
+	F16
+)
+
+// How a weight is stored: GGUF's numbers, and E4M3.
+const (
+	TypeF32  = 0
+	TypeF16  = 1
+	TypeQ8_0 = 8
+	TypeQ4_K = 12
+	TypeQ6_K = 14
+	TypeBF16 = 30
+	TypeE4M3 = 100
+)
+
+// Group is the most matrices of one product.
+const Group = 3
+
+// Places in a step's metadata (ops.h).
+const (
+	MetaRows = iota
+	MetaWants
+	MetaSeqs
+	MetaToken
+	MetaPos
+	MetaSeq
+	MetaWant
+	MetaStored
+	MetaTreeStart
+	MetaTree
+	MetaSlot
+	MetaFew
+	MetaFewCount
+	MetaMany
+	MetaManyCount
+	MetaGroups = 16
+)
+
+// What a KV group has there, each.
+const (
+	GroupCell = iota
+	GroupFirst
+	GroupTable
+	GroupPages
+	GroupInts
+)
+
+// Out is Out of linear.h.
+type Out struct {
+	W, Scale, Bias, Dst uint64
+	Rows, LdD           int32
+	Type, Tiles         int32
+}
+
+// Gemm is GemmArgs of gemm.h.
+type Gemm struct {
+	Out            [Group]Out
+	X, Tokens      uint64
+	Work, Counts   uint64
+	N, K, LdX, LdW int32
+}
+
+// Gemv is GemvArgs of gemv.h.
+type Gemv struct {
+	Out            [Group]Out
+	X, Tokens      uint64
+	N, K, LdX, LdW int32
+	Pairs          int32
+	_              int32
+}
+
+// GemvQ is GemvQArgs of quant.h.
+type GemvQ struct {
+	Out               [Group]Out
+	X, XScale, Tokens uint64
+	N, K, Pairs, _    int32
+}
+
+// Hopper is HopperArgs of hopper.h.
+type Hopper struct {
+	X              TensorMap
+	W              [Group]TensorMap
+	Out            [Group]Out
+	XScale, Tokens uint64
+	Work, Counts   uint64
+	N, Steps       int32
+	_              [56]byte
+}
+
+// Act is Act of ops.h.
+type Act struct {
+	At       uint64
+	Ld, Type int32
+}
+
+// Norm is NormArgs of ops.h.
+type Norm struct {
+	Dst, X, Delta Act
+	W, Count      uint64
+	Cols, Add     int32
+	Eps           float32
+	_             int32
+}
+
+// What Pair does.
+const (
+	PairAdd = iota
+	PairSiLU
+	PairGELU
+)
+
+// Pair is PairArgs of ops.h.
+type Pair struct {
+	Dst, X, Y  Act
+	Count      uint64
+	Cols, What int32
+}
+
+// Gather is GatherArgs of ops.h.
+type Gather struct {
+	Dst, X Act
+	Meta   uint64
+	Cols   int32
+	_      int32
+}
+
+// Cap is CapArgs of ops.h.
+type Cap struct {
+	X, Count        uint64
+	Cols            int32
+	Factor, Softcap float32
+	_               int32
+}
+
+// Cache is Cache of ops.h.
+type Cache struct {
+	K, V                uint64
+	Heads, Dim, Type    int32
+	Group, Page, Window int32
+}
+
+// Rope is RopeArgs of ops.h.
+type Rope struct {
+	Q, K, V, QOut               Act
+	Cache                       Cache
+	Turns, QNorm, KNorm, Meta   uint64
+	Heads, Rotated, Interleaved int32
+	Scale, Eps                  float32
+	_                           int32
+}
+
+// CopyCells is CopyArgs of ops.h.
+type CopyCells struct {
+	Layers, Copies uint64
+	N, Bytes       int32
+}
+
+// Attend is AttendArgs of attend.h.
+type Attend struct {
+	Q, Dst         Act
+	Cache          Cache
+	Meta, Sinks    uint64
+	Heads          int32
+	Scale, Softcap float32
+	_              int32
+	Work, Counts   uint64
+}
+
+// Matrix is Matrix of quant.h.
+type Matrix struct {
+	At, Scales           uint64
+	Rows, Cols, Ld, Type int32
+}
+
+// Repack is RepackArgs of quant.h.
+type Repack struct {
+	From, To, Scales uint64
+	Blocks           int64
+	Type, _          int32
+}
+
+// Convert is ConvertArgs of quant.h.
+type Convert struct {
+	From, To       uint64
+	Rows           int64
+	Cols, Ld, Type int32
+	_              int32
+}
+
+// E4M3 is E4M3Args of quant.h.
+type E4M3 struct {
+	From, To, Scales, Count uint64
+	Ld, _                   int32
+}
+
+// Decode is DecodeArgs of quant.h.
+type Decode struct {
+	M     Matrix
+	To    uint64
+	Ld, _ int32
+}
+
+// Embed is EmbedArgs of quant.h.
+type Embed struct {
+	M                Matrix
+	Dst, Meta, Slots uint64
+	Ld               int32
+	Scale            float32
+}
+
+// Q8 is Q8Args of quant.h.
+type Q8 struct {
+	From, To, Scales, Count uint64
+	K, LdX                  int32
+}
+
+// Random is RandomArgs of quant.h.
+type Random struct {
+	To, Scales uint64
+	N          int64
+	Seed       uint32
+	Kind       int32
+	Size       float32
+	_          int32
+}

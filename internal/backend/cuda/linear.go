@@ -1,0 +1,305 @@
+//go:build linux && (amd64 || arm64) && !nogpu
+
+package cuda
+
+import (
+	"fmt"
+	"unsafe"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cuda/kern"
+)
+
+// gemvRows is the most rows that the kernels for few tokens take.
+const gemvRows = 4
+
+// product is one call of Linear or Logits, of matrices that are stored alike.
+type product struct {
+	x    *act
+	rows int // of x that the kernels are to be picked for
+	w    []*weight
+	out  []kern.Out
+}
+
+// Linear multiplies x by each matrix of the group.
+func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
+	const op = "Linear"
+	v := s.act(x, op)
+	rows := s.rowsOf(v)
+	if rows == 0 {
+		return
+	}
+	// What few tokens give is added up and rotated in float32; of many it would be
+	// most of the traffic, and bf16 is what they are trained in.
+	kind := int32(kern.F32)
+	if rows > 128 {
+		kind = kern.BF16
+	}
+	for begin := 0; begin < len(group); {
+		p := product{x: v, rows: rows}
+		var ws [kern.Group]*weight
+		var outs [kern.Group]kern.Out
+		p.w, p.out = ws[:0], outs[:0]
+		for ; begin < len(group) && len(p.w) < kern.Group; begin++ {
+			g := &group[begin]
+			w := matrix(g.W, v.spec.Cols, op)
+			if len(p.w) > 0 && w.kind != p.w[0].kind {
+				break
+			}
+			d := s.act(g.Dst, op)
+			if d == v || d.spec.Cols != w.rows || d.spec.Gathered != v.spec.Gathered {
+				panic(fmt.Sprintf("cuda: %s: tensor %q [%d, %d] takes %d columns to %d", op, w.name, w.rows, w.cols, v.spec.Cols, d.spec.Cols))
+			}
+			to := d.become(kind)
+			p.w = append(p.w, w)
+			p.out = append(p.out, kern.Out{W: uint64(w.at), Scale: uint64(w.scales), Bias: vector(g.Bias, w.rows, op), Dst: to.At, Rows: int32(w.rows), LdD: to.Ld, Type: to.Type})
+		}
+		s.multiply(&p)
+	}
+}
+
+// Logits multiplies the gathered rows by the output matrix.
+func (s *stream) Logits(x backend.Act, bw backend.Weight, scale, softcap float32) {
+	const op = "Logits"
+	v := s.act(x, op)
+	w := matrix(bw, v.spec.Cols, op)
+	if !v.spec.Gathered || w.rows != s.plan.Vocab {
+		panic(fmt.Sprintf("cuda: %s: wants a gathered activation and a matrix of %d rows; tensor %q has %d", op, s.plan.Vocab, w.name, w.rows))
+	}
+	rows := s.rowsOf(v)
+	s.setLogits()
+	if rows == 0 {
+		return
+	}
+	out := [1]kern.Out{{W: uint64(w.at), Scale: uint64(w.scales), Dst: uint64(s.logits), Rows: int32(w.rows), LdD: int32(w.rows), Type: kern.F32}}
+	ws := [1]*weight{w}
+	s.multiply(&product{x: v, rows: rows, w: ws[:], out: out[:]})
+	if scale == 1 && softcap == 0 {
+		return
+	}
+	a := kern.Cap{X: uint64(s.logits), Count: s.count(true), Cols: int32(w.rows), Factor: scale, Softcap: softcap}
+	s.run("cap", 64, rows, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+}
+
+// multiply picks the kernel: by how the matrices are stored and how many rows
+// there are.
+func (s *stream) multiply(p *product) {
+	if p.x.kind != kern.BF16 {
+		panic("cuda: Linear: its input comes from a norm, a gate or an attention")
+	}
+	hopper := s.launch.target == kern.SM90a
+	switch kind := p.w[0].kind; {
+	case kind == kern.TypeBF16 && p.rows <= s.fewFor(kind):
+		s.gemv(p, "bf16")
+	case kind == kern.TypeE4M3 && p.rows <= s.fewFor(kind):
+		s.gemv(p, "e4m3")
+	case kind == kern.TypeE4M3 && hopper:
+		s.hopper(p, true)
+	case kind == kern.TypeBF16:
+		s.manyTokens(p)
+	case p.rows <= gemvRows && kind != kern.TypeE4M3:
+		s.gemvQ(p)
+	default:
+		s.decoded(p)
+	}
+}
+
+// fewFor is up to how many rows the vector kernels beat the matrix units.
+func (s *stream) fewFor(kind int32) int {
+	if s.launch.target != kern.SM90a {
+		return gemvRows
+	}
+	if kind == kern.TypeE4M3 {
+		return 1
+	}
+	return 2
+}
+
+// slots is 1, 2 or 4: a kernel's number of rows.
+func slots(rows int) int {
+	switch {
+	case rows <= 1:
+		return 1
+	case rows <= 2:
+		return 2
+	}
+	return 4
+}
+
+// pairs counts pairs of rows and notes where each matrix's end.
+func (p *product) pairs() int32 {
+	n := int32(0)
+	for i := range p.out {
+		n += (p.out[i].Rows + 1) / 2
+		p.out[i].Tiles = n
+	}
+	return n
+}
+
+// tiles counts tiles of 128 rows.
+func (p *product) tiles() int {
+	n := int32(0)
+	for i := range p.out {
+		n += (p.out[i].Rows + 127) / 128
+		p.out[i].Tiles = n
+	}
+	return int(n)
+}
+
+func (s *stream) gemv(p *product, name string) {
+	n := slots(p.rows)
+	a := kern.Gemv{X: uint64(p.x.half), Tokens: s.count(p.x.spec.Gathered), N: int32(len(p.w)), K: int32(p.x.ld), LdX: int32(p.x.ld), LdW: int32(p.w[0].ld), Pairs: p.pairs()}
+	copy(a.Out[:], p.out)
+	shared := n * p.x.ld * 2
+	if shared > s.device.shared-1024 {
+		panic(fmt.Sprintf("cuda: Linear: %d rows of %d columns do not fit into shared memory", n, p.x.ld))
+	}
+	blocks := min(2*s.device.processors, (int(a.Pairs)+7)/8)
+	s.run(fmt.Sprintf("gemv_%s_%d", name, n), blocks, 1, 1, 256, shared, args(&a), unsafe.Sizeof(a))
+}
+
+// gemvQ multiplies GGUF's blocks with activations in 8 bits.
+func (s *stream) gemvQ(p *product) {
+	n, k := slots(p.rows), p.x.spec.Cols
+	q := kern.Q8{From: uint64(p.x.half), To: uint64(s.q8), Scales: uint64(s.q8Scale), Count: s.count(p.x.spec.Gathered), K: int32(k), LdX: int32(p.x.ld)}
+	s.run("to_q8", min(32, (k/32+7)/8), p.rows, 1, 256, 0, args(&q), unsafe.Sizeof(q))
+	a := kern.GemvQ{X: uint64(s.q8), XScale: uint64(s.q8Scale), Tokens: q.Count, N: int32(len(p.w)), K: int32(k), Pairs: p.pairs()}
+	copy(a.Out[:], p.out)
+	name := map[int32]string{kern.TypeQ8_0: "q8_0", kern.TypeQ4_K: "q4_k", kern.TypeQ6_K: "q6_k"}[p.w[0].kind]
+	blocks := min(4*s.device.processors, (int(a.Pairs)+7)/8)
+	s.run(fmt.Sprintf("gemv_%s_%d", name, n), blocks, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+}
+
+// decoded multiplies with weights that are brought to bf16 first, one matrix at a
+// time.
+func (s *stream) decoded(p *product) {
+	for i, w := range p.w {
+		ld := padded(w.cols)
+		s.needWide(2 * int64(w.rows) * int64(ld))
+		d := kern.Decode{M: w.matrix(), To: uint64(s.wide), Ld: int32(ld)}
+		s.run("decode", min(w.rows, 16*s.device.processors), 1, 1, 256, 0, args(&d), unsafe.Sizeof(d))
+		one := weight{name: w.name, kind: kern.TypeBF16, rows: w.rows, cols: w.cols, ld: ld, at: s.wide}
+		out := [1]kern.Out{p.out[i]}
+		out[0].W, out[0].Scale = uint64(s.wide), 0
+		if s.launch.target == kern.SM90a && s.err == nil {
+			var err error
+			one.tiles, err = s.device.tensorMap(s.wide, w.rows, w.cols*2, ld*2, 128)
+			s.fail(err)
+		}
+		ws := [1]*weight{&one}
+		s.manyTokens(&product{x: p.x, rows: p.rows, w: ws[:], out: out[:]})
+	}
+}
+
+// needWide makes room for a decoded matrix. Recorded steps name the old place.
+func (s *stream) needWide(n int64) {
+	if n <= s.wideLen || s.err != nil {
+		return
+	}
+	s.fail(s.launch.wait())
+	s.graphs.restart(s)
+	s.fail(s.device.free(s.wide))
+	s.wide, s.wideLen = 0, 0
+	p, err := s.device.allocate(n)
+	s.fail(err)
+	if err == nil {
+		s.wide, s.wideLen = p, n
+	}
+}
+
+func (s *stream) manyTokens(p *product) {
+	if s.launch.target == kern.SM90a {
+		s.hopper(p, false)
+		return
+	}
+	nt, stages := 128, 3
+	switch {
+	case p.rows <= 16:
+		nt, stages = 16, 4
+	case p.rows <= 96:
+		nt, stages = 64, 4
+	}
+	tiles, ty := p.tiles(), (p.rows+nt-1)/nt
+	k := p.x.ld
+	parts := s.parts(tiles*ty, k/64, nt)
+	a := kern.Gemm{X: uint64(p.x.half), Tokens: s.count(p.x.spec.Gathered), Work: uint64(s.work), Counts: uint64(s.counts),
+		N: int32(len(p.w)), K: int32(k), LdX: int32(p.x.ld), LdW: int32(p.w[0].ld)}
+	copy(a.Out[:], p.out)
+	shared := stages*(128+nt)*128 + 1024
+	s.run(fmt.Sprintf("gemm_%d", nt), tiles, ty, parts, 256, shared, args(&a), unsafe.Sizeof(a))
+}
+
+// parts is over how many blocks K is split: enough to give each processor one.
+func (s *stream) parts(blocks, steps, nt int) int {
+	if blocks >= countSlots {
+		return 1
+	}
+	n := 1
+	for n < 8 && 2*n*blocks <= s.device.processors+s.device.processors/4 && steps/(2*n) >= 4 {
+		n *= 2
+	}
+	for n > 1 && n*blocks*nt*128*4 > workBytes {
+		n /= 2
+	}
+	return n
+}
+
+// hopper multiplies on wgmma.
+func (s *stream) hopper(p *product, e4m3 bool) {
+	nt, stages := hopperTile(p.rows)
+	size, name, at := 2, "bf16", p.x.half
+	a := kern.Hopper{Tokens: s.count(p.x.spec.Gathered), Work: uint64(s.work), Counts: uint64(s.counts), N: int32(len(p.w))}
+	if e4m3 {
+		s.needEight(p)
+		size, name, at, a.XScale = 1, "e4m3", p.x.eight, uint64(p.x.scale)
+	}
+	k := p.x.spec.Cols
+	a.Steps = int32((k*size + 127) / 128)
+	a.X = s.tiles(at, p.x.rows, k*size, p.x.ld*size, nt)
+	for i, w := range p.w {
+		a.W[i] = w.tiles
+	}
+	tiles, ty := p.tiles(), (p.rows+nt-1)/nt
+	copy(a.Out[:], p.out)
+	parts := s.parts(tiles*ty, int(a.Steps), nt)
+	shared := stages*((128+nt)*128+16) + 1024
+	s.run(fmt.Sprintf("hopper_%s_%d", name, nt), tiles, ty, parts, 384, shared, args(&a), unsafe.Sizeof(a))
+}
+
+// hopperTile is how many tokens a block takes, and the depth of its ring.
+func hopperTile(rows int) (nt, stages int) {
+	switch {
+	case rows <= 16:
+		return 16, 8
+	case rows <= 32:
+		return 32, 8
+	case rows <= 64:
+		return 64, 8
+	case rows <= 128:
+		return 128, 6
+	}
+	return 256, 4
+}
+
+// tiles describes rows of activations to the copy engine.
+func (s *stream) tiles(at pointer, rows, bytes, stride, box int) kern.TensorMap {
+	key := mapKey{at, box, bytes}
+	m, ok := s.maps[key]
+	if !ok && s.err == nil {
+		var err error
+		m, err = s.device.tensorMap(at, rows, bytes, stride, box)
+		s.fail(err)
+		s.maps[key] = m
+	}
+	return m
+}
+
+// needEight makes the activation's copy in 8 bits, once for all that read it.
+func (s *stream) needEight(p *product) {
+	if p.x.fresh {
+		return
+	}
+	a := kern.E4M3{From: uint64(p.x.half), To: uint64(p.x.eight), Scales: uint64(p.x.scale), Count: s.count(p.x.spec.Gathered), Ld: int32(p.x.ld)}
+	s.run("to_e4m3_rows", p.rows, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+	p.x.fresh = true
+}

@@ -1,0 +1,255 @@
+//go:build linux && (amd64 || arm64) && !nogpu
+
+package cuda
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"weir/internal/backend/cuda/kern"
+)
+
+// target picks the kernels for a device: those of sm_90a run on Hopper alone, the
+// others on their architecture and whatever came after.
+func (v *device) target(asked kern.Target) (kern.Target, error) {
+	if asked != 0 {
+		if !asked.Runs(v.capability) {
+			return 0, fmt.Errorf("%s has compute capability %d.%d, which does not run kernels for %v", v.name, v.capability/10, v.capability%10, asked)
+		}
+		return asked, nil
+	}
+	best, ok := kern.Best(v.capability)
+	if !ok {
+		return 0, fmt.Errorf("%s has compute capability %d.%d, but weir's kernels need 8.0 (Ampere) or newer: use --device cpu", v.name, v.capability/10, v.capability%10)
+	}
+	return best, nil
+}
+
+// module is the kernels of a target on a device.
+type module struct {
+	*device
+	target kern.Target
+	handle uintptr
+	found  map[string]*kernel
+}
+
+// kernel is a function on the device.
+type kernel struct {
+	name   string
+	handle uintptr
+	shared int // dynamic shared memory that it may have so far
+}
+
+// loadModule compiles the target's PTX for the device, or takes what was compiled
+// before from cache, a folder; "" is no cache.
+func (v *device) loadModule(t kern.Target, cache string) (*module, error) {
+	image, err := v.image(t, cache)
+	if err != nil {
+		return nil, fmt.Errorf("compiling the kernels for %s (%v, driver for CUDA %s): %w", v.name, t, release(v.version), err)
+	}
+	m := &module{device: v, target: t, found: map[string]*kernel{}}
+	if err := v.call(cuModuleLoadData, uintptr(unsafe.Pointer(&m.handle)), uintptr(unsafe.Pointer(&image[0]))); err != nil {
+		return nil, fmt.Errorf("loading the kernels onto %s: %w", v.name, err)
+	}
+	return m, nil
+}
+
+// image is machine code for the device. A cached file is trusted as far as its
+// name: it is the hash of what it was made from.
+func (v *device) image(t kern.Target, cache string) ([]byte, error) {
+	ptx := t.PTX()
+	name := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%d %d %s", v.version, v.capability, ptx)))
+	path := filepath.Join(cache, name[:32]+".cubin")
+	if cache != "" {
+		if image, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(image), "\x7fELF") {
+			return image, nil
+		}
+	}
+	image, err := v.compile(ptx)
+	if err != nil || cache == "" {
+		return image, err
+	}
+	// A cache that can't be written costs a few seconds at each start, no more.
+	_ = writeWhole(path, image)
+	return image, nil
+}
+
+// writeWhole makes a file appear with all of its content, or not at all.
+func writeWhole(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// Numbers of the just-in-time compiler's options and inputs.
+const (
+	jitErrorLog     = 5
+	jitErrorLogSize = 6
+	jitInputPTX     = 1
+)
+
+// compile turns PTX into machine code.
+func (v *device) compile(ptx string) ([]byte, error) {
+	log := make([]byte, 8<<10)
+	options := [2]int32{jitErrorLog, jitErrorLogSize}
+	values := [2]uintptr{uintptr(unsafe.Pointer(&log[0])), uintptr(len(log))}
+	var state uintptr
+	if err := v.call(cuLinkCreate, 2, uintptr(unsafe.Pointer(&options)), uintptr(unsafe.Pointer(&values)), uintptr(unsafe.Pointer(&state))); err != nil {
+		return nil, err
+	}
+	defer v.call(cuLinkDestroy, state)
+	text := append([]byte(ptx), 0)
+	err := v.call(cuLinkAddData, state, jitInputPTX, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)), uintptr(unsafe.Pointer(&[]byte("weir\x00")[0])), 0, 0, 0)
+	var code unsafe.Pointer
+	var size uintptr
+	if err == nil {
+		err = v.call(cuLinkComplete, state, uintptr(unsafe.Pointer(&code)), uintptr(unsafe.Pointer(&size)))
+	}
+	if err != nil {
+		if said, _, _ := strings.Cut(string(log), "\x00"); said != "" {
+			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(said))
+		}
+		return nil, err
+	}
+	return append([]byte(nil), unsafe.Slice((*byte)(code), size)...), nil
+}
+
+// kernel finds a function that takes dynamic shared memory of so many bytes.
+// Which there are is fixed when weir is built: a missing one is a bug.
+func (m *module) kernel(name string, shared int) *kernel {
+	k := m.found[name]
+	if k == nil {
+		k = &kernel{name: name}
+		text := append([]byte(name), 0)
+		if err := m.call(cuModuleGetFunction, uintptr(unsafe.Pointer(&k.handle)), m.handle, uintptr(unsafe.Pointer(&text[0]))); err != nil {
+			panic(fmt.Sprintf("cuda: kernel %s of %v: %v", name, m.target, err))
+		}
+		m.found[name] = k
+	}
+	if shared > k.shared {
+		const maxDynamicShared = 8
+		if err := m.call(cuFuncSetAttribute, k.handle, maxDynamicShared, uintptr(shared)); err != nil {
+			panic(fmt.Sprintf("cuda: kernel %s wants %d bytes of shared memory, a block may have %d: %v", name, shared, m.shared, err))
+		}
+		k.shared = shared
+	}
+	return k
+}
+
+func (m *module) close() error {
+	if m.handle == 0 {
+		return nil
+	}
+	h := m.handle
+	m.handle = 0
+	return m.call(cuModuleUnload, h)
+}
+
+// launcher starts kernels on a stream of the device. What the driver reads while
+// it starts one lies in it, so that a start allocates nothing.
+type launcher struct {
+	*module
+	queue  uintptr // CUstream
+	config launchConfig
+	attr   launchAttribute
+	params [1]unsafe.Pointer
+}
+
+// launchConfig and launchAttribute are the driver's CUlaunchConfig and
+// CUlaunchAttribute.
+type launchConfig struct {
+	grid, block [3]uint32
+	shared      uint32
+	queue       uintptr
+	attrs       *launchAttribute
+	attrCount   uint32
+}
+
+type launchAttribute struct {
+	id    uint32
+	_     uint32
+	value [64]byte
+}
+
+// overlapAhead lets a kernel start before the one ahead has ended: it waits for
+// that itself, in wait_ahead of dev.h.
+const overlapAhead = 6
+
+func newLauncher(m *module) (*launcher, error) {
+	l := &launcher{module: m}
+	const nonBlocking = 1
+	if err := m.call(cuStreamCreate, uintptr(unsafe.Pointer(&l.queue)), nonBlocking); err != nil {
+		return nil, err
+	}
+	l.attr.id = overlapAhead
+	l.attr.value[0] = 1
+	l.config.queue, l.config.attrs = l.queue, &l.attr
+	return l, nil
+}
+
+// launch starts a kernel. args points to its one parameter, a struct of package
+// kern.
+func (l *launcher) launch(k *kernel, gx, gy, gz, threads, shared int, args unsafe.Pointer) error {
+	c := &l.config
+	c.grid = [3]uint32{uint32(gx), uint32(gy), uint32(gz)}
+	c.block = [3]uint32{uint32(threads), 1, 1}
+	c.shared = uint32(shared)
+	c.attrCount = 0
+	if l.target == kern.SM90a {
+		c.attrCount = 1
+	}
+	l.params[0] = args
+	err := l.call(cuLaunchKernelEx, uintptr(unsafe.Pointer(c)), k.handle, uintptr(unsafe.Pointer(&l.params)), 0)
+	if err != nil {
+		return fmt.Errorf("kernel %s on a grid of %d x %d x %d: %w", k.name, gx, gy, gz, err)
+	}
+	return nil
+}
+
+func (l *launcher) wait() error { return l.call(cuStreamSynchronize, l.queue) }
+
+func (l *launcher) close() error {
+	if l.queue == 0 {
+		return nil
+	}
+	q := l.queue
+	l.queue = 0
+	return l.call(cuStreamDestroy, q)
+}
+
+// tensorMap describes a matrix of rows of bytes to the copy engine: tiles of
+// boxRows rows of 128 bytes, swizzled.
+func (d *driver) tensorMap(at pointer, rows, rowBytes, stride, boxRows int) (kern.TensorMap, error) {
+	const (
+		uint8s     = 0
+		swizzle128 = 3
+		promote256 = 3
+	)
+	// The driver wants the result aligned to 64.
+	mem := make([]byte, 192)
+	off := (64 - uintptr(unsafe.Pointer(&mem[0]))%64) % 64
+	dims := [2]uint64{uint64(rowBytes), uint64(rows)}
+	strides := [1]uint64{uint64(stride)}
+	box, steps := [2]uint32{128, uint32(boxRows)}, [2]uint32{1, 1}
+	err := d.call(cuTensorMapEncodeTiled, uintptr(unsafe.Pointer(&mem[off])), uint8s, 2, uintptr(at),
+		uintptr(unsafe.Pointer(&dims)), uintptr(unsafe.Pointer(&strides)), uintptr(unsafe.Pointer(&box)), uintptr(unsafe.Pointer(&steps)),
+		0, swizzle128, promote256, 0)
+	return kern.TensorMap(mem[off : off+128]), err
+}

@@ -1,0 +1,242 @@
+//go:build linux && (amd64 || arm64) && !nogpu
+
+package cuda
+
+import (
+	"fmt"
+	"unsafe"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cuda/kern"
+)
+
+// Embed looks up the rows' tokens.
+func (s *stream) Embed(dst backend.Act, table backend.Weight, scale float32) {
+	d := s.act(dst, "Embed")
+	w := matrix(table, d.spec.Cols, "Embed")
+	a := kern.Embed{M: w.matrix(), Dst: d.become(kern.F32).At, Meta: uint64(s.meta), Slots: uint64(s.slots), Ld: int32(d.spec.Cols), Scale: scale}
+	s.checkTokens(w)
+	s.run("embed", s.rowsOf(d), 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+}
+
+// checkTokens panics for an id that is not in the table: the device would read
+// beyond it.
+func (s *stream) checkTokens(w *weight) {
+	at := int(s.batch.meta[kern.MetaToken])
+	for r, id := range s.batch.meta[at : at+s.batch.rows] {
+		if id < 0 || int(id) >= w.rows {
+			panic(fmt.Sprintf("cuda: Embed: row %d has token %d, tensor %q %d rows", r, id, w.name, w.rows))
+		}
+	}
+}
+
+// RMSNorm normalises the rows of x.
+func (s *stream) RMSNorm(dst, x backend.Act, w backend.Weight, eps float32) {
+	s.norm("RMSNorm", s.act(dst, "RMSNorm"), s.act(x, "RMSNorm"), nil, w, eps)
+}
+
+// AddRMSNorm adds delta to x and normalises that.
+func (s *stream) AddRMSNorm(dst, x, delta backend.Act, w backend.Weight, eps float32) {
+	s.norm("AddRMSNorm", s.act(dst, "AddRMSNorm"), s.act(x, "AddRMSNorm"), s.act(delta, "AddRMSNorm"), w, eps)
+}
+
+func (s *stream) norm(op string, d, x, delta *act, w backend.Weight, eps float32) {
+	same(op, d, x)
+	s.fours(op, d)
+	a := kern.Norm{X: x.now(), W: vector(w, d.spec.Cols, op), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), Eps: eps}
+	if delta != nil {
+		same(op, d, delta)
+		a.Delta, a.Add = delta.now(), 1
+	}
+	a.Dst = d.become(kern.BF16)
+	threads := min(1024, (d.spec.Cols/4+31)/32*32)
+	s.run("norm", s.rowsOf(d), 1, 1, threads, 0, args(&a), unsafe.Sizeof(a))
+}
+
+// fours panics for a width that the kernels' vectors of four do not divide.
+func (s *stream) fours(op string, a *act) {
+	if a.spec.Cols%4 != 0 {
+		panic(fmt.Sprintf("cuda: %s: %d columns are no multiple of 4", op, a.spec.Cols))
+	}
+}
+
+// Add adds delta to x.
+func (s *stream) Add(x, delta backend.Act) {
+	v, y := s.act(x, "Add"), s.act(delta, "Add")
+	s.pair("Add", v, v, y, kern.PairAdd, v.kind)
+}
+
+// Gate multiplies the activated gate with up.
+func (s *stream) Gate(dst, gate, up backend.Act, f backend.Activation) {
+	what := int32(kern.PairSiLU)
+	switch f {
+	case backend.SiLU:
+	case backend.GELUTanh:
+		what = kern.PairGELU
+	default:
+		panic(fmt.Sprintf("cuda: Gate: activation %d is not one of SiLU, GELUTanh", f))
+	}
+	s.pair("Gate", s.act(dst, "Gate"), s.act(gate, "Gate"), s.act(up, "Gate"), what, kern.BF16)
+}
+
+func (s *stream) pair(op string, d, x, y *act, what, kind int32) {
+	same(op, d, x, y)
+	s.fours(op, d)
+	a := kern.Pair{X: x.now(), Y: y.now(), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), What: what}
+	a.Dst = d.become(kind)
+	s.run("pairwise", s.rowsOf(d), (d.spec.Cols+1023)/1024, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+}
+
+// Gather copies the wanted rows.
+func (s *stream) Gather(dst, x backend.Act) {
+	d, v := s.act(dst, "Gather"), s.act(x, "Gather")
+	if v.spec.Gathered || !d.spec.Gathered || d.spec.Cols != v.spec.Cols {
+		panic(fmt.Sprintf("cuda: Gather from %d to %d columns: wants a row activation and a gathered one of its width", v.spec.Cols, d.spec.Cols))
+	}
+	s.fours("Gather", d)
+	a := kern.Gather{X: v.now(), Meta: uint64(s.meta), Cols: int32(d.spec.Cols)}
+	a.Dst = d.become(kern.F32)
+	s.run("gather", s.rowsOf(d), 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+}
+
+// RopeWrite normalises and rotates the heads of q and k and stores k and v.
+func (s *stream) RopeWrite(q, k, v backend.Act, layer backend.Layer, r *backend.Rope, n backend.HeadNorm) {
+	const op = "RopeWrite"
+	aq, ak, av := s.act(q, op), s.act(k, op), s.act(v, op)
+	c := s.kv.cache(layer)
+	dim := int(c.Dim)
+	if aq.spec.Cols%dim != 0 || ak.spec.Cols != int(c.Heads)*dim || av.spec.Cols != ak.spec.Cols || aq.spec.Gathered {
+		panic(fmt.Sprintf("cuda: %s: q of %d and k of %d columns for %d KV heads of %d", op, aq.spec.Cols, ak.spec.Cols, c.Heads, dim))
+	}
+	a := kern.Rope{Q: aq.now(), K: ak.now(), V: av.now(), Cache: c, Meta: uint64(s.meta), Heads: int32(aq.spec.Cols / dim), Eps: n.Eps,
+		QNorm: vector(n.Q, dim, op), KNorm: vector(n.K, dim, op)}
+	if r != nil {
+		if r.Dim%2 != 0 || r.Dim > dim || len(r.Freq) != r.Dim/2 {
+			panic(fmt.Sprintf("cuda: %s: rope turns %d of %d elements by %d frequencies", op, r.Dim, dim, len(r.Freq)))
+		}
+		a.Turns, a.Rotated, a.Scale = s.turns(r), int32(r.Dim), r.Scale
+		if r.Interleaved {
+			a.Interleaved = 1
+		}
+	}
+	a.QOut = aq.become(c.Type)
+	heads := int(a.Heads + 2*c.Heads)
+	s.run("rope_write", s.rowsOf(aq), (heads+7)/8, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+}
+
+// Attend computes the rows' attention over the cells that they see.
+func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, at backend.Attention) {
+	const op = "Attend"
+	d, v := s.act(dst, op), s.act(q, op)
+	same(op, d, v)
+	c := s.kv.cache(layer)
+	if at.Heads%int(c.Heads) != 0 || v.spec.Cols != at.Heads*int(c.Dim) || dst.Index() == q.Index() {
+		panic(fmt.Sprintf("cuda: %s: q of %d columns for %d heads of %d over %d KV heads", op, v.spec.Cols, at.Heads, c.Dim, c.Heads))
+	}
+	if v.kind != c.Type {
+		panic("cuda: " + op + ": RopeWrite has not prepared q")
+	}
+	a := kern.Attend{Q: v.now(), Cache: c, Meta: uint64(s.meta), Sinks: vector(at.Sinks, at.Heads, op), Heads: int32(at.Heads),
+		Scale: at.Scale, Softcap: at.Softcap, Work: uint64(s.work), Counts: uint64(s.counts)}
+	a.Dst = d.become(kern.BF16)
+	perKV := at.Heads / int(c.Heads)
+	fast := c.Type == kern.F16 && (c.Dim == 64 || c.Dim == 128) && at.Softcap == 0 && !s.batch.trees && perKV <= fewRows
+	if fast {
+		s.learn(perKV)
+	}
+	if !fast || perKV != s.batch.perKV {
+		s.run("attend_any", s.rowsOf(v), at.Heads, 1, 128, 0, args(&a), unsafe.Sizeof(a))
+		return
+	}
+	s.attendFast(&a)
+}
+
+// learn takes note of how many queries a row has for a KV head, which decides
+// the attention that spans go to. A model has one such number (or pays for it), so
+// that this happens in its first step.
+func (s *stream) learn(perKV int) {
+	if s.batch.perKV != 1 || perKV == 1 {
+		return
+	}
+	s.batch.perKV = perKV
+	if s.err == nil {
+		s.fail(s.launch.wait()) // the copy of the metadata that was
+	}
+	s.batch.setSpans()
+	s.sendMeta()
+	s.graphs.restart(s)
+}
+
+func (s *stream) attendFast(a *kern.Attend) {
+	c, dim := &a.Cache, int(a.Cache.Dim)
+	rowset := 16 * dim * 2
+	if few := s.graphs.rows(s, s.batch.few); s.batch.few > 0 {
+		parts := min(32, max(1, 4*s.device.processors/(few*int(c.Heads))))
+		part := 4 * (16*dim + 32)
+		parts = max(1, min(parts, workBytes/(part*few*int(c.Heads))))
+		shared := max(rowset+4*3*2*rowset, 4*part) + 1024
+		s.run(fmt.Sprintf("attend_few_%d", dim), int(c.Heads), few, parts, 128, shared, args(a), unsafe.Sizeof(*a))
+	}
+	if s.batch.many > 0 {
+		shared := 4*rowset + 2*8*rowset + 1024
+		s.run(fmt.Sprintf("attend_many_%d", dim), s.batch.many, int(c.Heads), 1, 128, shared, args(a), unsafe.Sizeof(*a))
+	}
+}
+
+// Reduce does nothing: there is one rank.
+func (s *stream) Reduce(backend.Act) {}
+
+// Mixture is not among what the GPU computes: no family that weir runs has one.
+func (s *stream) Mixture(backend.Act, backend.Act, *backend.Mixture) {
+	panic("cuda: Mixture: mixtures of experts are computed on the CPU only")
+}
+
+// CopyKV does the copies in their order, before the rows of this batch are written.
+func (s *stream) CopyKV(copies []backend.Copy) {
+	for g := range s.kv.layers {
+		s.copyGroup(g, copies)
+	}
+}
+
+func (s *stream) copyGroup(g int, copies []backend.Copy) {
+	var list []int32
+	for _, c := range copies {
+		if c.Group == g {
+			list = append(list, c.From, c.To)
+		}
+	}
+	if len(list) == 0 || s.err != nil {
+		return
+	}
+	// The place is the stream's, and an earlier copy may still be read from it.
+	s.fail(s.launch.wait())
+	if s.err == nil && len(list)*4 > len(s.hostCopies) {
+		s.fail(s.growCopies(8 * len(list)))
+	}
+	if s.err != nil {
+		return
+	}
+	data := bytesOf(list)
+	copy(s.hostCopies, data)
+	s.fail(s.device.call(cuMemcpyHtoDAsync, uintptr(s.copies), uintptr(unsafe.Pointer(&s.hostCopies[0])), uintptr(len(data)), s.launch.queue))
+	a := kern.CopyCells{Layers: uint64(s.kv.table[g]), Copies: uint64(s.copies), N: int32(len(list) / 2), Bytes: int32(s.kv.cellBytes(g))}
+	if s.err == nil {
+		s.fail(s.launch.launch(s.launch.kernel("copy_cells", 0), len(s.kv.layers[g]), 2, 1, 256, 0, args(&a)))
+	}
+}
+
+func (s *stream) growCopies(n int) (err error) {
+	if err = s.device.free(s.copies); err != nil {
+		return err
+	}
+	s.copies = 0
+	if err = s.device.unpin(s.hostCopies); err != nil {
+		return err
+	}
+	s.hostCopies = nil
+	if s.copies, err = s.device.allocate(int64(n)); err != nil {
+		return err
+	}
+	s.hostCopies, err = s.device.pinned(n)
+	return err
+}

@@ -1,0 +1,227 @@
+//go:build linux && (amd64 || arm64) && !nogpu
+
+package cuda
+
+import (
+	"fmt"
+	"math"
+	"unsafe"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cuda/kern"
+	"weir/internal/weights"
+)
+
+// weight is a matrix [rows, cols] or a vector [cols] on the GPU.
+type weight struct {
+	name       string
+	typ        weights.Type // in the file
+	kind       int32        // as stored here: kern.Type..., kern.TypeF32 for vectors
+	rows, cols int
+	ld         int // elements from row to row, of bf16 and E4M3
+	vector     bool
+	at, scales pointer
+	bytes      int64
+	// tiles describes bf16 and E4M3 to Hopper's copy engine, in boxes of 128 rows.
+	tiles kern.TensorMap
+}
+
+func (w *weight) Rows() int          { return w.rows }
+func (w *weight) Cols() int          { return w.cols }
+func (w *weight) Type() weights.Type { return w.typ }
+func (w *weight) Bytes() int64       { return w.bytes }
+
+// padTo is what rows of activations and of plain weights are padded to, in elements.
+const padTo = 64
+
+func padded(n int) int { return (n + padTo - 1) / padTo * padTo }
+
+// load brings t onto the device.
+func (b *Backend) load(t weights.Tensor) (*weight, error) {
+	w := &weight{name: t.Name, typ: t.Type, rows: t.Rows(), cols: t.Cols(), vector: len(t.Shape) == 1}
+	if w.rows <= 0 || w.cols <= 0 || w.rows > math.MaxInt32 || w.cols > 1<<20 {
+		return nil, fmt.Errorf("of shape %v is not supported on a GPU", t.Shape)
+	}
+	n, err := t.Type.RowBytes(w.cols)
+	if err != nil {
+		return nil, err
+	}
+	if n*w.rows != len(t.Data) {
+		return nil, fmt.Errorf("of shape %v has %d bytes, not the %d a row that %v takes", t.Shape, len(t.Data), n, t.Type)
+	}
+	switch {
+	case w.vector:
+		return w, b.loadVector(w, t)
+	case t.Type == weights.Q8_0 || t.Type == weights.Q6_K || t.Type == weights.Q4_K:
+		return w, b.loadBlocks(w, t)
+	case t.Type == weights.BF16 || t.Type == weights.F16 || t.Type == weights.F32:
+		return w, b.loadPlain(w, t)
+	}
+	return nil, fmt.Errorf("is %v, which weir computes with on the CPU only: use --device cpu, or a file of BF16, F16, F32, Q8_0, Q6_K or Q4_K (such as Q4_K_M)", t.Type)
+}
+
+// bytesOf views numbers as bytes.
+func bytesOf[T any](x []T) []byte {
+	if len(x) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), len(x)*int(unsafe.Sizeof(x[0])))
+}
+
+func (b *Backend) loadVector(w *weight, t weights.Tensor) (err error) {
+	w.kind, w.bytes = kern.TypeF32, 4*int64(w.cols)
+	if w.at, err = b.device.allocate(w.bytes); err != nil {
+		return err
+	}
+	return b.device.upload(w.at, bytesOf(t.Float32s()))
+}
+
+// loadPlain stores bf16, or E4M3 if the options ask for it.
+func (b *Backend) loadPlain(w *weight, t weights.Tensor) error {
+	w.ld = padded(w.cols)
+	at, err := b.toBF16(t.Data, t.Type, w.rows, w.cols)
+	if err != nil {
+		return err
+	}
+	w.kind, w.at, w.bytes = kern.TypeBF16, at, 2*int64(w.rows)*int64(w.ld)
+	if b.options.Weights == AsE4M3 && t.Name != embedding(t.Name) {
+		if err := b.toE4M3(w); err != nil {
+			return err
+		}
+	}
+	return b.describe(w)
+}
+
+// embedding is the name of the embedding's tensor, if that is what name is: it is
+// looked up, not multiplied, and keeps its type.
+func embedding(name string) string {
+	switch name {
+	case "token_embd.weight", "model.embed_tokens.weight":
+		return name
+	}
+	return ""
+}
+
+// describe makes the copy engine's description of w.
+func (b *Backend) describe(w *weight) (err error) {
+	if b.module.target != kern.SM90a {
+		return nil
+	}
+	size := 2
+	if w.kind == kern.TypeE4M3 {
+		size = 1
+	}
+	w.tiles, err = b.device.tensorMap(w.at, w.rows, w.cols*size, w.ld*size, 128)
+	return err
+}
+
+// toBF16 makes rows of bf16 padded to a multiple of 64.
+func (b *Backend) toBF16(data []byte, typ weights.Type, rows, cols int) (pointer, error) {
+	ld := padded(cols)
+	to, err := b.device.allocate(2 * int64(rows) * int64(ld))
+	if err != nil {
+		return 0, err
+	}
+	if typ == weights.BF16 && ld == cols {
+		return to, b.device.upload(to, data)
+	}
+	from, err := b.device.allocate(int64(len(data)))
+	if err != nil {
+		return 0, err
+	}
+	defer b.device.free(from)
+	if err := b.device.upload(from, data); err != nil {
+		return 0, err
+	}
+	a := kern.Convert{From: uint64(from), To: uint64(to), Rows: int64(rows), Cols: int32(cols), Ld: int32(ld), Type: int32(typ)}
+	return to, b.loadRun("convert", (rows*ld+255)/256, args(&a))
+}
+
+// loadRun runs a kernel of 256 threads to its end.
+func (b *Backend) loadRun(name string, blocks int, a unsafe.Pointer) error {
+	if err := b.loader.launch(b.module.kernel(name, 0), blocks, 1, 1, 256, 0, a); err != nil {
+		return err
+	}
+	return b.loader.wait()
+}
+
+// toE4M3 replaces a matrix of bf16.
+func (b *Backend) toE4M3(w *weight) error {
+	from := w.at
+	defer b.device.free(from)
+	var err error
+	if w.at, err = b.device.allocate(int64(w.rows) * int64(w.ld)); err != nil {
+		return err
+	}
+	if w.scales, err = b.device.allocate(4 * int64(w.rows)); err != nil {
+		return err
+	}
+	w.kind, w.bytes = kern.TypeE4M3, int64(w.rows)*int64(w.ld)+4*int64(w.rows)
+	count, err := b.device.allocate(4)
+	if err != nil {
+		return err
+	}
+	defer b.device.free(count)
+	if err := b.device.upload(count, bytesOf([]int32{int32(w.rows)})); err != nil {
+		return err
+	}
+	a := kern.E4M3{From: uint64(from), To: uint64(w.at), Scales: uint64(w.scales), Count: uint64(count), Ld: int32(w.ld)}
+	return b.loadRun("to_e4m3_rows", w.rows, args(&a))
+}
+
+// loadBlocks stores GGUF's blocks: Q4_K as they are, the others with their scales
+// apart.
+func (b *Backend) loadBlocks(w *weight, t weights.Tensor) (err error) {
+	w.kind, w.bytes, w.ld = int32(t.Type), int64(len(t.Data)), w.cols
+	raw, err := b.device.allocate(int64(len(t.Data)))
+	if err != nil {
+		return err
+	}
+	if err := b.device.upload(raw, t.Data); err != nil {
+		return err
+	}
+	if t.Type == weights.Q4_K {
+		w.at = raw
+		return nil
+	}
+	defer b.device.free(raw)
+	elems, size := t.Type.Block()
+	blocks := int64(w.rows) * int64(w.cols/elems)
+	if w.at, err = b.device.allocate(blocks * int64(size-2)); err != nil {
+		return err
+	}
+	if w.scales, err = b.device.allocate(2 * blocks); err != nil {
+		return err
+	}
+	a := kern.Repack{From: uint64(raw), To: uint64(w.at), Scales: uint64(w.scales), Blocks: blocks, Type: w.kind}
+	return b.loadRun("repack", int((blocks+255)/256), args(&a))
+}
+
+// matrix is w as the kernels that decode it take it.
+func (w *weight) matrix() kern.Matrix {
+	return kern.Matrix{At: uint64(w.at), Scales: uint64(w.scales), Rows: int32(w.rows), Cols: int32(w.cols), Ld: int32(w.ld), Type: w.kind}
+}
+
+// matrix returns the weight behind bw, which must be a matrix of cols columns.
+func matrix(bw backend.Weight, cols int, op string) *weight {
+	w, ok := bw.(*weight)
+	if !ok {
+		panic(fmt.Sprintf("cuda: %s: weight of type %T was not loaded by this backend", op, bw))
+	}
+	if w.vector || w.cols != cols {
+		panic(fmt.Sprintf("cuda: %s: tensor %q [%d, %d] where a matrix of %d columns belongs", op, w.name, w.rows, w.cols, cols))
+	}
+	return w
+}
+
+// vector returns where the n elements of bw lie; 0 for none.
+func vector(bw backend.Weight, n int, op string) uint64 {
+	if bw == nil {
+		return 0
+	}
+	w, ok := bw.(*weight)
+	if !ok || !w.vector || w.cols != n {
+		panic(fmt.Sprintf("cuda: %s: %v is no vector of %d that this backend loaded", op, bw, n))
+	}
+	return uint64(w.at)
+}
