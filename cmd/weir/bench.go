@@ -18,6 +18,7 @@ import (
 	"weir/internal/backend"
 	"weir/internal/backend/cpu"
 	"weir/internal/backend/cpu/kern"
+	"weir/internal/backend/cuda"
 	"weir/internal/bench"
 	"weir/internal/engine"
 	"weir/internal/host"
@@ -33,7 +34,7 @@ type benchEngineCmd struct {
 	modelArg
 	Load  string `help:"How to read the weights: mmap maps the file; read copies it into memory." enum:"mmap,read" default:"mmap" placeholder:"mmap" group:"Model"`
 	Shape string `help:"Measure random weights of a named shape instead, such as llama-3.1-8b: nothing is downloaded." placeholder:"NAME" group:"Model"`
-	Type  string `help:"With --shape, what the weights are stored as: a type such as q8_0, or the mixes q4_k_m and q5_k_m (default: q8_0)." placeholder:"TYPE" group:"Model"`
+	Type  string `help:"With --shape, what the weights are stored as: a type such as q8_0, the mixes q4_k_m and q5_k_m, or fp8, which only a GPU computes with (default: q8_0)." placeholder:"TYPE" group:"Model"`
 
 	Save string `help:"With --shape, write the random weights to a GGUF file too, for other engines to be measured on." placeholder:"FILE" group:"Model"`
 
@@ -113,6 +114,9 @@ func (c *benchEngineCmd) Validate() error {
 		if _, _, err := c.random(); err != nil {
 			return err
 		}
+		if c.typeName() == "fp8" {
+			c.GPUWeights = "fp8"
+		}
 	}
 	if err := c.kvOptions.Validate(); err != nil {
 		return err
@@ -190,25 +194,56 @@ func (c *benchEngineCmd) open(log *slog.Logger) (o bench.Options, closeAll func(
 	if err != nil {
 		return o, nil, err
 	}
-	b, err := cpu.New(cpu.Options{Pool: pool, Level: level, Deterministic: c.Deterministic})
+	b, meter, err := c.backend(&options, pool, level, log, &open)
 	if err != nil {
 		return o, nil, err
 	}
-	open = append(open, b.Close)
 	options.Backend = b
 	e, plan, err := engine.Load(f, options)
 	if err != nil {
 		return o, nil, err
 	}
 	open = append(open, e.Close)
-	if level, err = kern.ParseLevel(b.Info().Level); err != nil {
-		return o, nil, err
+	if meter == nil {
+		if level, err = kern.ParseLevel(b.Info().Level); err != nil {
+			return o, nil, err
+		}
 	}
-	return bench.Options{
-		Settings: c.settings(), Engine: e, File: f, Source: source, Pool: pool, Level: level, KV: plan.KV, Chunk: c.BatchTokens,
+	o = bench.Options{
+		Settings: c.settings(), Engine: e, File: f, Source: source, Pool: pool, Level: level, KV: plan.KV, Chunk: options.Limits.BatchTokens,
 		Deterministic: c.Deterministic, Version: version(), Command: c.command(),
 		Progress: func(what string) { log.Info(what) },
-	}, open.close, nil
+	}
+	if meter != nil {
+		o.GPU = meter
+	}
+	return o, open.close, nil
+}
+
+// backend opens what computes; with a GPU, what measures it, too.
+func (c *benchEngineCmd) backend(o *engine.LoadOptions, pool *cpu.Pool, level kern.Level, log *slog.Logger, open *closers) (backend.Backend, cuda.Meter, error) {
+	gpu, err := c.gpu(c.Deterministic, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	if gpu == nil && c.typeName() == "fp8" {
+		return nil, nil, errors.New("--type fp8 is what a GPU computes with; choose another type, or see with --device cuda why there is no GPU")
+	}
+	if gpu == nil {
+		b, err := cpu.New(cpu.Options{Pool: pool, Level: level, Deterministic: c.Deterministic})
+		if err == nil {
+			*open = append(*open, b.Close)
+		}
+		return b, nil, err
+	}
+	*open = append(*open, gpu.Close)
+	meter, err := gpu.NewMeter()
+	if err != nil {
+		return nil, nil, err
+	}
+	*open = append(*open, meter.Close)
+	m := memoryOptions{Memory: c.Memory, BatchTokens: &c.BatchTokens}
+	return gpu, meter, m.fitGPU(o, gpu)
 }
 
 // loadOptions are those of a server with the same options.
@@ -263,7 +298,11 @@ func (c *benchEngineCmd) weights(o engine.LoadOptions, log *slog.Logger) (f *wei
 // random is what --shape and --type name.
 func (c *benchEngineCmd) random() (bench.Shape, bench.Quant, error) {
 	shape, err1 := bench.ParseShape(c.Shape)
-	quant, err2 := bench.ParseQuant(c.typeName())
+	stored := c.typeName()
+	if stored == "fp8" { // what the GPU makes of bf16
+		stored = "bf16"
+	}
+	quant, err2 := bench.ParseQuant(stored)
 	return shape, quant, cmp.Or(err1, err2)
 }
 
@@ -290,6 +329,18 @@ func (c *benchEngineCmd) command() string {
 		batches = strings.Trim(strings.ReplaceAll(fmt.Sprint([]int(c.Batch)), " ", ","), "[]")
 	}
 	words = append(words, fmt.Sprintf("--prompt %d --generate %d --batch %s --depth %d --repeat %d", c.Prompt, c.Generate, batches, c.Depth, c.Repeat))
+	if c.Device != "auto" {
+		words = append(words, "--device "+c.Device)
+	}
+	if c.GPUWeights != "bf16" && c.typeName() != "fp8" {
+		words = append(words, "--gpu-weights "+c.GPUWeights)
+	}
+	if c.GPUKernels != "best" {
+		words = append(words, "--gpu-kernels "+c.GPUKernels)
+	}
+	if c.EnforceEager {
+		words = append(words, "--enforce-eager")
+	}
 	if c.Threads > 0 {
 		words = append(words, fmt.Sprintf("--threads %d", c.Threads))
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"weir/internal/backend"
-	"weir/internal/backend/cpu"
 	"weir/internal/builtin"
 	"weir/internal/engine"
 	"weir/internal/host"
@@ -97,19 +96,16 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err
 	}
-	level, err := e.level()
+	options.ID = name
+	if err := o.onGPU(e, options); err != nil || o.engine != nil {
+		return err
+	}
+	b, err := e.cpuBackend(o.threads)
 	if err != nil {
 		return err
 	}
-	if o.backend, err = cpu.New(cpu.Options{Threads: o.threads, Level: level, Deterministic: e.Deterministic}); err != nil {
-		return err
-	}
-	options.Backend, options.ID = o.backend, name
-	if err := o.keepCache(&options, e); err != nil {
-		return errors.Join(err, o.backend.Close())
-	}
-	if o.engine, o.plan, err = engine.Load(o.file, options); err != nil {
-		return errors.Join(err, o.backend.Close())
+	if err := o.load(b, options, e); err != nil {
+		return errors.Join(err, b.Close())
 	}
 	return nil
 }

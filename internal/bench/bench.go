@@ -74,6 +74,7 @@ type Options struct {
 	Source string        // where the weights come from: a path, "built-in", "random weights"
 	Pool   *cpu.Pool     // the engine's
 	Level  kern.Level    // the engine's
+	GPU    GPU           // what computes instead of the processor; nil: the processor
 	KV     backend.KVSpec
 	Chunk  int // most rows of a step
 
@@ -83,13 +84,60 @@ type Options struct {
 	Progress      func(round string) // told what happens; nil: nobody is
 }
 
+// GPU is a device that computes for the engine, measured in place of the processor.
+type GPU interface {
+	Describe() string
+	Kernels() string // which the engine uses
+	// Held is what a tensor takes on the device, where it is held in another type
+	// than the file's.
+	Held(weights.Tensor) int64
+	// Bandwidth is bytes a second, Arithmetic operations a second, measured now;
+	// the methods say how.
+	Bandwidth() float64
+	Arithmetic() float64
+	Methods() (bandwidth, arithmetic string)
+	Bytes() int64 // that bandwidth is measured on
+}
+
+// prober measures what computes, beside the engine.
+type prober interface {
+	bandwidth() float64
+	arithmetic() float64
+	methods() (read, arithmetic string)
+	bytes() int64
+	close() error
+}
+
+// gpuProber is a GPU as a prober.
+type gpuProber struct{ GPU }
+
+func (p gpuProber) bandwidth() float64               { return p.Bandwidth() }
+func (p gpuProber) arithmetic() float64              { return p.Arithmetic() }
+func (p gpuProber) methods() (read, multiply string) { return p.Methods() }
+func (p gpuProber) bytes() int64                     { return p.Bytes() }
+func (p gpuProber) close() error                     { return nil }
+
+func (o *Options) prober(probeBytes int64) (prober, error) {
+	if o.GPU != nil {
+		return gpuProber{o.GPU}, nil
+	}
+	return newProber(o.Pool, o.Level, probeBytes)
+}
+
+func (o *Options) costs(c model.Config) Costs {
+	if o.GPU != nil {
+		return count(o.File.Tensors(), o.GPU.Held, c, o.KV.Type)
+	}
+	return NewCosts(o.File, c, o.KV.Type)
+}
+
 // run is a benchmark on its way.
 type run struct {
 	o      Options
 	config model.Config
 	costs  Costs
 	driver driver
-	probe  *prober
+	probe  prober
 	cases  []*measured
 }
 
@@ -115,12 +163,12 @@ func runOn(ctx context.Context, o Options, probeBytes int64) (*Report, error) {
 	if err := o.check(config); err != nil {
 		return nil, err
 	}
-	probe, err := newProber(o.Pool, o.Level, probeBytes)
+	probe, err := o.prober(probeBytes)
 	if err != nil {
 		return nil, err
 	}
 	defer probe.close()
-	r := &run{o: o, config: config, costs: NewCosts(o.File, config, o.KV.Type), probe: probe}
+	r := &run{o: o, config: config, costs: o.costs(config), probe: probe}
 	r.driver = driver{engine: o.Engine, pool: o.Pool, random: newGenerator("prompts", 0)}
 	r.plan()
 	return r.measure(ctx)
@@ -163,7 +211,7 @@ type machine struct{ bytes, flops float64 } // a second
 func (r *run) machine() machine { return machine{r.probe.bandwidth(), r.probe.arithmetic()} }
 
 func (r *run) measure(ctx context.Context) (*Report, error) {
-	report := r.describe(int64(len(r.probe.data)))
+	report := r.describe(r.probe.bytes())
 	report.Noise.LoadBefore = load()
 	r.progress("warming up")
 	r.machine()

@@ -22,8 +22,8 @@ const (
 	computeTime = 25 * time.Millisecond
 )
 
-// prober measures what the machine can do, on the threads that the engine uses.
-type prober struct {
+// cpuProber measures what the machine can do, on the threads that the engine uses.
+type cpuProber struct {
 	pool *cpu.Pool
 	data []byte // random
 	at   int
@@ -32,12 +32,12 @@ type prober struct {
 }
 
 // newProber fills the data that is read, at least readPass bytes.
-func newProber(pool *cpu.Pool, level kern.Level, bytes int64) (*prober, error) {
+func newProber(pool *cpu.Pool, level kern.Level, bytes int64) (*cpuProber, error) {
 	data, err := allocate(bytes)
 	if err != nil {
 		return nil, fmt.Errorf("allocate %s to measure memory with: %w", host.Bytes(bytes), err)
 	}
-	p := &prober{pool: pool, data: data}
+	p := &cpuProber{pool: pool, data: data}
 	pool.Run(len(data)/readPiece, fillTask(data))
 	// How fast memory is read is the machine's affair, not the level's.
 	p.read.level = kern.Best()
@@ -47,7 +47,11 @@ func newProber(pool *cpu.Pool, level kern.Level, bytes int64) (*prober, error) {
 	return p, nil
 }
 
-func (p *prober) close() error { return release(p.data) }
+func (p *cpuProber) close() error { return release(p.data) }
+
+func (p *cpuProber) bytes() int64 { return int64(len(p.data)) }
+
+func (p *cpuProber) methods() (read, arithmetic string) { return p.read.method(), p.peak.method() }
 
 type fillTask []byte
 
@@ -57,7 +61,7 @@ func (t fillTask) Do(_, item int) {
 }
 
 // bandwidth reads a part of the data and gives bytes a second.
-func (p *prober) bandwidth() float64 {
+func (p *cpuProber) bandwidth() float64 {
 	if p.at+readPass > len(p.data) {
 		p.at = 0
 	}
@@ -105,7 +109,7 @@ func readWords(b []byte) uint64 {
 
 // arithmetic multiplies and adds for a while and gives operations a second, two
 // for each multiply-add.
-func (p *prober) arithmetic() float64 {
+func (p *cpuProber) arithmetic() float64 {
 	items := 16 * p.pool.Threads()
 	began := time.Now()
 	runs := 0

@@ -37,6 +37,7 @@ type Machine struct {
 
 // EngineInfo is how it ran.
 type EngineInfo struct {
+	Device        string `json:"device"` // "cpu", or the GPU and its driver
 	Level         string `json:"level"`
 	Deterministic bool   `json:"deterministic"`
 	Threads       int    `json:"threads"`
@@ -163,11 +164,16 @@ const (
 // describe begins a report with what is known before anything is measured.
 func (r *run) describe(probed int64) *Report {
 	c, model := r.config, r.o.Engine.Model()
+	device, level := "cpu", r.o.Level.String()
+	if r.o.GPU != nil {
+		device, level = r.o.GPU.Describe(), r.o.GPU.Kernels()
+	}
+	read, arithmetic := r.probe.methods()
 	return &Report{
 		Schema: SchemaVersion, Version: r.o.Version, Time: time.Now().UTC().Format(time.RFC3339), Command: r.o.Command,
 		Machine: Machine{Processor: processorName(), Processors: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 		Engine: EngineInfo{
-			Level: r.o.Level.String(), Deterministic: r.o.Deterministic, Threads: r.o.Pool.Threads(),
+			Device: device, Level: level, Deterministic: r.o.Deterministic, Threads: r.o.Pool.Threads(),
 			KVType: r.o.KV.Type.String(), PageSize: r.o.KV.PageSize, BatchTokens: r.o.Chunk,
 		},
 		Model: ModelInfo{
@@ -175,7 +181,7 @@ func (r *run) describe(probed int64) *Report {
 			StepBytes: r.costs.WeightBytes(),
 		},
 		Settings: r.o.Settings,
-		Limits:   Limits{ReadBytes: probed, ReadMethod: r.probe.read.method(), ArithmeticMethod: r.probe.peak.method()},
+		Limits:   Limits{ReadBytes: probed, ReadMethod: read, ArithmeticMethod: arithmetic},
 	}
 }
 

@@ -75,6 +75,7 @@ func (r *Report) facts() [][2]string {
 	return [][2]string{
 		{"model", fmt.Sprintf("%s (%s), %s, %s parameters, %s, %s read a decode step", m.Name, m.Source, m.Quant, millions(m.Parameters), host.Bytes(m.Bytes), host.Bytes(m.StepBytes))},
 		{"machine", fmt.Sprintf("%s, %d processors, %s/%s", r.Machine.Processor, r.Machine.Processors, r.Machine.OS, r.Machine.Arch)},
+		{"device", e.Device},
 		{"engine", fmt.Sprintf("weir %s, level %s, %d threads, %s KV cache in pages of %d, up to %d rows a step", r.Version, arithmetic, e.Threads, e.KVType, e.PageSize, e.BatchTokens)},
 		{"memory", fmt.Sprintf("reads %s GB/s (%s – %s; %s, %s of random bytes)", number(l.ReadGBps.Median), number(l.ReadGBps.Min), number(l.ReadGBps.Max), l.ReadMethod, host.Bytes(l.ReadBytes))},
 		{"arithmetic", fmt.Sprintf("%s GFLOP/s (%s – %s; %s)", number(l.Gflops.Median), number(l.Gflops.Min), number(l.Gflops.Max), l.ArithmeticMethod)},

@@ -194,11 +194,15 @@ func ownTemplates(f *weights.File) (chat.Sources, error) {
 }
 
 func planInput(c model.Config, m model.Model, o LoadOptions) PlanInput {
-	scratch := backend.Plan{Rows: o.Limits.BatchTokens, LogitRows: o.Limits.LogitRows}
+	scratch := backend.Plan{Rows: o.Limits.BatchTokens, Seqs: o.Limits.Running, LogitRows: o.Limits.LogitRows}
 	m.Plan(&scratch)
+	weightBytes, streamBytes := c.Bytes, scratchBytes(scratch, c.Vocab)
+	if s, ok := o.Backend.(backend.Sizer); ok {
+		weightBytes, streamBytes = s.WeightBytes(), s.StreamBytes(scratch)
+	}
 	return PlanInput{
 		Budget: o.Budget, BudgetFrom: o.BudgetFrom,
-		ModelBytes: c.Bytes, Scratch: scratchBytes(scratch, c.Vocab),
+		ModelBytes: weightBytes, Scratch: streamBytes,
 		Groups: m.KVGroups(), KVType: o.KVType, PageSize: o.PageSize,
 		Chunk: o.Limits.BatchTokens, Running: o.Limits.Running,
 		ModelCtx: c.Context, Context: o.Context,

@@ -83,6 +83,28 @@ func (b *Backend) Memory() (free, total int64, unified bool, err error) {
 	return free, total, b.device.unified, err
 }
 
+// WeightBytes is part of backend.Sizer.
+func (b *Backend) WeightBytes() int64 {
+	var n int64
+	for _, w := range b.weights {
+		n += w.bytes
+	}
+	return n
+}
+
+// StreamBytes is part of backend.Sizer.
+func (b *Backend) StreamBytes(plan backend.Plan) int64 {
+	s := stream{backend: b, plan: plan}
+	s.layout(0)
+	wide := int64(0)
+	for _, w := range b.weights {
+		if w.kind != kern.TypeBF16 && !w.vector {
+			wide = max(wide, 2*int64(w.rows)*int64(padded(w.cols)))
+		}
+	}
+	return s.size + wide
+}
+
 // Load copies a tensor to the GPU, in the layout that the kernels take.
 func (b *Backend) Load(t weights.Tensor, p backend.Placement) (backend.Weight, error) {
 	if p.Ranks > 1 {

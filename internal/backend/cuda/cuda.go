@@ -32,11 +32,19 @@
 // has given the same bits as the step itself.
 package cuda
 
-import "errors"
+import (
+	"errors"
+
+	"weir/internal/weights"
+)
 
 // ErrAbsent is in the chain of Open's error where the machine has no GPU that
 // can be used, or weir was built without: then the CPU computes.
 var ErrAbsent = errors.New("no NVIDIA GPU can be used")
+
+// ErrUnsupported is in the chain of Load's error for a model that only the CPU
+// computes.
+var ErrUnsupported = errors.New("use --device cpu")
 
 // Options say what a backend runs on. The zero value is a good one.
 type Options struct {
@@ -61,3 +69,19 @@ const (
 	// AsE4M3: 8 bits, with a scale a row, half the memory of bf16.
 	AsE4M3
 )
+
+// Meter measures what a GPU can do at most, beside an engine that has nothing to
+// do.
+type Meter interface {
+	Describe() string // the card and the driver
+	Kernels() string  // which the engine uses
+	// Held is what a tensor takes on the device.
+	Held(weights.Tensor) int64
+	// Bandwidth is bytes a second, read and written; Arithmetic is operations a
+	// second, two for each multiply-add, on random operands. 0: it failed.
+	Bandwidth() float64
+	Arithmetic() float64
+	Methods() (bandwidth, arithmetic string)
+	Bytes() int64 // that bandwidth is measured on
+	Close() error
+}

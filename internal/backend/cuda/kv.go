@@ -44,7 +44,7 @@ func checkKV(spec backend.KVSpec) error {
 	}
 	for g, group := range spec.Groups {
 		if group.HeadDim > 256 || group.HeadDim%4 != 0 {
-			return fmt.Errorf("heads of %d elements are not supported on the GPU: use --device cpu", group.HeadDim)
+			return fmt.Errorf("heads of %d elements are not supported on the GPU: %w", group.HeadDim, ErrUnsupported)
 		}
 		if group.Heads <= 0 || group.HeadDim <= 0 || group.Window < 0 || spec.Pages[g] < 0 || spec.Pages[g] > math.MaxInt32/spec.PageSize {
 			return fmt.Errorf("KV cache group %d: %d heads of %d, window %d, %d pages: internal error", g, group.Heads, group.HeadDim, group.Window, spec.Pages[g])

@@ -234,3 +234,9 @@ type Random struct {
 	Size       float32
 	_          int32
 }
+
+// Peak is PeakArgs of gemm.h.
+type Peak struct {
+	From, To uint64
+	Loops, _ int32
+}

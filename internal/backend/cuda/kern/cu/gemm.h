@@ -117,3 +117,21 @@ template <int NT, int WR, int STAGES> DEVICE void gemm(const GemmArgs &a) {
 GLOBAL BOUNDS(256, 1) gemm_16(CONSTANT_ARG GemmArgs a) { gemm<16, 16, 4>(a); }
 GLOBAL BOUNDS(256, 1) gemm_64(CONSTANT_ARG GemmArgs a) { gemm<64, 32, 4>(a); }
 GLOBAL BOUNDS(256, 1) gemm_128(CONSTANT_ARG GemmArgs a) { gemm<128, 32, 3>(a); }
+
+// How fast the matrix units are by themselves: operands in registers.
+struct PeakArgs {
+  const u32 *from;
+  float *to;
+  int loops, pad;
+};
+GLOBAL BOUNDS(256, 1) peak_mma(CONSTANT_ARG PeakArgs a) {
+  float acc[8][4];
+  u32 fa[4], fb[2];
+  UNROLL for (int i = 0; i < 4; i++) fa[i] = a.from[tid * 4 + i];
+  UNROLL for (int i = 0; i < 2; i++) fb[i] = a.from[tid * 2 + i];
+  UNROLL for (int i = 0; i < 8; i++) UNROLL for (int j = 0; j < 4; j++) acc[i][j] = 0;
+  for (int l = 0; l < a.loops; l++) UNROLL for (int i = 0; i < 8; i++) mma_bf16(acc[i], fa, fb);
+  float sum = 0;
+  UNROLL for (int i = 0; i < 8; i++) UNROLL for (int j = 0; j < 4; j++) sum += acc[i][j];
+  if (sum == 12345.678f) a.to[tid] = sum; // so that it is computed
+}

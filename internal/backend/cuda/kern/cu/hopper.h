@@ -132,3 +132,31 @@ HOPPER(32, 8)
 HOPPER(64, 8)
 HOPPER(128, 6)
 HOPPER(256, 4)
+
+// How fast wgmma is by itself: two warpgroups, operands in shared memory.
+template <bool FP8> DEVICE void peak(const PeakArgs &a) {
+  u32 base = aligned_shared();
+  uint4 *at = (uint4 *)(dynamic + (base - shared_at(dynamic)));
+  for (int i = tid; i < (16 + 32) * 64; i += 256) { // 128 rows of a weight, 256 tokens
+    uint4 v = load4(a.from + 4 * i);
+    u32 mask = FP8 ? 0xf7f7f7f7u : 0xffffffffu; // no NaN
+    at[i] = {v.x & mask, v.y & mask, v.z & mask, v.w & mask};
+  }
+  sync();
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  float acc[128];
+  UNROLL for (int i = 0; i < 128; i++) acc[i] = 0;
+  u64 da = describe(base + tid / 128 * 64 * 128), db = describe(base + 128 * 128);
+  for (int l = 0; l < a.loops; l++) {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+    UNROLL for (int k = 0; k < 4; k++) wgmma<256, FP8>(acc, da + 2 * k, db + 2 * k, 1);
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+  }
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  float sum = 0;
+  UNROLL for (int i = 0; i < 128; i++) sum += acc[i];
+  if (sum == 12345.678f) a.to[tid] = sum; // so that it is computed
+}
+GLOBAL BOUNDS(256, 1) peak_bf16(CONSTANT_ARG PeakArgs a) { peak<false>(a); }
+GLOBAL BOUNDS(256, 1) peak_e4m3(CONSTANT_ARG PeakArgs a) { peak<true>(a); }

@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cpu"
+	"weir/internal/backend/cuda"
+	"weir/internal/builtin"
+	"weir/internal/llm"
+	"weir/internal/sched"
+	"weir/internal/weights"
+)
+
+// openGPU opens the machine's GPU, or skips.
+func openGPU(t testing.TB, o cuda.Options) *cuda.Backend {
+	t.Helper()
+	o.Cache = filepath.Join(os.TempDir(), "weir-test-cubin")
+	b, err := cuda.Open(o)
+	if errors.Is(err, cuda.ErrAbsent) {
+		t.Skipf("needs an NVIDIA GPU: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// startOn starts an engine on a backend; both end with the test.
+func startOn(t testing.TB, f *weights.File, b backend.Backend, running int) *Engine {
+	t.Helper()
+	e, _, err := Load(f, LoadOptions{ID: "m", Backend: b, Budget: 2 << 30, BudgetFrom: "test", PageSize: 16,
+		Limits: sched.Limits{BatchTokens: 256, Running: running}, MaxQueue: 1000, MaxQueuedTokens: 1 << 20, StallAfter: time.Minute, PrefixCache: true, PinnedShare: 0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		e.Close()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func builtinFile(t testing.TB) *weights.File {
+	t.Helper()
+	f, err := weights.OpenBytes(builtin.Name, builtin.Model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func reference(t testing.TB) backend.Backend {
+	t.Helper()
+	b, err := cpu.New(cpu.Options{Threads: 2, Deterministic: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+var gpuPrompts = []string{
+	"Once upon a time", "The river", "Weirs hold water back and", "A list of numbers: 1, 2, 3,",
+	"The quick brown fox jumps over the lazy dog. The quick brown fox jumps over the", "In the beginning there was a small village by the sea, and",
+}
+
+// greedyRequest asks for n tokens and all log probabilities.
+func greedyRequest(i, n int) *llm.Request {
+	p := llm.DefaultParams()
+	p.Temperature, p.MaxTokens, p.IgnoreEOS, p.Logprobs, p.PromptLogprobs = 0, &n, true, ptr(2), ptr(1)
+	return &llm.Request{ID: fmt.Sprint("g", i), Prompt: llm.Text(gpuPrompts[i%len(gpuPrompts)]), Params: p}
+}
+
+// The built-in model says on the GPU what it says on the CPU: the same log
+// probabilities within what bf16 costs, and the same greedy tokens until two
+// tokens are so near to each other that rounding decides.
+func TestGPUSaysWhatTheCPUSays(t *testing.T) {
+	for _, o := range []cuda.Options{{}, {Eager: true}, {Target: "sm_80"}, {Target: "sm_89"}} {
+		t.Run(fmt.Sprintf("kernels %q, eager %v", o.Target, o.Eager), func(t *testing.T) {
+			b := openGPU(t, o)
+			f := builtinFile(t)
+			gpu, host := startOn(t, f, b, 8), startOn(t, f, reference(t), 8)
+			worst, equal, all := 0.0, 0, 0
+			for i := range gpuPrompts {
+				want, got := mustCollect(t, host, greedyRequest(i, 48)), mustCollect(t, gpu, greedyRequest(i, 48))
+				w, g := want.choices[0].tokens, got.choices[0].tokens
+				for j := range w {
+					d := math.Abs(*w[j].Logprob - *g[j].Logprob)
+					if w[j].ID != g[j].ID {
+						if gap := w[j].Top[0].Logprob - w[j].Top[1].Logprob; gap > gpuTolerance {
+							t.Errorf("prompt %d, token %d: %d on the GPU, %d on the CPU, which is more probable by %.4f", i, j, g[j].ID, w[j].ID, gap)
+						}
+						break
+					}
+					equal++
+					if worst = max(worst, d); d > gpuTolerance {
+						t.Errorf("prompt %d, token %d: log probability %.4f on the GPU, %.4f on the CPU", i, j, *g[j].Logprob, *w[j].Logprob)
+					}
+				}
+				all += len(w)
+			}
+			t.Logf("%d of %d greedy tokens compared equal, log probabilities at most %.4f apart", equal, all, worst)
+			if equal < all/2 {
+				t.Errorf("only %d of %d tokens are the same before the texts part", equal, all)
+			}
+		})
+	}
+}
+
+// gpuTolerance bounds the difference of log probabilities: the model's are right
+// to about 0.02 in bf16, and a missing residual or a wrong position is beyond 1.
+const gpuTolerance = 0.1
+
+// Many requests together say what each says alone: batches, recorded steps,
+// chunks and shared prefixes change nothing but rounding.
+func TestGPUUnderLoad(t *testing.T) {
+	b := openGPU(t, cuda.Options{})
+	e := startOn(t, builtinFile(t), b, 48)
+	alone := make([]answer, len(gpuPrompts))
+	for i := range alone {
+		alone[i] = mustCollect(t, e, greedyRequest(i, 32))
+	}
+	var wg sync.WaitGroup
+	for i := range 96 {
+		wg.Go(func() {
+			got := mustCollect(t, e, greedyRequest(i, 32)).choices[0].tokens
+			want := alone[i%len(alone)].choices[0].tokens
+			for j := range want {
+				if want[j].ID != got[j].ID {
+					if gap := want[j].Top[0].Logprob - want[j].Top[1].Logprob; gap > gpuTolerance {
+						t.Errorf("request %d, token %d: %d, but alone %d, more probable by %.4f", i, j, got[j].ID, want[j].ID, gap)
+					}
+					return
+				}
+				if d := math.Abs(*want[j].Logprob - *got[j].Logprob); d > gpuTolerance {
+					t.Errorf("request %d, token %d: log probability %.4f, alone %.4f", i, j, *got[j].Logprob, *want[j].Logprob)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Small random checkpoints of each type that the GPU takes.
+func TestGPUTypes(t *testing.T) {
+	for _, typ := range []weights.Type{weights.F32, weights.F16, weights.BF16, weights.Q8_0} {
+		t.Run(typ.String(), func(t *testing.T) {
+			b := openGPU(t, cuda.Options{})
+			f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 24, typ))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			gpu, host := startOn(t, f, b, 4), startOn(t, f, reference(t), 4)
+			want, got := mustCollect(t, host, greedyRequest(5, 1)), mustCollect(t, gpu, greedyRequest(5, 1))
+			if len(want.prompt.Logprobs) == 0 {
+				t.Fatal("no log probabilities of the prompt")
+			}
+			for i, w := range want.prompt.Logprobs {
+				g := got.prompt.Logprobs[i]
+				if w.Logprob != nil && math.Abs(*w.Logprob-*g.Logprob) > gpuTolerance {
+					t.Errorf("token %d of the prompt: log probability %.4f on the GPU, %.4f on the CPU", i, *g.Logprob, *w.Logprob)
+				}
+			}
+		})
+	}
+}
+
+// A file of a type that only the CPU computes with is refused by name.
+func TestGPURefusesTypes(t *testing.T) {
+	b := openGPU(t, cuda.Options{})
+	defer b.Close()
+	f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 0, weights.Q5_0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, _, err = Load(f, LoadOptions{ID: "m", Backend: b, Budget: 1 << 30, PageSize: 16, Limits: sched.Limits{BatchTokens: 64, Running: 4}, MaxQueue: 10, StallAfter: time.Minute})
+	if !errors.Is(err, cuda.ErrUnsupported) {
+		t.Errorf("Load: %v; want ErrUnsupported", err)
+	}
+}
