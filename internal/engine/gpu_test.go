@@ -117,9 +117,11 @@ func TestGPUSaysWhatTheCPUSays(t *testing.T) {
 	}
 }
 
-// gpuTolerance bounds the difference of log probabilities: the model's are right
-// to about 0.02 in bf16, and a missing residual or a wrong position is beyond 1.
-const gpuTolerance = 0.1
+// gpuTolerance bounds the difference of log probabilities. Seen are 0.12 for the
+// built-in model, whose activations are rounded to 8 bits for its Q8_0 weights, and
+// 0.2 for the tiny one, whose logits are large; a missing residual or a wrong
+// position is beyond 1.
+const gpuTolerance = 0.35
 
 // Many requests together say what each says alone: batches, recorded steps,
 // chunks and shared prefixes change nothing but rounding.
