@@ -240,7 +240,7 @@ func example() *Report {
 	return &Report{
 		Schema: SchemaVersion, Version: "v1", Time: "2026-11-23T12:00:00Z", Command: "weir bench engine",
 		Machine:  Machine{"A Processor", 2, "linux", "amd64"},
-		Engine:   EngineInfo{"avx512", true, 2, "f16", 16, 256},
+		Engine:   EngineInfo{"cpu", "avx512", true, 2, "f16", 16, 256},
 		Model:    ModelInfo{"a-model", "random weights", "llama", "Q8_0", 1_100_048_384, 1 << 30, 1 << 29},
 		Settings: Settings{512, 32, 1, []int{1, 8}, 5},
 		Limits:   Limits{one, "a kernel", ProbeBytes, one, "another kernel"},
