@@ -246,11 +246,16 @@ func (c *showCmd) showMemory(w io.Writer, f *weights.File, longest int) error {
 	}
 	fmt.Fprintln(w)
 	item(w, "memory", "weights %s, activations and logits %s, and the KV cache:", host.Bytes(need.ModelBytes), host.Bytes(need.Scratch))
-	fmt.Fprintf(w, "%13s%10s%16s%16s\n", "", "context", "in all, f16 KV", "in all, f32 KV")
+	kvTypes := []backend.KVType{backend.KVF16, backend.KVQ8, backend.KVQ4, backend.KVF32}
+	fmt.Fprintf(w, "%13s%10s", "", "context")
+	for _, t := range kvTypes {
+		fmt.Fprintf(w, "%17s", "in all, "+t.String()+" KV")
+	}
+	fmt.Fprintln(w)
 	for _, n := range contexts(longest, c.Ctx) {
 		fmt.Fprintf(w, "%13s%10d", "", n)
-		for _, need.KVType = range []backend.KVType{backend.KVF16, backend.KVF32} {
-			fmt.Fprintf(w, "%16s", host.Bytes(need.Needs(n)))
+		for _, need.KVType = range kvTypes {
+			fmt.Fprintf(w, "%17s", host.Bytes(need.Needs(n)))
 		}
 		fmt.Fprintln(w)
 	}

@@ -8,35 +8,70 @@ type KVType uint8
 const (
 	KVF16 KVType = iota
 	KVF32
+	KVBF16
+	KVQ8 // blocks of 32 elements of one head: a binary16 scale d, then 32 bytes q; d*q
+	KVQ4 // the same with 16 bytes of nibbles, elements i and 16+i; d*(q-8)
 )
 
+// kvTypes are the types with their names, in the order of a list for people.
+var kvTypes = []struct {
+	typ  KVType
+	name string
+}{{KVF16, "f16"}, {KVBF16, "bf16"}, {KVQ8, "q8_0"}, {KVQ4, "q4_0"}, {KVF32, "f32"}}
+
 func (t KVType) String() string {
-	switch t {
-	case KVF16:
-		return "f16"
-	case KVF32:
-		return "f32"
+	for _, k := range kvTypes {
+		if k.typ == t {
+			return k.name
+		}
 	}
 	return fmt.Sprintf("KVType(%d)", uint8(t))
 }
 
-// ParseKVType reads what --kv-type takes.
-func ParseKVType(s string) (KVType, error) {
-	switch s {
-	case "f16":
-		return KVF16, nil
-	case "f32":
-		return KVF32, nil
+// KVTypes lists all types.
+func KVTypes() []KVType {
+	var types []KVType
+	for _, k := range kvTypes {
+		types = append(types, k.typ)
 	}
-	return 0, fmt.Errorf("KV cache type %q is not supported; use f16 or f32", s)
+	return types
 }
 
-// Bytes is the size of one element.
-func (t KVType) Bytes() int {
-	if t == KVF32 {
-		return 4
+// ParseKVType reads what --kv-type takes.
+func ParseKVType(s string) (KVType, error) {
+	for _, k := range kvTypes {
+		if k.name == s {
+			return k.typ, nil
+		}
 	}
-	return 2
+	return 0, fmt.Errorf("KV cache type %q is not supported; use f16, bf16, q8_0, q4_0 or f32", s)
+}
+
+// Bytes is the size of one element of a type without blocks.
+func (t KVType) Bytes() int {
+	switch t {
+	case KVF32:
+		return 4
+	case KVF16, KVBF16:
+		return 2
+	}
+	panic("backend: internal error: elements of " + t.String() + " have no size of their own")
+}
+
+// kvBlock is the elements of a block of KVQ8 and KVQ4. A head whose width is no
+// multiple of it ends in a block filled up with zeros.
+const kvBlock = 32
+
+// HeadBytes is the size of one head's key or value of n elements.
+func (t KVType) HeadBytes(n int) int {
+	blocks := (n + kvBlock - 1) / kvBlock
+	switch t {
+	case KVQ8:
+		return blocks * (2 + kvBlock)
+	case KVQ4:
+		return blocks * (2 + kvBlock/2)
+	}
+	return n * t.Bytes()
 }
 
 // KVGroup is a set of layers with one geometry and one pool of pages: page
@@ -53,7 +88,7 @@ type KVGroup struct {
 
 // TokenBytes is what one token of one group takes, keys and values.
 func (g KVGroup) TokenBytes(t KVType) int64 {
-	return int64(len(g.Layers)) * int64(g.Heads) * int64(g.HeadDim) * 2 * int64(t.Bytes())
+	return int64(len(g.Layers)) * int64(g.Heads) * 2 * int64(t.HeadBytes(g.HeadDim))
 }
 
 // KVSpec asks for a KV cache.

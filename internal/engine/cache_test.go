@@ -280,7 +280,7 @@ func (m *memoryStore) Save(write func(io.Writer) error) error {
 
 // A restored cache gives the same answers as a warm one and as none.
 func TestCacheSavedAndRestored(t *testing.T) {
-	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16} {
+	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16, backend.KVQ8} {
 		t.Run(typ.String(), func(t *testing.T) { savedAndRestored(t, typ) })
 	}
 }

@@ -73,7 +73,7 @@ func TestSameTokensHoweverComputed(t *testing.T) {
 		name   string
 		window int
 		kv     backend.KVType
-	}{{"full attention, f32", 0, backend.KVF32}, {"full attention, f16", 0, backend.KVF16}, {"sliding window", 24, backend.KVF32}} {
+	}{{"full attention, f32", 0, backend.KVF32}, {"full attention, f16", 0, backend.KVF16}, {"full attention, q4_0", 0, backend.KVQ4}, {"sliding window", 24, backend.KVF32}} {
 		t.Run(family.name, func(t *testing.T) {
 			base := usual
 			base.window, base.kvType = family.window, family.kv
@@ -90,7 +90,7 @@ func TestSameTokensHoweverComputed(t *testing.T) {
 // arithmetic; and deterministic is what the portable level says.
 func TestSameTokensAtEveryLevel(t *testing.T) {
 	base := usual
-	base.kvType, base.weights = backend.KVF16, weights.Q8_0
+	base.kvType, base.weights = backend.KVQ8, weights.Q8_0
 	requests := randomRequests(20)
 	portable := alone(t, base, requests)
 	for _, base.level = range kern.Levels()[1:] {

@@ -67,8 +67,16 @@ func (in PlanInput) Needs(n int) int64 {
 }
 
 func (in PlanInput) cheaper() string {
-	if in.KVType == backend.KVF32 {
+	switch in.KVType {
+	case backend.KVF32:
 		return " (--kv-type f16 halves what a token takes)"
+	case backend.KVF16, backend.KVBF16:
+		for _, g := range in.Groups { // blocks of narrow heads are mostly filling
+			if 10*g.TokenBytes(backend.KVQ8) > 6*g.TokenBytes(in.KVType) {
+				return ""
+			}
+		}
+		return " (--kv-type q8_0 takes about half as much for a token)"
 	}
 	return ""
 }

@@ -1,8 +1,6 @@
 package cpu
 
 import (
-	"unsafe"
-
 	"weir/internal/backend"
 	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
@@ -86,15 +84,6 @@ func (a arith) rotate(x []float32, dim int, r *backend.Rope, cos, sin []float32)
 			rotateHalves(head, cos, sin)
 		}
 	}
-}
-
-// store16 rounds src to binary16, exactly.
-func (a arith) store16(dst []uint16, src []float32) {
-	if a.level > kern.Portable {
-		a.level.Halve(&kern.Convert{X: bytesOf(src), Y: (*byte)(unsafe.Pointer(&dst[0])), Cols: int64(len(src))})
-		return
-	}
-	store16(dst, src)
 }
 
 // A piece of work that is given to a kernel at once takes well under half a

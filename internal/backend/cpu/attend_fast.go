@@ -62,7 +62,8 @@ func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scr
 	}
 	l := t.layer
 	a := kern.Attend{Queries: &qs[0], Scratch: &scratch[0], N: int64(len(qs)), Dim: int64(l.headDim), Scale: t.scale, Softcap: t.softcap}
-	a.K, a.V, a.Stride, a.Half = l.bytes(kvHead)
+	a.K, a.V = &l.k[kvHead*l.size], &l.v[kvHead*l.size]
+	a.Stride, a.Type = int64(l.heads*l.size), kernTypes[l.typ]
 	var cells [posBlock]int32
 	a.Cells = &cells[0]
 	shared := t.batch.shared(sp)

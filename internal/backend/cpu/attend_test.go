@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
 )
 
@@ -32,6 +33,9 @@ func TestAttendMatchesFloat64(t *testing.T) {
 		{name: "grouped", heads: 12, kvHeads: 2, dim: 40, pageSize: 5},
 		{name: "many queries a key", heads: 150, kvHeads: 1, dim: 8, pageSize: 16},
 		{name: "f16", heads: 6, kvHeads: 3, dim: 33, pageSize: 16, typ: backend.KVF16},
+		{name: "bf16", heads: 6, kvHeads: 3, dim: 33, pageSize: 16, typ: backend.KVBF16},
+		{name: "q8_0", heads: 6, kvHeads: 3, dim: 33, pageSize: 16, typ: backend.KVQ8},
+		{name: "q4_0", heads: 6, kvHeads: 3, dim: 64, pageSize: 16, typ: backend.KVQ4, window: 80, tree: true, freeing: true},
 		{name: "window", heads: 4, kvHeads: 2, dim: 16, pageSize: 3, window: 70},
 		{name: "window of one", heads: 2, kvHeads: 2, dim: 16, pageSize: 4, window: 1},
 		{name: "freed pages", heads: 4, kvHeads: 2, dim: 16, pageSize: 4, window: 37, freeing: true},
@@ -69,7 +73,7 @@ func testAttend(t *testing.T, rng *rand.Rand, c attendCase) {
 		kv, vv := uniform(rng, rows*c.kvHeads*c.dim, 2), uniform(rng, rows*c.kvHeads*c.dim, 2)
 		nth := func(r int) token {
 			n := c.kvHeads * c.dim
-			return token{asStored(kv[r*n:(r+1)*n], c.typ), asStored(vv[r*n:(r+1)*n], c.typ)}
+			return token{asStored(kv[r*n:(r+1)*n], c.typ, c.dim), asStored(vv[r*n:(r+1)*n], c.typ, c.dim)}
 		}
 		var own [][]token // what each row sees
 		for seq := range history {
@@ -121,13 +125,14 @@ func testAttend(t *testing.T, rng *rand.Rand, c attendCase) {
 	}
 }
 
-// asStored rounds as the cache does.
-func asStored(x []float32, typ backend.KVType) []float32 {
+// asStored rounds heads of dim elements as the cache does.
+func asStored(x []float32, typ backend.KVType, dim int) []float32 {
 	y := append([]float32(nil), x...)
-	for i := range y {
-		if typ == backend.KVF16 {
-			y[i] = weights.F16ToF32(weights.F32ToF16(y[i]))
-		}
+	l := &kvLayer{typ: typ, heads: 1, headDim: dim, size: typ.HeadBytes(dim)}
+	for i := 0; i < len(y); i += dim {
+		b := make([]byte, l.size)
+		arith{level: kern.Portable}.keep(l, b, x[i:i+dim])
+		copy(y[i:i+dim], l.load(make([]float32, dim), b))
 	}
 	return y
 }

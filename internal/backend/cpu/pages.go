@@ -29,7 +29,7 @@ func (c *kvCache) page(group int, page int32) [][]byte {
 		before += len(g.Layers)
 	}
 	g := c.spec.Groups[group]
-	size := c.spec.PageSize * g.Heads * g.HeadDim * c.spec.Type.Bytes()
+	size := c.spec.PageSize * g.Heads * c.spec.Type.HeadBytes(g.HeadDim)
 	var parts [][]byte
 	for _, block := range c.blocks[before : before+len(g.Layers)] {
 		half := len(block) / 2

@@ -212,24 +212,27 @@ func (g *rig) kv(spec backend.KVSpec) *kvCache {
 		g.Fatal(err)
 	}
 	c := kv.(*kvCache)
-	for _, layers := range c.layers {
+	for g, layers := range c.layers {
 		for _, l := range layers {
-			l.poison(0, len(l.k16)+len(l.k32))
+			l.poison(0, spec.Pages[g]*spec.PageSize)
 		}
 	}
 	return c
 }
 
-// poison fills elements [begin, end) of the keys and of the values with NaNs.
+// poison fills cells [begin, end) with what decodes to NaNs.
 func (l *kvLayer) poison(begin, end int) {
-	if l.k32 != nil {
-		fill(l.k32[begin:end], poison)
-		fill(l.v32[begin:end], poison)
-		return
+	for _, b := range [][]byte{l.k, l.v} {
+		b = b[begin*l.heads*l.size : end*l.heads*l.size]
+		switch l.typ {
+		case backend.KVF32:
+			fill(floats(b), poison)
+		case backend.KVQ8, backend.KVQ4:
+			fill(halves(b), 0x7e7e) // scales and all are NaNs
+		default:
+			fill(halves(b), 0x7fff)
+		}
 	}
-	const nan = 0x7eff
-	fill(l.k16[begin:end], nan)
-	fill(l.v16[begin:end], nan)
 }
 
 // begin starts a batch of n rows, each a sequence of its own at position 0,

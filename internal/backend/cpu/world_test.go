@@ -170,9 +170,8 @@ func (w *world) freeWindows() {
 				page := s.tables.Pages[g][0]
 				s.tables.Pages[g] = s.tables.Pages[g][1:]
 				s.tables.First[g]++
-				size := w.spec.PageSize * group.Heads * group.HeadDim
 				for _, l := range w.kv.layers[g] {
-					l.poison(int(page)*size, (int(page)+1)*size)
+					l.poison(int(page)*w.spec.PageSize, (int(page)+1)*w.spec.PageSize)
 				}
 				w.free[g] = append(w.free[g], page)
 			}

@@ -77,6 +77,8 @@ func Best() Level {
 // unknownType is what a kernel panics with for a type that has none.
 func unknownType(t weights.Type) string { return "kern: internal error: no kernel for " + t.String() }
 
+const unknownKVType = "kern: internal error: no kernel for a KV type"
+
 // Dots computes, exactly, Out[r*LdO+i] = dot(row r of X, row i of W) for r < Rows
 // and i < N. X's rows are LdX floats apart, W's Cols. A row of products is
 // summed as package cpu's dot sums it.
@@ -203,20 +205,32 @@ type Query struct {
 
 // Attend takes N queries over the positions [Lo, Hi) of a block of
 // [AttendPositions]. A position's key is Stride * its cell bytes from K, its
-// value from V: Dim float32, or binary16 where Half is not 0. Scores are
-// multiplied with Scale; with Softcap c > 0 they become c*tanh(score/c).
+// value from V: Dim elements of a KVType. Scores are multiplied with Scale; with Softcap c > 0 they become c*tanh(score/c).
 //
 // Everything is float32: a product has 16 sums, by column, each fused; the output
 // is summed over the positions in order, each fused. Positions that a query does
 // not see change none of its bits, if blocks begin at fixed positions.
 type Attend struct {
-	Queries                      *Query
-	K, V                         *byte
-	Cells                        *int32   // [AttendPositions]; only [Lo, Hi) is read
-	Scratch                      *float32 // [AttendScratch]
-	N, Dim, Stride, Lo, Hi, Half int64
-	Scale, Softcap               float32
+	Queries                *Query
+	K, V                   *byte
+	Cells                  *int32   // [AttendPositions]; only [Lo, Hi) is read
+	Scratch                *float32 // [AttendScratch]
+	N, Dim, Stride, Lo, Hi int64
+	Type                   KVType
+	Scale, Softcap         float32
 }
+
+// KVType is how a head's key or value is stored: see backend.KVType.
+type KVType int64
+
+// The types.
+const (
+	KVF32 KVType = iota
+	KVF16
+	KVBF16
+	KVQ8
+	KVQ4
+)
 
 // AttendPositions is the length of a block.
 const AttendPositions = 64

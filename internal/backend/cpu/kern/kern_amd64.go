@@ -165,13 +165,13 @@ func (l Level) Rotate(a *Rotate) {
 	}
 }
 
-// Halve rounds Cols floats of X to binary16 in Y: to the nearest, ties to even, as
-// package weights does.
-func (l Level) Halve(a *Convert) {
+// Keep stores Rows heads of Cols floats as a type other than KVF32, with the bytes
+// that package cpu's portable code stores.
+func (l Level) Keep(t KVType, a *Convert) {
 	if l >= AVX512 {
-		avx512_halve(unsafe.Pointer(a))
+		avx512Keep(t, unsafe.Pointer(a))
 	} else {
-		avx2_halve(unsafe.Pointer(a))
+		avx2Keep(t, unsafe.Pointer(a))
 	}
 }
 

@@ -114,11 +114,9 @@ func (l Level) Rotate(a *Rotate) {
 	neon_rotate(unsafe.Pointer(a))
 }
 
-// Halve rounds Cols floats of X to binary16 in Y: to the nearest, ties to even, as
-// package weights does.
-func (l Level) Halve(a *Convert) {
-	neon_halve(unsafe.Pointer(a))
-}
+// Keep stores Rows heads of Cols floats as a type other than KVF32, with the bytes
+// that package cpu's portable code stores.
+func (l Level) Keep(t KVType, a *Convert) { neonKeep(t, unsafe.Pointer(a)) }
 
 // Attend attends to a block.
 func (l Level) Attend(a *Attend) {

@@ -49,8 +49,8 @@ func (l Level) Gate(*Gate) { panic(none) }
 // Rotate panics.
 func (l Level) Rotate(*Rotate) { panic(none) }
 
-// Halve panics.
-func (l Level) Halve(*Convert) { panic(none) }
+// Keep panics.
+func (l Level) Keep(KVType, *Convert) { panic(none) }
 
 // Attend panics.
 func (l Level) Attend(*Attend) { panic(none) }

@@ -130,51 +130,62 @@ func TestRotateHasThePortableBits(t *testing.T) {
 	})
 }
 
-func TestHalveRoundsLikeWeights(t *testing.T) {
+// TestKeepRoundsLikeWeights is about the plain types; package cpu compares the
+// others with its own code.
+func TestKeepRoundsLikeWeights(t *testing.T) {
 	eachLevel(t, func(t *testing.T, l Level) {
 		rng := newRand(t)
-		for range 300 {
-			n := 1 + rng.IntN(70)
-			x := random(rng, n, true)
-			for i := range x {
-				if rng.IntN(2) == 0 {
-					x[i] = math.Float32frombits(rng.Uint32())
+		for _, c := range []struct {
+			typ   KVType
+			round func(float32) uint16
+		}{{KVF16, weights.F32ToF16}, {KVBF16, weights.F32ToBF16}} {
+			for range 300 {
+				n := 1 + rng.IntN(70)
+				x := random(rng, n, true)
+				for i := range x {
+					if rng.IntN(2) == 0 {
+						x[i] = math.Float32frombits(rng.Uint32())
+					}
 				}
-			}
-			y := make([]uint16, n+8)
-			l.Halve(&Convert{X: &floatBytes(x)[0], Y: (*byte)(unsafe.Pointer(&y[0])), Cols: int64(n)})
-			for i, got := range y {
-				want := uint16(0)
-				if i < n {
-					want = weights.F32ToF16(x[i])
-				}
-				if got != want && !(i < n && x[i] != x[i]) {
-					t.Fatalf("%v became %#x, want %#x", x[i], got, want)
+				y := make([]uint16, n+8)
+				l.Keep(c.typ, &Convert{X: &floatBytes(x)[0], Y: (*byte)(unsafe.Pointer(&y[0])), Cols: int64(n), Rows: 1})
+				for i, got := range y {
+					want := uint16(0)
+					if i < n {
+						want = c.round(x[i])
+					}
+					if got != want && !(i < n && x[i] != x[i] && got&0x7f80 == 0x7f80 || c.typ == KVF16 && got&0x7e00 == 0x7e00) {
+						t.Fatalf("%v became %#x, want %#x", x[i], got, want)
+					}
 				}
 			}
 		}
 	})
 }
 
+// stored is how a type's keys look as weights.
+var stored = map[KVType]weights.Type{KVF32: weights.F32, KVF16: weights.F16, KVBF16: weights.BF16, KVQ8: weights.Q8_0, KVQ4: weights.Q4_0}
+
 // attention is random keys and values in scattered cells, and queries.
 type attention struct {
-	dim, stride, half int // stride in bytes
-	k, v              []byte
-	keys, values      [][]float32 // by position
-	cells             []int32
-	scale, softcap    float32
+	dim, stride    int // stride in bytes
+	typ            KVType
+	k, v           []byte
+	keys, values   [][]float32 // by position
+	cells          []int32
+	scale, softcap float32
 }
 
 func newAttention(rng *rand.Rand, positions int) *attention {
-	a := &attention{dim: 1 + rng.IntN(140), half: rng.IntN(2), scale: 0.2}
+	a := &attention{dim: 1 + rng.IntN(140), typ: KVType(rng.IntN(5)), scale: 0.2}
 	if rng.IntN(3) == 0 {
 		a.softcap = 5
 	}
-	typ, size := weights.F32, 4
-	if a.half == 1 {
-		typ, size = weights.F16, 2
-	}
-	a.stride = size * (a.dim + rng.IntN(9))
+	typ := stored[a.typ]
+	elems, _ := typ.Block()
+	wide := (a.dim + elems - 1) / elems * elems
+	size, _ := typ.RowBytes(wide)
+	a.stride = size + 4*rng.IntN(9)
 	n := positions + 5
 	a.k, a.v = make([]byte, n*a.stride), make([]byte, n*a.stride)
 	for i := range a.k {
@@ -185,11 +196,11 @@ func newAttention(rng *rand.Rand, positions int) *attention {
 			bytes []byte
 			rows  *[][]float32
 		}{{a.k, &a.keys}, {a.v, &a.values}} {
-			row := random(rng, a.dim, false)
-			b := m.bytes[c*a.stride : c*a.stride+size*a.dim]
+			row := append(random(rng, a.dim, false), make([]float32, wide-a.dim)...)
+			b := m.bytes[c*a.stride : c*a.stride+size]
 			weights.QuantizeRow(typ, b, row)
 			weights.DequantizeRow(typ, row, b)
-			*m.rows = append(*m.rows, row)
+			*m.rows = append(*m.rows, row[:a.dim])
 		}
 		a.cells = append(a.cells, int32(c))
 	}
@@ -221,7 +232,7 @@ func (a *attention) run(l Level, q [][]float32, first, last []int) [][]float32 {
 			continue
 		}
 		l.Attend(&Attend{Queries: &queries[0], K: &a.k[0], V: &a.v[0], Cells: &a.cells[base], Scratch: &scratch[0], N: int64(len(q)),
-			Dim: int64(a.dim), Stride: int64(a.stride), Lo: int64(lo), Hi: int64(hi), Half: int64(a.half), Scale: a.scale, Softcap: a.softcap})
+			Dim: int64(a.dim), Stride: int64(a.stride), Lo: int64(lo), Hi: int64(hi), Type: a.typ, Scale: a.scale, Softcap: a.softcap})
 	}
 	for i := range out {
 		for j := range out[i] {
@@ -298,7 +309,7 @@ func BenchmarkAttend(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	a := newAttention(rng, AttendPositions)
 	for _, dim := range []int{64, 128} {
-		a.dim, a.half, a.stride, a.softcap = dim, 1, 2*dim*4, 0
+		a.dim, a.stride, a.softcap = dim, 2*dim*4, 0
 		a.k, a.v = make([]byte, a.stride*(AttendPositions+5)), make([]byte, a.stride*(AttendPositions+5))
 		for _, l := range Levels()[1:] {
 			for _, n := range []int{1, 8, 128} {
@@ -313,7 +324,7 @@ func BenchmarkAttend(b *testing.B) {
 				b.Run(fmt.Sprintf("%v/dim=%d/queries=%d", l, dim, n), func(b *testing.B) {
 					for b.Loop() {
 						l.Attend(&Attend{Queries: &queries[0], K: &a.k[0], V: &a.v[0], Cells: &a.cells[0], Scratch: &scratch[0], N: int64(n),
-							Dim: int64(dim), Stride: int64(a.stride), Hi: AttendPositions, Half: 1, Scale: 0.1})
+							Dim: int64(dim), Stride: int64(a.stride), Hi: AttendPositions, Type: KVF16, Scale: 0.1})
 					}
 					b.ReportMetric(float64(2*2*n*dim*AttendPositions)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 				})

@@ -193,3 +193,33 @@ func avx512bf16Expand(t weights.Type, a unsafe.Pointer) {
 		panic(unknownType(t))
 	}
 }
+
+func avx2Keep(t KVType, a unsafe.Pointer) {
+	switch t {
+	case KVF16:
+		avx2_keep_f16(a)
+	case KVBF16:
+		avx2_keep_bf16(a)
+	case KVQ8:
+		avx2_keep_q8(a)
+	case KVQ4:
+		avx2_keep_q4(a)
+	default:
+		panic(unknownKVType)
+	}
+}
+
+func avx512Keep(t KVType, a unsafe.Pointer) {
+	switch t {
+	case KVF16:
+		avx512_keep_f16(a)
+	case KVBF16:
+		avx512_keep_bf16(a)
+	case KVQ8:
+		avx512_keep_q8(a)
+	case KVQ4:
+		avx512_keep_q4(a)
+	default:
+		panic(unknownKVType)
+	}
+}

@@ -119,3 +119,18 @@ func neonbf16Expand(t weights.Type, a unsafe.Pointer) {
 		panic(unknownType(t))
 	}
 }
+
+func neonKeep(t KVType, a unsafe.Pointer) {
+	switch t {
+	case KVF16:
+		neon_keep_f16(a)
+	case KVBF16:
+		neon_keep_bf16(a)
+	case KVQ8:
+		neon_keep_q8(a)
+	case KVQ4:
+		neon_keep_q4(a)
+	default:
+		panic(unknownKVType)
+	}
+}

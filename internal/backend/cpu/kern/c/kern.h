@@ -86,7 +86,7 @@ struct attend {
 	const uint8_t *k, *v;
 	const int32_t *cells; // [64]
 	float *scratch;       // [65 * (dim up to a multiple of 16) + 65 * n]
-	int64_t n, dim, stride, lo, hi, half;
+	int64_t n, dim, stride, lo, hi, type;
 	float scale, softcap;
 };
 

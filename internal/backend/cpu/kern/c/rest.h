@@ -119,54 +119,7 @@ KERNEL k_rotate(const struct rotate *p)
 	}
 }
 
-// k_halve rounds floats to binary16: to the nearest, ties to even.
-KERNEL k_halve(const struct convert *p)
-{
-	const float *x = (const float *)(const void *)p->x;
-	for (int64_t i = 0; i < p->cols; i += 16) {
-		u16x16 h = to_halves(part(x + i, p->cols - i));
-		if (p->cols - i >= 16) {
-			STORE(u16x16, p->y + 2 * i, h);
-			continue;
-		}
-		uint16_t t[16];
-		STORE(u16x16, t, h);
-		for (int64_t j = 0; j < p->cols - i; j++) {
-			*(u16_at *)(p->y + 2 * (i + j)) = t[j];
-			BARRIER;
-		}
-	}
-}
-
-#define POSITIONS 64
-
-// collect copies one head's keys or values of the block's positions to [64][d].
-INLINE void collect(const struct attend *p, const uint8_t *base, float *to, int64_t d)
-{
-	const int64_t bytes = p->dim * (p->half ? 2 : 4);
-	for (int64_t at = p->lo; at < p->hi; at++) {
-		const uint8_t *from = base + p->cells[at] * p->stride;
-		if (at + 4 < p->hi)
-			for (int64_t i = 0; i < bytes; i += 64)
-				PREFETCH((const uint8_t *)base + p->cells[at + 4] * p->stride + i);
-		for (int64_t i = 0; i < p->dim; i += 16) {
-			f32x16 v;
-			if (!p->half) {
-				v = part((const float *)(const void *)from + i, p->dim - i);
-			} else if (p->dim - i >= 16) {
-				v = halves(LOAD(u16x16, from + 2 * i));
-			} else {
-				uint16_t t[16];
-				for (int64_t j = 0; j < 16; j++) {
-					t[j] = j < p->dim - i ? *(const u16_at *)(from + 2 * (i + j)) : 0;
-					BARRIER;
-				}
-				v = halves(LOAD(u16x16, t));
-			}
-			STORE(f32x16, to + at * d + i, v);
-		}
-	}
-}
+#include "kv.h"
 
 // products multiplies q with 16 keys. Column c of a product goes to sum c%16.
 INLINE f32x16 products(const float *q, const float *k, int64_t d)
@@ -245,7 +198,7 @@ KERNEL k_attend(const struct attend *p)
 {
 	const int64_t d = (p->dim + 15) / 16 * 16;
 	float *block = p->scratch, *row = block + POSITIONS * d, *e = row + d, *old = e + p->n * POSITIONS;
-	collect(p, p->k, block, d);
+	collect_as(p, p->k, block, d);
 	for (int64_t i = 0; i < p->n; i++) {
 		struct query *q = p->queries + i;
 		if (q->begin >= q->end)
@@ -254,7 +207,7 @@ KERNEL k_attend(const struct attend *p)
 			STORE(f32x16, row + c, part(q->q + c, p->dim - c));
 		old[i] = weigh(p, q, row, block, d, e + i * POSITIONS);
 	}
-	collect(p, p->v, block, d);
+	collect_as(p, p->v, block, d);
 	for (int64_t i = 0; i < p->n; i++) {
 		const struct query *q = p->queries + i;
 		if (q->begin >= q->end)
