@@ -17,7 +17,6 @@ import (
 	"weir/internal/engine"
 	"weir/internal/host"
 	"weir/internal/sched"
-	"weir/internal/spec"
 	"weir/internal/weights"
 )
 
@@ -91,7 +90,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 	}
 	options.PrefixCache, options.PinnedShare = e.PrefixCache, e.PinnedShare
 	if e.Speculate == "ngram" {
-		options.Proposer = spec.NewNGram()
+		options.Speculation.Kind = engine.SpeculateNGram
 	}
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err

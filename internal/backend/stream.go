@@ -85,6 +85,20 @@ type SampleRow struct {
 	Draw        uint64 // how many tokens this sequence has drawn: the counter of its generator
 }
 
+// HostActs is a Stream whose activations the host can read and set. Proposers that
+// compute from a model's hidden states ask for it with a type assertion; where it
+// is absent, they are refused when they are loaded.
+type HostActs interface {
+	// ReadAct returns row i of an activation as the last operation on it left it:
+	// after Wait, until the next Begin. The slice is the stream's own.
+	ReadAct(a Act, i int) []float32
+	// SetAct sets row i of an activation, between Begin and the operations that
+	// read it. v is copied.
+	SetAct(a Act, i int, v []float32)
+	// CopyAct: dst[r] = x[r].
+	CopyAct(dst, x Act)
+}
+
 // Result is what reaches the host after a step.
 type Result struct {
 	// Logits of the wanted rows that asked for them, in the order of

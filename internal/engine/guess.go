@@ -11,6 +11,8 @@ type DraftOptions struct {
 	// Width is the most children of a node that the proposer can tell apart;
 	// 0 or 1: it drafts chains.
 	Width int
+	// Depth is the longest path that it can make; 0: spec.MaxDepth.
+	Depth int
 	// Allowed are the shapes that it can make, of which every draft's is a part;
 	// empty: any.
 	Allowed spec.Tree
@@ -70,7 +72,7 @@ func (l *loop) guess() {
 // load is what the step looks like without drafts.
 func (l *loop) load() spec.Load {
 	o := &l.e.opts.Draft
-	load := spec.Load{Rows: l.sched.RunningSeqs(), Cost: &l.cost, Drafting: &l.drafting, Width: max(1, o.Width)}
+	load := spec.Load{Rows: l.sched.RunningSeqs(), Cost: &l.cost, Drafting: &l.drafting, Width: max(1, o.Width), Depth: o.Depth}
 	if o.Allowed.Len() > 0 {
 		load.Allowed = &o.Allowed
 	}
@@ -106,6 +108,14 @@ func (l *loop) propose() {
 	began := l.e.clock()
 	l.e.opts.Proposer.Propose(l.asks)
 	l.drafting.Observe(depth, (l.e.clock() - began).Seconds())
+}
+
+// see keeps the hidden state of a wanted row, which the last token of q was drawn
+// from, for a proposer that guesses from it.
+func (l *loop) see(q *sequence, row int) {
+	if l.host != nil {
+		q.guess.ask.Hidden = append(q.guess.ask.Hidden[:0], l.host.ReadAct(l.last, row)...)
+	}
 }
 
 // descend follows the draft to the child that came true, if one did.

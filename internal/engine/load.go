@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -12,7 +13,6 @@ import (
 	"weir/internal/llm"
 	"weir/internal/model"
 	"weir/internal/sched"
-	"weir/internal/spec"
 	"weir/internal/token"
 	"weir/internal/weights"
 )
@@ -44,8 +44,8 @@ type LoadOptions struct {
 	CacheStore     CacheStore
 	CacheSaveLimit int64
 	CacheIdentity  []Named
-	Proposer       spec.Proposer // nil: no speculation
-	Draft          DraftOptions
+
+	Speculation Speculation
 }
 
 // promptLogitRows is how many rows of a prompt may want logits in a step beside
@@ -72,7 +72,11 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 	if err != nil {
 		return nil, err
 	}
-	plan, err := PlanMemory(planInput(parts.config, m, o))
+	d, err := o.Speculation.load(f, parts, o)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := PlanMemory(d.add(planInput(parts.config, m, o)))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
@@ -80,8 +84,15 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 	if o.CacheStore != nil {
 		options.CacheIdentity = append([]Named{{"weights", Fingerprint(f)}}, o.CacheIdentity...)
 	}
+	if options.Proposer, options.Draft, err = d.start(plan); err != nil {
+		return nil, err
+	}
 	adjust(plan, &options)
-	return New(options)
+	e, err := New(options)
+	if err != nil && options.Proposer != nil {
+		err = errors.Join(err, options.Proposer.Close())
+	}
+	return e, err
 }
 
 // Measure tells what memory a checkpoint takes, without starting an engine: of
@@ -96,7 +107,19 @@ func Measure(f *weights.File, o LoadOptions) (PlanInput, error) {
 		return PlanInput{}, err
 	}
 	o.Limits = withLogitRows(o.Limits)
-	return planInput(config, m, o), nil
+	in := planInput(config, m, o)
+	if o.Speculation.Kind == "" {
+		return in, nil
+	}
+	parts, err := readParts(f, o)
+	if err != nil {
+		return in, err
+	}
+	d, err := o.Speculation.load(f, parts, o)
+	if err != nil {
+		return in, err
+	}
+	return d.add(in), nil
 }
 
 func withLogitRows(l sched.Limits) sched.Limits {
@@ -235,7 +258,7 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
 		PrefixCache: o.PrefixCache, PinnedShare: o.PinnedShare, CacheStore: o.CacheStore, CacheSaveLimit: o.CacheSaveLimit,
-		Proposer: o.Proposer, Draft: o.Draft, StallAfter: o.StallAfter,
+		StallAfter:      o.StallAfter,
 		MaxQueuedTokens: o.MaxQueuedTokens, Preparing: max(1, runtime.GOMAXPROCS(0)), Backlog: usualBacklog, OnPanic: o.OnPanic,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"weir/internal/backend"
 	"weir/internal/kv"
 	"weir/internal/llm"
+	"weir/internal/model"
 	"weir/internal/sample"
 	"weir/internal/sched"
 	"weir/internal/spec"
@@ -31,6 +32,10 @@ type loop struct {
 	built  bool // before: this is a start after a panic
 
 	forwardTime time.Duration // of the step at hand
+
+	// host shows the activation last, where the proposer reads hidden states.
+	host backend.HostActs
+	last backend.Act
 
 	asks       []*spec.Ask
 	paths      []int32      // that the batch's tree rows list
@@ -59,13 +64,19 @@ func (l *loop) build() error {
 		store.Close()
 		return fmt.Errorf("allocating scratch memory: %w", err)
 	}
+	host, last, err := hidden(o, device)
+	if err != nil {
+		device.Close()
+		store.Close()
+		return err
+	}
 	cache := l.newCache(store)
 	// Samplers of requests that are being prepared know where the scratch is.
 	l.e.scratch = sample.Scratch{}
 	*l = loop{
 		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
 		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, cost: spec.NewCost(),
-		built: true,
+		host: host, last: last, built: true,
 	}
 	return nil
 }
@@ -102,6 +113,19 @@ func (o *Options) whyCacheOff() string {
 		}
 	}
 	return ""
+}
+
+// hidden is where hidden states are read, if the proposer does.
+func hidden(o Options, device backend.Stream) (backend.HostActs, backend.Act, error) {
+	if r, ok := o.Proposer.(spec.HiddenReader); !ok || !r.NeedsHidden() {
+		return nil, backend.Act{}, nil
+	}
+	host, shows := device.(backend.HostActs)
+	m, has := o.Forward.(model.Hidden)
+	if !shows || !has {
+		return nil, backend.Act{}, fmt.Errorf("speculation by %s reads the model's hidden states, which the %s backend does not show: use another --speculate", o.Proposer.Name(), o.Backend.Info().Name)
+	}
+	return host, m.Last(), nil
 }
 
 func kvGroups(spec backend.KVSpec) []kv.Group {

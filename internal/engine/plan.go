@@ -15,6 +15,8 @@ type PlanInput struct {
 	ModelBytes int64
 	Scratch    int64 // activations, logits
 	Groups     []backend.KVGroup
+	Drafting   int64             // weights and scratch of what drafts
+	DraftKV    []backend.KVGroup // the layers of a draft model, which keeps up with each sequence
 	KVType     backend.KVType
 	PageSize   int
 	Chunk      int // most positions of one sequence in a step
@@ -28,6 +30,7 @@ type MemoryPlan struct {
 	In      PlanInput
 	Context int
 	KV      backend.KVSpec
+	DraftKV backend.KVSpec
 	// Sequences is how many sequences of full length fit at once.
 	Sequences float64
 }
@@ -38,7 +41,7 @@ const minContext = 256
 // PlanMemory fits the context and the KV cache into the budget, or says what
 // would fit.
 func PlanMemory(in PlanInput) (MemoryPlan, error) {
-	left := in.Budget - in.ModelBytes - in.Scratch
+	left := in.Budget - in.ModelBytes - in.Scratch - in.Drafting
 	least := min(minContext, in.ModelCtx)
 	if left <= 0 {
 		return MemoryPlan{}, fmt.Errorf("the model does not fit: it needs %s (weights %s, scratch %s, KV cache for a context of %d), but the budget is %s, %s; use a smaller or more strongly quantised model, free memory, or raise --memory",
@@ -63,7 +66,7 @@ func PlanMemory(in PlanInput) (MemoryPlan, error) {
 // Needs is what serving takes in all with a context of n: room for one sequence
 // of that length.
 func (in PlanInput) Needs(n int) int64 {
-	return in.ModelBytes + in.Scratch + in.bytesFor(n)
+	return in.ModelBytes + in.Scratch + in.Drafting + in.bytesFor(n)
 }
 
 func (in PlanInput) cheaper() string {
@@ -99,6 +102,9 @@ func (in PlanInput) bytesFor(n int) int64 {
 	for _, g := range in.Groups {
 		sum += in.pagesFor(g, n) * in.pageBytes(g)
 	}
+	for _, g := range in.DraftKV {
+		sum += in.pagesFor(g, n) * in.pageBytes(g)
+	}
 	return sum
 }
 
@@ -122,11 +128,14 @@ func (in PlanInput) longest(left int64) int {
 func (in PlanInput) fill(ctx int, left int64) MemoryPlan {
 	one := in.bytesFor(ctx)
 	share := min(float64(in.Running), float64(left)/float64(one))
-	spec := backend.KVSpec{Type: in.KVType, PageSize: in.PageSize, Groups: in.Groups}
-	for _, g := range in.Groups {
-		spec.Pages = append(spec.Pages, int(share*float64(in.pagesFor(g, ctx))))
+	pools := func(groups []backend.KVGroup) backend.KVSpec {
+		spec := backend.KVSpec{Type: in.KVType, PageSize: in.PageSize, Groups: groups}
+		for _, g := range groups {
+			spec.Pages = append(spec.Pages, int(share*float64(in.pagesFor(g, ctx))))
+		}
+		return spec
 	}
-	return MemoryPlan{In: in, Context: ctx, KV: spec, Sequences: share}
+	return MemoryPlan{In: in, Context: ctx, KV: pools(in.Groups), DraftKV: pools(in.DraftKV), Sequences: share}
 }
 
 // String is the block that weir prints at start.
@@ -141,7 +150,11 @@ func (p MemoryPlan) String() string {
 	line("model", size(p.In.ModelBytes), "weights")
 	line("KV cache", size(kv), fmt.Sprintf("%s, %s a token, pages of %d tokens", p.In.KVType, size(p.tokenBytes()), p.In.PageSize))
 	line("scratch", size(p.In.Scratch), "activations and logits")
-	line("left", size(p.In.Budget-p.In.ModelBytes-kv-p.In.Scratch), "")
+	drafting := p.In.Drafting + p.DraftKV.Bytes()
+	if drafting > 0 {
+		line("drafting", size(drafting), "weights, KV cache and scratch of what guesses ahead")
+	}
+	line("left", size(p.In.Budget-p.In.ModelBytes-kv-p.In.Scratch-drafting), "")
 	fmt.Fprintf(&b, "  context    %10d   tokens a sequence%s\n", p.Context, p.contextNote())
 	fmt.Fprintf(&b, "  capacity   %s\n", p.capacity())
 	return b.String()

@@ -32,6 +32,7 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		default:
 			l.promptDone(q)
 			l.draw(q, w.node, r.Logits[i])
+			l.see(q, i)
 		}
 	}
 	l.settleGuesses(p)

@@ -125,6 +125,7 @@ type config struct {
 	noPrefixCache                           bool
 	proposer                                func() spec.Proposer
 	draft                                   DraftOptions // empty: chains of 4
+	speculation                             func(testing.TB) Speculation
 	weights                                 weights.Type
 	level                                   kern.Level // 0: the portable one
 	deterministic                           bool
@@ -169,10 +170,14 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 		PinnedShare: 0.5, CacheStore: c.store, CacheSaveLimit: cmp.Or(c.saveLimit, 1<<30), CacheIdentity: c.identity,
 	}
 	if c.proposer != nil {
-		o.Proposer, o.Draft = c.proposer(), c.draft
+		o.Speculation.Proposer, o.Speculation.Options = c.proposer(), c.draft
 		if c.draft.Width == 0 {
-			o.Draft.Always.SetChain(4)
+			o.Speculation.Options.Always.SetChain(4)
 		}
+	}
+	if c.speculation != nil {
+		o.Speculation = c.speculation(t)
+		o.Speculation.Options = c.draft
 	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
 		eo.Check = true

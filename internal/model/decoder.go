@@ -110,6 +110,7 @@ func groupLayers(c Config) ([]backend.KVGroup, []backend.Layer) {
 }
 
 func (m *decoder) Config() Config              { return m.config }
+func (m *decoder) Last() backend.Act           { return m.last }
 func (m *decoder) KVGroups() []backend.KVGroup { return m.groups }
 
 // Plan adds the activations and points the projections at them.

@@ -27,6 +27,13 @@ type Model interface {
 	Forward(s backend.Stream)
 }
 
+// Hidden is a Model whose hidden states can be had, for heads trained on them.
+type Hidden interface {
+	// Last is the activation that the output matrix is multiplied with: of the
+	// wanted rows, after the last norm. It can be read once Forward is done.
+	Last() backend.Act
+}
+
 // Options are the choices of Load. The zero value takes everything from the
 // file.
 type Options struct {

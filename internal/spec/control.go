@@ -97,6 +97,7 @@ type Load struct {
 	Cost     *Cost // of the step's rows
 	Drafting *Cost // of drafting, by depth
 	Width    int   // most children that the proposer can make at a node
+	Depth    int   // longest path that it can make; 0: MaxDepth
 	// Allowed are the shape's possible nodes; nil: any.
 	Allowed *Tree
 	// Room is the most nodes; it bounds the depth, too.
@@ -180,7 +181,7 @@ func (c *Control) grow(t *Tree, l Load) {
 // offer lists a candidate, or what stands in for it where only some shapes are
 // allowed.
 func (c *Control) offer(t *Tree, l Load, d candidate, depth int) {
-	if depth > MaxDepth || d.rank >= min(l.Width, MaxRank) || !l.allows(t, d) {
+	if depth > MaxDepth || l.Depth > 0 && depth > l.Depth || d.rank >= min(l.Width, MaxRank) || !l.allows(t, d) {
 		return
 	}
 	c.cand = append(c.cand, d)

@@ -44,6 +44,11 @@ type Proposer interface {
 	Close() error
 }
 
+// HiddenReader is a Proposer that may need Ask.Hidden.
+type HiddenReader interface {
+	NeedsHidden() bool
+}
+
 // Ask is what a proposer hears of a sequence, and where it answers. There is one
 // for each sequence as long as it lives.
 type Ask struct {

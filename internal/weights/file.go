@@ -114,6 +114,20 @@ func OpenBytes(name string, b []byte) (*File, error) {
 	return f, nil
 }
 
+// OpenSafetensors opens a safetensors file that is in memory, as OpenBytes opens a
+// GGUF.
+func OpenSafetensors(name string, b []byte) (*File, error) {
+	f := &File{format: HF, name: name, index: map[string]int{}, meta: &Metadata{}}
+	tensors, err := parseSafetensors(name, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.add(tensors); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 // checkMagic tells a GGUF from the files that people try in its place.
 func checkMagic(path string) error {
 	name := filepath.Base(path)

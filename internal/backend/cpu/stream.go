@@ -184,6 +184,25 @@ func (s *stream) Gather(dst, x backend.Act) {
 	}
 }
 
+// ReadAct implements backend.HostActs.
+func (s *stream) ReadAct(a backend.Act, i int) []float32 { return s.act(a, "ReadAct").row(i) }
+
+// SetAct implements backend.HostActs.
+func (s *stream) SetAct(a backend.Act, i int, v []float32) {
+	row := s.act(a, "SetAct").row(i)
+	if len(v) != len(row) {
+		panic(fmt.Sprintf("cpu: SetAct: %d values for %d columns", len(v), len(row)))
+	}
+	copy(row, v)
+}
+
+// CopyAct implements backend.HostActs.
+func (s *stream) CopyAct(dst, x backend.Act) {
+	from, to := s.act(x, "CopyAct"), s.act(dst, "CopyAct")
+	same("CopyAct", to, from)
+	copy(to.data, from.data)
+}
+
 // CopyKV does the copies in their order, so that a cell may be read by one and
 // written by a later one. Layers are independent.
 func (s *stream) CopyKV(copies []backend.Copy) {
