@@ -53,14 +53,14 @@ type computeOptions struct {
 type engineOptions struct {
 	memoryOptions
 	computeOptions
+	speculateOptions
 	PrefixCache bool       `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
 	CacheDir    string     `help:"Folder to keep the prefix cache in while weir does not run: saved at the end, restored at the start if the model and what computes are the same. What prompts said is in it." placeholder:"DIR" group:"Engine"`
 	CacheDirMax memorySize `help:"Most that is saved in --cache-dir; the rest, used longest ago, is not." default:"4GiB" group:"Engine"`
 	PinnedShare float64    `help:"Share of the KV cache, from 0 to 0.9, that prefixes kept by POST /cache/prefixes may take." default:"0.5" placeholder:"0.5" group:"Engine"`
 	MaxQueue    int        `help:"Sequences that may wait beside those that run; more are refused with status 429." default:"1024" group:"Engine"`
 	// MaxQueuedTokens has 0 for what depends on the memory plan.
-	MaxQueuedTokens int    `help:"Tokens of prompts that may wait to be computed, estimated from their bytes at first; more are refused with status 429; 0: four times what the KV cache holds." default:"0" group:"Engine"`
-	Speculate       string `help:"Guess tokens ahead and check several in one step, which never changes an answer: ngram looks for what the text has said before; off does not guess." enum:"off,ngram" default:"off" placeholder:"off" group:"Engine"`
+	MaxQueuedTokens int `help:"Tokens of prompts that may wait to be computed, estimated from their bytes at first; more are refused with status 429; 0: four times what the KV cache holds." default:"0" group:"Engine"`
 }
 
 const (
@@ -113,6 +113,9 @@ func (o *engineOptions) Validate() error {
 		return errors.New("--cache-dir-max is a share; it must be a size such as 4GiB")
 	case !(o.PinnedShare >= 0 && o.PinnedShare <= 0.9):
 		return fmt.Errorf("--pinned-share is %v; it must be from 0 to 0.9", o.PinnedShare)
+	}
+	if err := o.speculateOptions.Validate(); err != nil {
+		return err
 	}
 	if err := o.computeOptions.Validate(); err != nil {
 		return err

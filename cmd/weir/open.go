@@ -30,6 +30,7 @@ type opened struct {
 	engine  *engine.Engine
 	plan    engine.MemoryPlan
 	file    *weights.File
+	drafts  *weights.File // what guesses ahead has its weights in; nil: it needs none
 	backend backend.Backend
 	threads int
 	saves   *cacheDir // nil: the prefix cache is not kept
@@ -42,7 +43,15 @@ func (o *opened) close() error {
 	if o.saves != nil {
 		logSaved(o.log, o.engine.Saved(), o.plan.KV.PageSize, o.saves.path)
 	}
-	return errors.Join(err, o.backend.Close(), o.file.Close())
+	return errors.Join(err, o.backend.Close(), o.closeFiles())
+}
+
+func (o *opened) closeFiles() error {
+	err := o.file.Close()
+	if o.drafts != nil {
+		err = errors.Join(err, o.drafts.Close())
+	}
+	return err
 }
 
 // open loads a model and starts an engine on it, to be asked for by a name; ""
@@ -56,7 +65,7 @@ func open(m modelOptions, e engineOptions, name string, read *reading, log *slog
 	log.Debug("model file open", "files", f.Paths(), "bytes", f.Bytes(), "took", time.Since(began))
 	o := &opened{file: f, log: log}
 	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
-		f.Close()
+		o.closeFiles()
 		return nil, err
 	}
 	if err := f.Prefetch(context.Background(), read.report); err != nil {
@@ -89,9 +98,10 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 		log.Error("the engine's loop panicked and is started again; its running requests were told", "cause", err)
 	}
 	options.PrefixCache, options.PinnedShare = e.PrefixCache, e.PinnedShare
-	if e.Speculate == "ngram" {
-		options.Speculation.Kind = engine.SpeculateNGram
+	if options.Speculation, err = e.speculateOptions.open(m); err != nil {
+		return err
 	}
+	o.drafts, options.OnSpeculation = options.Speculation.Draft, logSpeculation(log)
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err
 	}

@@ -101,6 +101,9 @@ type Options struct {
 	Proposer spec.Proposer
 	// Draft says what drafts may look like.
 	Draft DraftOptions
+	// OnSpeculation, if not nil, is told when speculation goes off by itself, with
+	// the reason, and on again. The loop calls it, so it must not block.
+	OnSpeculation func(SpeculationStatus)
 	// StallAfter is how long one step may take before Health says so.
 	StallAfter time.Duration
 	// Check verifies the page tables after every step and panics if they are

@@ -88,6 +88,7 @@ type choice struct {
 	stop     stopFinder
 	finished bool
 	tokens   int
+	guesses  guesses
 }
 
 func newDelivery(e *Engine, req *request, c *claim, yield func(llm.Event) bool) *delivery {
@@ -124,6 +125,9 @@ func (d *delivery) run(ctx context.Context) error {
 		}
 	}
 	usage := d.usage
+	for _, c := range d.choices {
+		c.guesses.addTo(&usage)
+	}
 	return d.send(llm.Event{Usage: &usage})
 }
 
@@ -182,6 +186,7 @@ func (d *delivery) start(o output) error {
 func (d *delivery) event(c *choice, o output) llm.Event {
 	ev := llm.Event{Choice: o.choice, Tokens: []llm.Token{d.token(o)}, StopToken: o.stopToken, Finish: o.finish}
 	c.tokens++
+	c.guesses = o.guesses
 	d.usage.CompletionTokens++
 	if o.choice == 0 { // the one that computed the prompt for all
 		d.usage.CachedTokens = o.cached

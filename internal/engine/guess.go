@@ -2,6 +2,7 @@ package engine
 
 import (
 	"weir/internal/backend"
+	"weir/internal/llm"
 	"weir/internal/sched"
 	"weir/internal/spec"
 )
@@ -31,10 +32,38 @@ type guess struct {
 	forced func(t *spec.Tree, room int)
 	sure   bool // the draft at hand is forced's
 
-	next int     // the node of the draft that the walk has come to, or None
-	path []int32 // the nodes that came true
-	// guessed and held count, for the usage.
-	guessed, held int
+	next   int     // the node of the draft that the walk has come to, or None
+	path   []int32 // the nodes that came true
+	counts guesses
+}
+
+// guesses counts, for the usage.
+type guesses struct {
+	drafts, tokens int32
+	heldAt         [spec.MaxDepth]int32
+}
+
+// addTo adds the counts to a request's usage.
+func (g *guesses) addTo(u *llm.Usage) {
+	if g.drafts == 0 {
+		return
+	}
+	if u.Guesses == nil {
+		u.Guesses = &llm.Guesses{}
+	}
+	to := u.Guesses
+	to.Drafts += int(g.drafts)
+	to.Tokens += int(g.tokens)
+	for depth, n := range g.heldAt {
+		if n == 0 {
+			break
+		}
+		if len(to.HeldAt) <= depth {
+			to.HeldAt = append(to.HeldAt, 0)
+		}
+		to.HeldAt[depth] += int(n)
+		to.Held += int(n)
+	}
 }
 
 // guess drafts what each decoding sequence may say next, as far as that is worth
@@ -63,6 +92,7 @@ func (l *loop) guess() {
 			l.asks = append(l.asks, &g.ask)
 		}
 	}
+	l.watch(load)
 	l.propose()
 	for _, s := range l.sched.Running() {
 		s.Draft = l.owner[s].guess.ask.Draft.Len()
@@ -121,13 +151,16 @@ func (l *loop) see(q *sequence, row int) {
 // descend follows the draft to the child that came true, if one did.
 func (l *loop) descend(q *sequence, node int, id int32) {
 	g := &q.guess
-	if node == spec.Root {
-		g.guessed += g.ask.Draft.Len()
+	if n := g.ask.Draft.Len(); node == spec.Root && n > 0 {
+		g.counts.drafts++
+		g.counts.tokens += int32(n)
 	}
 	if g.next = g.ask.Draft.Child(node, id); g.next >= 0 {
 		g.path = append(g.path, int32(g.next))
-		g.held++
-		l.e.stats.cameTrue(len(g.path))
+		// Deeper ones, which a grammar makes, count as the deepest.
+		depth := min(len(g.path), spec.MaxDepth) - 1
+		g.counts.heldAt[depth]++
+		l.e.stats.held[depth].Add(1)
 	}
 }
 

@@ -45,7 +45,8 @@ type LoadOptions struct {
 	CacheSaveLimit int64
 	CacheIdentity  []Named
 
-	Speculation Speculation
+	Speculation   Speculation
+	OnSpeculation func(SpeculationStatus) // see Options
 }
 
 // promptLogitRows is how many rows of a prompt may want logits in a step beside
@@ -258,7 +259,7 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
 		PrefixCache: o.PrefixCache, PinnedShare: o.PinnedShare, CacheStore: o.CacheStore, CacheSaveLimit: o.CacheSaveLimit,
-		StallAfter:      o.StallAfter,
+		StallAfter: o.StallAfter, OnSpeculation: o.OnSpeculation,
 		MaxQueuedTokens: o.MaxQueuedTokens, Preparing: max(1, runtime.GOMAXPROCS(0)), Backlog: usualBacklog, OnPanic: o.OnPanic,
 	}
 }

@@ -38,6 +38,8 @@ type loop struct {
 	last backend.Act
 
 	asks       []*spec.Ask
+	idle       bool         // speculation is off by itself
+	turning    int          // steps in a row that were otherwise
 	paths      []int32      // that the batch's tree rows list
 	cost       spec.Cost    // of a step, by rows
 	drafting   spec.Cost    // of the drafts for a step, by depth

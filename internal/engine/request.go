@@ -61,8 +61,7 @@ type output struct {
 	cached    int            // prompt tokens that were not computed
 	nearest   *sched.Nearest // to the prompt in the prefix cache, where that was asked for
 	pinned    int            // tokens of a prefix that is kept now
-	guessed   int            // tokens drafted for the choice so far
-	held      int            // of them, those that came true
+	guesses   guesses        // for the choice so far
 	err       error
 }
 

@@ -94,7 +94,7 @@ func (l *loop) draw(q *sequence, node int, logits []float32) {
 	q.sampler.Accept(d.ID)
 	q.add(d.ID)
 	l.descend(q, node, d.ID)
-	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached, guessed: q.guess.guessed, held: q.guess.held}
+	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached, guesses: q.guess.counts}
 	if q.Explain {
 		out.nearest = &q.Nearest
 	}

@@ -16,6 +16,7 @@ const (
 	SpeculateNGram  = "ngram"
 	SpeculateDraft  = "draft"
 	SpeculateMedusa = "medusa"
+	SpeculateEagle  = "eagle"
 	speculateGiven  = "given"
 )
 

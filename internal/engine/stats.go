@@ -27,6 +27,7 @@ type stats struct {
 	overtaken, awaited                         atomic.Int64 // by scheduling with it
 	drafts, guessed                            atomic.Int64 // of speculation
 	held                                       [spec.MaxDepth]atomic.Int64
+	whyOff                                     atomic.Pointer[string] // nil: speculation is on
 
 	stepTime, deviceTime atomic.Int64 // ns
 
@@ -59,6 +60,7 @@ type Stats struct {
 	Guessed            int64                // tokens guessed ahead
 	Held               int64                // of them, those that came true
 	HeldAt             [spec.MaxDepth]int64 // the same by depth of the draft, from its first token on
+	Speculation        SpeculationStatus
 	// StepTime is what all steps took together, from planning to the last token
 	// put into a mailbox; DeviceTime what forward passes took of it. The rest is
 	// the engine's own.
@@ -108,7 +110,7 @@ func (e *Engine) Stats() Stats {
 		Overtaken: s.overtaken.Load(), Awaited: s.awaited.Load(),
 		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
-		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(),
+		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(), Speculation: e.speculation(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
 		StepTime: time.Duration(s.stepTime.Load()), DeviceTime: time.Duration(s.deviceTime.Load()),
 	}
@@ -121,10 +123,6 @@ func (e *Engine) Stats() Stats {
 	}
 	return out
 }
-
-// cameTrue counts a guess at a depth, from 1; deeper ones, which a grammar
-// makes, count as the deepest.
-func (s *stats) cameTrue(depth int) { s.held[min(depth, spec.MaxDepth)-1].Add(1) }
 
 // timed adds a step's time and that of its forward pass: both when it has ended,
 // so that a snapshot holds the same steps of both.

@@ -267,4 +267,15 @@ type Usage struct {
 	PromptTokens     int
 	CachedTokens     int // of PromptTokens: not computed again
 	CompletionTokens int // over all choices computed
+	// Guesses tells how speculation fared; nil: nothing was guessed.
+	Guesses *Guesses
+}
+
+// Guesses counts what was guessed ahead for a request. It never changes an answer.
+type Guesses struct {
+	Drafts int // checked, of whatever size
+	Tokens int // in them
+	Held   int // tokens that came true; they are part of the output
+	// HeldAt is Held by place in the draft, from its first token on.
+	HeldAt []int
 }

@@ -71,6 +71,23 @@ func addUsage(to, u *llm.Usage) {
 	to.PromptTokens += u.PromptTokens
 	to.CachedTokens += u.CachedTokens
 	to.CompletionTokens += u.CompletionTokens
+	if u.Guesses == nil {
+		return
+	}
+	sum := llm.Guesses{}
+	if to.Guesses != nil {
+		sum = *to.Guesses
+	}
+	sum.Drafts += u.Guesses.Drafts
+	sum.Tokens += u.Guesses.Tokens
+	sum.Held += u.Guesses.Held
+	at := make([]int, max(len(sum.HeldAt), len(u.Guesses.HeldAt)))
+	copy(at, sum.HeldAt)
+	for i, n := range u.Guesses.HeldAt {
+		at[i] += n
+	}
+	sum.HeldAt = at
+	to.Guesses = &sum
 }
 
 // ChatResponse gathers a chat completion.
@@ -234,5 +251,21 @@ func appendUsage(dst []byte, u *llm.Usage) []byte {
 	dst = strconv.AppendInt(append(dst, `,"completion_tokens":`...), int64(u.CompletionTokens), 10)
 	dst = strconv.AppendInt(append(dst, `,"total_tokens":`...), int64(u.PromptTokens+u.CompletionTokens), 10)
 	dst = strconv.AppendInt(append(dst, `,"prompt_tokens_details":{"cached_tokens":`...), int64(u.CachedTokens), 10)
-	return append(dst, "}}"...)
+	return append(appendGuesses(append(dst, '}'), u.Guesses), '}')
+}
+
+// appendGuesses adds how speculation fared: OpenAI's field for predictions, and
+// what it lacks.
+func appendGuesses(dst []byte, g *llm.Guesses) []byte {
+	if g == nil {
+		return dst
+	}
+	dst = strconv.AppendInt(append(dst, `,"completion_tokens_details":{"accepted_prediction_tokens":`...), int64(g.Held), 10)
+	dst = strconv.AppendInt(append(dst, `,"rejected_prediction_tokens":`...), int64(g.Tokens-g.Held), 10)
+	dst = strconv.AppendInt(append(dst, `},"speculation":{"drafts":`...), int64(g.Drafts), 10)
+	dst = append(dst, `,"accepted_by_position":[`...)
+	for i, n := range g.HeldAt {
+		dst = strconv.AppendInt(comma(dst, i), int64(n), 10)
+	}
+	return append(dst, "]}"...)
 }

@@ -104,6 +104,13 @@ type Load struct {
 	Room int
 }
 
+// BreakEven is how often the first guess must come true for a draft of one token to
+// give as many tokens for its time as none.
+func (l *Load) BreakEven() float64 {
+	with := l.Cost.Of(l.Rows+1) + l.Drafting.Of(1)
+	return float64(l.Rows) * (with/l.Cost.Of(l.Rows) - 1)
+}
+
 // Shape sets t to the draft that pays best; empty: none does.
 func (c *Control) Shape(t *Tree, l Load) {
 	t.Reset()
