@@ -26,8 +26,9 @@ import (
 )
 
 type benchCmd struct {
-	Cache  benchCacheCmd  `cmd:"" help:"Measure what prefix caches of running servers do for their clients."`
-	Engine benchEngineCmd `cmd:"" help:"Measure prefill, decode and batched decode of a model on weir's engine."`
+	Cache     benchCacheCmd     `cmd:"" help:"Measure what prefix caches of running servers do for their clients."`
+	Engine    benchEngineCmd    `cmd:"" help:"Measure prefill, decode and batched decode of a model on weir's engine."`
+	Speculate benchSpeculateCmd `cmd:"" help:"Measure what guessing tokens ahead comes to: acceptance on texts, the cost of checking, the speed at an acceptance."`
 }
 
 type benchEngineCmd struct {

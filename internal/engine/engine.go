@@ -120,9 +120,9 @@ func (o Options) Validate() error {
 		return fmt.Errorf("engine: context %d and vocabulary %d make no sense", o.Describe.Context, o.Describe.Vocab)
 	case o.MaxQueue < 1:
 		return fmt.Errorf("the limit of queued requests is %d; it must be at least 1", o.MaxQueue)
-	case o.Draft.Width > spec.MaxRank || o.Draft.Always.Len() > spec.MaxNodes || o.Draft.Always.MaxDepth() > spec.MaxDepth:
-		return fmt.Errorf("engine: a draft of %d nodes, %d deep, with up to %d children each is more than %d, %d, %d",
-			o.Draft.Always.Len(), o.Draft.Always.MaxDepth(), o.Draft.Width, spec.MaxNodes, spec.MaxDepth, spec.MaxRank)
+	case o.Draft.Width > spec.MaxRank || o.Draft.Always.Len() > spec.MaxNodes:
+		return fmt.Errorf("engine: a draft of %d nodes with up to %d children each is more than %d, %d",
+			o.Draft.Always.Len(), o.Draft.Width, spec.MaxNodes, spec.MaxRank)
 	case o.MaxQueuedTokens < 0:
 		return fmt.Errorf("the limit of queued tokens is %d; it must be positive, or 0", o.MaxQueuedTokens)
 	case o.Preparing < 1 || o.Backlog < 1:
