@@ -103,7 +103,7 @@ func (o *speculateOptions) open(m modelOptions) (s engine.Speculation, err error
 func (o *speculateOptions) draftModel(m modelArg, how weights.Options) (*weights.File, error) {
 	switch {
 	case o.DraftModel != "":
-		return modelArg{Model: o.DraftModel}.openFile(how.Load)
+		return modelArg{Model: o.DraftModel}.openFile(how.Load, nil)
 	case m.Model == "":
 		return weights.OpenBytes(builtin.Name+"-draft", builtin.Draft())
 	}
