@@ -42,6 +42,7 @@ type benchEngineCmd struct {
 	Prompt   int   `help:"Tokens of the prompt that prefill is measured on; 0: prefill is not measured." default:"512" placeholder:"512" group:"Measurement"`
 	Generate int   `help:"Tokens of each sequence that decode is measured on." default:"32" placeholder:"32" group:"Measurement"`
 	Batch    sizes `help:"Sequences that decode at once: one measurement for each number; none: decode is not measured." default:"1,8,16,64" placeholder:"1,8,16,64" group:"Measurement"`
+	Served   int   `help:"Also measure so many streams through weir's server, in turns with as many straight from the engine, beside the same clients' work; 0: not." default:"0" placeholder:"64" group:"Measurement"`
 	Depth    int   `help:"Tokens of each sequence before those that decode is measured on." default:"1" placeholder:"1" group:"Measurement"`
 	Repeat   int   `help:"Rounds that are measured, after one that warms up. A round measures each thing once." default:"5" placeholder:"5" group:"Measurement"`
 
@@ -90,7 +91,7 @@ func parseSizes(text string) (sizes, error) {
 }
 
 func (c *benchEngineCmd) settings() bench.Settings {
-	return bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Repeat: c.Repeat}
+	return bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Served: c.Served, Repeat: c.Repeat}
 }
 
 // Validate is called by kong.
@@ -341,6 +342,9 @@ func (c *benchEngineCmd) command() string {
 	}
 	if c.EnforceEager {
 		words = append(words, "--enforce-eager")
+	}
+	if c.Served > 0 {
+		words = append(words, fmt.Sprintf("--served %d", c.Served))
 	}
 	if c.Threads > 0 {
 		words = append(words, fmt.Sprintf("--threads %d", c.Threads))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"weir/internal/backend"
@@ -21,6 +22,7 @@ type Settings struct {
 	Generate int   `json:"generate"` // tokens of each sequence that decode is measured on
 	Depth    int   `json:"depth"`    // tokens of each prompt before them
 	Batches  []int `json:"batches"`  // sequences at once
+	Served   int   `json:"served"`   // streams through the server, and as many without; 0: not measured
 	Repeat   int   `json:"repeat"`   // rounds that count
 }
 
@@ -35,8 +37,10 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("--depth is %d; it must be at least 1: a sequence begins with a token", s.Depth)
 	case s.Repeat < 1 || s.Repeat > 1000:
 		return fmt.Errorf("--repeat is %d; it must be from 1 to 1000", s.Repeat)
-	case s.Prompt == 0 && len(s.Batches) == 0:
-		return errors.New("nothing is measured: give --prompt or --batch")
+	case s.Served < 0 || s.Served > 4096:
+		return fmt.Errorf("--served is %d; it must be from 1 to 4096 streams, or 0 to leave the server out", s.Served)
+	case s.Prompt == 0 && len(s.Batches) == 0 && s.Served == 0:
+		return errors.New("nothing is measured: give --prompt, --batch or --served")
 	}
 	for _, b := range s.Batches {
 		if b < 1 || b > 4096 {
@@ -52,14 +56,22 @@ func (s Settings) Running() int {
 	for _, b := range s.Batches {
 		n = max(n, b)
 	}
-	return n
+	return max(n, s.Served)
+}
+
+// sizes are the batches that decode.
+func (s Settings) sizes() []int {
+	if s.Served == 0 {
+		return s.Batches
+	}
+	return append(slices.Clone(s.Batches), s.Served)
 }
 
 // Context is the longest sequence that is computed, in steps of at most chunk
 // rows.
 func (s Settings) Context(chunk int) int {
 	n := s.Prompt + 1
-	for _, b := range s.Batches {
+	for _, b := range s.sizes() {
 		n = max(n, s.Depth+s.Generate+stagger(b, s.Depth, chunk)+1)
 	}
 	return n
@@ -139,11 +151,13 @@ type run struct {
 	driver driver
 	probe  prober
 	cases  []*measured
+	local  *local // nil: nothing is measured through the server
 }
 
 // measured is one kind of work and its measurements, one a round.
 type measured struct {
 	Result
+	from                                       stream // decode: where tokens come from
 	tokens, seconds, gbps, reads, flops, peaks []float64
 	steps, bytes, operations, floors           []float64
 	spent                                      spent
@@ -155,7 +169,7 @@ type measured struct {
 func Run(ctx context.Context, o Options) (*Report, error) { return runOn(ctx, o, ProbeBytes) }
 
 // runOn measures memory on so many bytes.
-func runOn(ctx context.Context, o Options, probeBytes int64) (*Report, error) {
+func runOn(ctx context.Context, o Options, probeBytes int64) (report *Report, err error) {
 	config, err := model.Inspect(o.File)
 	if err != nil {
 		return nil, err
@@ -170,6 +184,12 @@ func runOn(ctx context.Context, o Options, probeBytes int64) (*Report, error) {
 	defer probe.close()
 	r := &run{o: o, config: config, costs: o.costs(config), probe: probe}
 	r.driver = driver{engine: o.Engine, pool: o.Pool, random: newGenerator("prompts", 0)}
+	if o.Settings.Served > 0 {
+		if r.local, err = newLocal(ctx, o.Engine); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, r.local.close()) }()
+	}
 	r.plan()
 	return r.measure(ctx)
 }
@@ -184,7 +204,7 @@ func (o *Options) check(c model.Config) error {
 		return fmt.Errorf("sequences of %d tokens are asked for, but the model was made for %d; choose smaller --prompt, --depth or --generate", n, c.Context)
 	}
 	for i, pages := range o.KV.Pages {
-		for _, b := range s.Batches {
+		for _, b := range s.sizes() {
 			need := b * ((s.Depth+s.Generate+stagger(b, s.Depth, o.Chunk))/o.KV.PageSize + 2)
 			if need > pages && o.KV.Groups[i].Window == 0 {
 				return fmt.Errorf("batch %d needs %d pages of KV cache, but there is memory for %d: sequences would give way to each other; choose smaller --batch, --depth or --generate, or raise --memory", b, need, pages)
@@ -200,9 +220,20 @@ func (r *run) plan() {
 	if s.Prompt > 0 {
 		r.cases = append(r.cases, &measured{Result: Result{Name: fmt.Sprintf("prefill %d", s.Prompt), Kind: Prefill, Batch: 1, PromptTokens: s.Prompt, OutputTokens: 1}})
 	}
+	own := direct(r.o.Engine)
 	for _, b := range s.Batches {
-		r.cases = append(r.cases, &measured{Result: Result{Name: fmt.Sprintf("decode, batch %d", b), Kind: Decode, Batch: b, PromptTokens: s.Depth, OutputTokens: s.Generate}})
+		r.decodes(fmt.Sprintf("decode, batch %d", b), b, own)
 	}
+	if s.Served > 0 {
+		r.decodes(fmt.Sprintf("decode, batch %d, clients' work beside", s.Served), s.Served, working(own, sampleEvent))
+		r.decodes(fmt.Sprintf("decode, batch %d, through the server", s.Served), s.Served, r.local.stream)
+	}
+}
+
+// decodes adds a case of decode.
+func (r *run) decodes(name string, batch int, from stream) {
+	s := r.o.Settings
+	r.cases = append(r.cases, &measured{from: from, Result: Result{Name: name, Kind: Decode, Batch: batch, PromptTokens: s.Depth, OutputTokens: s.Generate}})
 }
 
 // machine is a measurement of the machine alone.
@@ -240,6 +271,7 @@ func (r *run) measure(ctx context.Context) (*Report, error) {
 	var all disturbance
 	all.add(began, readCPUTime())
 	after := r.o.Engine.Stats().Prefix
+	report.Served = r.servedShare()
 	report.PrefixCache = PrefixCache{Queried: after.Queried - prefix.Queried, Hit: after.Hit - prefix.Hit}
 	r.conclude(report, machines, all)
 	return report, nil
@@ -283,7 +315,7 @@ func (r *run) sample(ctx context.Context, m *measured) (sample, error) {
 		took, spent, err := r.driver.prefill(ctx, m.PromptTokens)
 		return sample{took, m.PromptTokens, 1, r.costs.Prefill(m.PromptTokens, r.o.Chunk), nil, spent}, err
 	}
-	w, err := r.driver.decodeTogether(ctx, m.Batch, m.PromptTokens, m.OutputTokens, r.o.Chunk)
+	w, err := r.driver.decodeTogether(ctx, m.from, m.Batch, m.PromptTokens, m.OutputTokens, r.o.Chunk)
 	if err != nil {
 		return sample{}, err
 	}

@@ -59,7 +59,7 @@ func builtIn(t *testing.T) *weights.File {
 
 // TestRun measures a little of everything on the built-in model.
 func TestRun(t *testing.T) {
-	s := Settings{Prompt: 40, Generate: 3, Depth: 5, Batches: []int{1, 3}, Repeat: 2}
+	s := Settings{Prompt: 40, Generate: 3, Depth: 5, Batches: []int{1, 3}, Served: 2, Repeat: 2}
 	o := start(t, builtIn(t), kern.Best(), s)
 	var rounds []string
 	o.Progress = func(what string) { rounds = append(rounds, what) }
@@ -92,11 +92,14 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %v tokens a step, want %v", res.Name, perStep, want)
 		}
 	}
-	if want := []string{"prefill 40", "decode, batch 1", "decode, batch 3"}; !slices.Equal(names, want) {
+	if want := []string{"prefill 40", "decode, batch 1", "decode, batch 3", "decode, batch 2, clients' work beside", "decode, batch 2, through the server"}; !slices.Equal(names, want) {
 		t.Errorf("measured %q, want %q", names, want)
 	}
-	if c := r.PrefixCache; c.Queried != 2*(40+4*5) || c.Hit != 0 {
+	if c := r.PrefixCache; c.Queried != 2*(40+4*5+4*5) || c.Hit != 0 {
 		t.Errorf("prefix cache %+v: prompts must be new to it", c)
+	}
+	if r.Served == nil || !(r.Served.Min > 0) {
+		t.Errorf("share through the server: %+v", r.Served)
 	}
 	if !(r.Limits.ReadGBps.Min > 0 && r.Limits.Gflops.Min > 0) {
 		t.Errorf("limits %+v", r.Limits)
@@ -242,7 +245,7 @@ func example() *Report {
 		Machine:  Machine{"A Processor", 2, "linux", "amd64"},
 		Engine:   EngineInfo{"cpu", "avx512", true, 2, "f16", 16, 256},
 		Model:    ModelInfo{"a-model", "random weights", "llama", "Q8_0", 1_100_048_384, 1 << 30, 1 << 29},
-		Settings: Settings{512, 32, 1, []int{1, 8}, 5},
+		Settings: Settings{Prompt: 512, Generate: 32, Depth: 1, Batches: []int{1, 8}, Repeat: 5},
 		Limits:   Limits{one, "a kernel", ProbeBytes, one, "another kernel"},
 		Results: []Result{{
 			Name: "decode, batch 8", Kind: Decode, Batch: 8, PromptTokens: 1, OutputTokens: 32,

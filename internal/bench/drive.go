@@ -59,25 +59,25 @@ func (d *driver) prefill(ctx context.Context, prompt int) (time.Duration, spent,
 var errApart = errors.New("the sequences did not decode together for long enough, three times in a row: other programs keep the processors busy; try again when they have ended")
 
 // decodeTogether is decode, tried again where sequences missed each other.
-func (d *driver) decodeTogether(ctx context.Context, batch, prompt, n, chunk int) (w *window, err error) {
+func (d *driver) decodeTogether(ctx context.Context, from stream, batch, prompt, n, chunk int) (w *window, err error) {
 	for range 3 {
-		if w, err = d.decode(ctx, batch, prompt, n, chunk); !errors.Is(err, errApart) {
+		if w, err = d.decode(ctx, from, batch, prompt, n, chunk); !errors.Is(err, errApart) {
 			break
 		}
 	}
 	return w, err
 }
 
-// decode sends as many prompts as batch says and returns what happened while all
+// decode asks from for as many answers as batch says and returns what happened while all
 // of them decoded, for n tokens of each. chunk is the most rows of a step.
-func (d *driver) decode(ctx context.Context, batch, prompt, n, chunk int) (*window, error) {
+func (d *driver) decode(ctx context.Context, from stream, batch, prompt, n, chunk int) (*window, error) {
 	most := n + stagger(batch, prompt, chunk)
 	requests := make([]*llm.Request, batch)
 	for i := range requests {
 		requests[i] = d.request(prompt, most)
 	}
 	times, errs := make([][]time.Time, batch), make([]error, batch)
-	m := &meeting{engine: d.engine, batch: int64(batch), n: n}
+	m := &meeting{engine: d.engine, from: from, batch: int64(batch), n: n}
 	release := d.hold()
 	var wg sync.WaitGroup
 	for i, r := range requests {
@@ -147,6 +147,7 @@ func stagger(batch, prompt, chunk int) int {
 // meeting is what the streams of a batch know of each other.
 type meeting struct {
 	engine  *engine.Engine
+	from    stream
 	batch   int64
 	n       int // tokens that each is to have while all decode
 	started atomic.Int64
@@ -175,15 +176,15 @@ func (m *meeting) mark(at *engine.Stats) {
 // the times at which they came.
 func (m *meeting) stream(ctx context.Context, r *llm.Request, times []time.Time) ([]time.Time, error) {
 	together := 0
-	for ev, err := range m.engine.Generate(ctx, r) {
+	for tokens, err := range m.from(ctx, r) {
 		if err != nil {
 			return times, err
 		}
-		if len(ev.Tokens) == 0 {
-			continue
-		}
-		if times = append(times, time.Now()); len(times) == 1 {
+		if len(times) == 0 {
 			m.started.Add(1)
+		}
+		for now := time.Now(); tokens > 0; tokens-- {
+			times = append(times, now)
 		}
 		if m.started.Load() < m.batch {
 			continue

@@ -17,12 +17,15 @@ type Report struct {
 	Time    string `json:"time"`    // RFC 3339, when it began
 	Command string `json:"command"`
 
-	Machine     Machine     `json:"machine"`
-	Engine      EngineInfo  `json:"engine"`
-	Model       ModelInfo   `json:"model"`
-	Settings    Settings    `json:"settings"`
-	Limits      Limits      `json:"limits"`
-	Results     []Result    `json:"results"`
+	Machine  Machine    `json:"machine"`
+	Engine   EngineInfo `json:"engine"`
+	Model    ModelInfo  `json:"model"`
+	Settings Settings   `json:"settings"`
+	Limits   Limits     `json:"limits"`
+	Results  []Result   `json:"results"`
+	// Served is how much of the engine's own speed streams through the server have,
+	// round by round; nil: not measured.
+	Served      *Summary    `json:"served_share,omitempty"`
 	PrefixCache PrefixCache `json:"prefix_cache"`
 	Noise       Noise       `json:"noise"`
 }
