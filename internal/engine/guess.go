@@ -148,6 +148,31 @@ func (l *loop) see(q *sequence, row int) {
 	}
 }
 
+// observe shows what the step computed to a proposer that follows hidden states.
+func (l *loop) observe(p *sched.Plan) {
+	watcher, ok := l.e.opts.Proposer.(spec.Watcher)
+	if !ok || l.host == nil {
+		return
+	}
+	read := func(tap, row int) []float32 { return l.host.ReadAct(l.taps[tap], row) }
+	first := 0
+	for _, item := range p.Items {
+		n := item.To - item.From
+		if q := l.owner[item.Seq]; q != nil {
+			l.rows = l.rows[:0]
+			for i := range n {
+				l.rows = append(l.rows, first+i)
+			}
+			for _, node := range q.guess.path {
+				l.rows = append(l.rows, first+n+int(node))
+			}
+			q.guess.ask.Tokens = q.tokens
+			watcher.Observe(&q.guess.ask, item.From, l.rows, read)
+		}
+		first += n + item.Draft
+	}
+}
+
 // descend follows the draft to the child that came true, if one did.
 func (l *loop) descend(q *sequence, node int, id int32) {
 	g := &q.guess

@@ -73,7 +73,7 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 	if err != nil {
 		return nil, err
 	}
-	d, err := o.Speculation.load(f, parts, o)
+	d, err := o.Speculation.load(f, parts, m, o)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func Measure(f *weights.File, o LoadOptions) (PlanInput, error) {
 	if err != nil {
 		return in, err
 	}
-	d, err := o.Speculation.load(f, parts, o)
+	d, err := o.Speculation.load(f, parts, m, o)
 	if err != nil {
 		return in, err
 	}

@@ -36,6 +36,8 @@ type loop struct {
 	// host shows the activation last, where the proposer reads hidden states.
 	host backend.HostActs
 	last backend.Act
+	taps []backend.Act // those that a spec.Watcher follows
+	rows []int
 
 	asks       []*spec.Ask
 	idle       bool         // speculation is off by itself
@@ -66,7 +68,7 @@ func (l *loop) build() error {
 		store.Close()
 		return fmt.Errorf("allocating scratch memory: %w", err)
 	}
-	host, last, err := hidden(o, device)
+	host, last, taps, err := hidden(o, device)
 	if err != nil {
 		device.Close()
 		store.Close()
@@ -78,7 +80,7 @@ func (l *loop) build() error {
 	*l = loop{
 		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
 		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, cost: spec.NewCost(),
-		host: host, last: last, built: true,
+		host: host, last: last, taps: taps, built: true,
 	}
 	return nil
 }
@@ -118,16 +120,17 @@ func (o *Options) whyCacheOff() string {
 }
 
 // hidden is where hidden states are read, if the proposer does.
-func hidden(o Options, device backend.Stream) (backend.HostActs, backend.Act, error) {
-	if r, ok := o.Proposer.(spec.HiddenReader); !ok || !r.NeedsHidden() {
-		return nil, backend.Act{}, nil
+func hidden(o Options, device backend.Stream) (_ backend.HostActs, last backend.Act, taps []backend.Act, err error) {
+	r, reads := o.Proposer.(spec.HiddenReader)
+	if _, watches := o.Proposer.(spec.Watcher); !watches && !(reads && r.NeedsHidden()) {
+		return nil, last, nil, nil
 	}
 	host, shows := device.(backend.HostActs)
 	m, has := o.Forward.(model.Hidden)
 	if !shows || !has {
-		return nil, backend.Act{}, fmt.Errorf("speculation by %s reads the model's hidden states, which the %s backend does not show: use another --speculate", o.Proposer.Name(), o.Backend.Info().Name)
+		return nil, last, nil, fmt.Errorf("speculation by %s reads the model's hidden states, which the %s backend does not show: use another --speculate", o.Proposer.Name(), o.Backend.Info().Name)
 	}
-	return host, m.Last(), nil
+	return host, m.Last(), m.Taps(), nil
 }
 
 func kvGroups(spec backend.KVSpec) []kv.Group {

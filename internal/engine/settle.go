@@ -36,6 +36,7 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		}
 	}
 	l.settleGuesses(p)
+	l.observe(p)
 	l.e.stats.count(p)
 	l.check()
 }

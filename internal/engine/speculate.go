@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"weir/internal/model"
 	"weir/internal/spec"
 	"weir/internal/spec/draft"
 	"weir/internal/token"
@@ -43,11 +44,12 @@ type drafting struct {
 	Speculation
 	model  *draft.Model
 	medusa *draft.Medusa
+	eagle  *draft.Eagle
 	limits draft.Limits
 }
 
 // load binds what o names, and checks that it fits the model that f is.
-func (s Speculation) load(f *weights.File, p parts, o LoadOptions) (d drafting, err error) {
+func (s Speculation) load(f *weights.File, p parts, m model.Model, o LoadOptions) (d drafting, err error) {
 	d = drafting{Speculation: s, limits: draft.Limits{Seqs: o.Limits.Running, Rows: o.Limits.BatchTokens}}
 	if s.Proposer != nil {
 		d.Kind = speculateGiven
@@ -59,6 +61,8 @@ func (s Speculation) load(f *weights.File, p parts, o LoadOptions) (d drafting, 
 		}
 	case SpeculateMedusa:
 		d.medusa, err = draft.LoadMedusa(s.Draft, s.Config, o.Backend, p.config.Width, p.config.Vocab, s.Medusa)
+	case SpeculateEagle:
+		d.eagle, err = draft.LoadEagle(s.Draft, s.Config, o.Backend, m)
 	case "", speculateGiven, SpeculateNGram:
 	default:
 		err = fmt.Errorf("engine: there is no speculation of the kind %q", s.Kind)
@@ -78,6 +82,10 @@ func (d *drafting) add(in PlanInput) PlanInput {
 	case d.medusa != nil:
 		plan := d.medusa.Plan(limits)
 		in.Drafting = d.medusa.Bytes() + scratchBytes(plan, plan.Vocab)
+	case d.eagle != nil:
+		plan := d.eagle.Plan(limits)
+		in.Drafting = d.eagle.Bytes() + scratchBytes(plan, plan.Vocab)
+		in.DraftKV = d.eagle.KVGroups()
 	}
 	return in
 }
@@ -105,6 +113,9 @@ func (d *drafting) start(p MemoryPlan) (spec.Proposer, DraftOptions, error) {
 		wide(d.medusa.Width(), d.medusa.Allowed())
 		o.Depth = d.medusa.Depth()
 		return d.medusa, o, d.medusa.Start(d.limits)
+	case d.eagle != nil:
+		wide(3, d.eagle.Allowed())
+		return d.eagle, o, d.eagle.Start(d.limits, p.DraftKV)
 	}
 	return nil, o, nil
 }

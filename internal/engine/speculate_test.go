@@ -11,6 +11,7 @@ import (
 	"weir/internal/backend/cpu/kern"
 	"weir/internal/builtin"
 	"weir/internal/llm"
+	"weir/internal/spec"
 	"weir/internal/weights"
 )
 
@@ -63,6 +64,95 @@ func tinyMedusa(t testing.TB) Speculation {
 	return Speculation{Kind: SpeculateMedusa, Draft: f}
 }
 
+// tinyEagle are EAGLE-1 heads with random weights.
+func tinyEagle(t testing.TB) Speculation {
+	rng := rand.New(rand.NewPCG(8, 8))
+	var tensors []weights.Tensor
+	random := func(name string, shape ...int) {
+		row := make([]float32, shape[0]*shape[len(shape)-1])
+		if len(shape) == 1 {
+			row = row[:shape[0]]
+		}
+		for i := range row {
+			row[i] = float32(rng.NormFloat64() * 0.3)
+		}
+		tensors = append(tensors, f32Tensor(name, shape, row))
+	}
+	const headDim = tinyWidth / tinyHeads
+	random("fc.weight", tinyWidth, 2*tinyWidth)
+	random("layers.0.self_attn.q_proj.weight", tinyHeads*headDim, tinyWidth)
+	random("layers.0.self_attn.k_proj.weight", tinyKVHeads*headDim, tinyWidth)
+	random("layers.0.self_attn.v_proj.weight", tinyKVHeads*headDim, tinyWidth)
+	random("layers.0.self_attn.o_proj.weight", tinyWidth, tinyHeads*headDim)
+	random("layers.0.post_attention_layernorm.weight", tinyWidth)
+	random("layers.0.mlp.gate_proj.weight", tinyFFN, tinyWidth)
+	random("layers.0.mlp.up_proj.weight", tinyFFN, tinyWidth)
+	random("layers.0.mlp.down_proj.weight", tinyWidth, tinyFFN)
+	var b bytes.Buffer
+	if err := weights.WriteSafetensors(&b, tensors); err != nil {
+		t.Fatal(err)
+	}
+	f, err := weights.OpenSafetensors("eagle", b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf(`{"model_type":"llama","hidden_size":%d,"intermediate_size":%d,"num_hidden_layers":1,"num_attention_heads":%d,"num_key_value_heads":%d,"vocab_size":%d}`,
+		tinyWidth, tinyFFN, tinyHeads, tinyKVHeads, tinyVocab)
+	return Speculation{Kind: SpeculateEagle, Draft: f, Config: []byte(config)}
+}
+
+// recorder notes the hidden states that the engine shows, by request and position.
+type recorder struct {
+	spec.Proposer
+	seen map[string][]float32
+}
+
+func (r *recorder) Observe(a *spec.Ask, from int, rows []int, read func(tap, row int) []float32) {
+	for i, row := range rows {
+		key := fmt.Sprint(a.Request.ID, " ", a.Choice, " ", from+i)
+		var state []float32
+		for tap := range 2 {
+			state = append(state, read(tap, row)...)
+		}
+		if from+i+1 >= len(a.Tokens) {
+			panic("a state without the token that follows it")
+		}
+		r.seen[key] = state
+	}
+}
+
+// What proposers see of the model's hidden states is the same, position by position,
+// with chains, trees and without.
+func TestHiddenStatesHoweverComputed(t *testing.T) {
+	requests := randomRequests(12)
+	want := alone(t, usual, requests)
+	record := func(draft DraftOptions) map[string][]float32 {
+		c := usual
+		r := &recorder{oracle(requests, want)(), map[string][]float32{}}
+		c.proposer, c.draft, c.noPrefixCache = func() spec.Proposer { return r }, draft, true
+		c.tap = []int{1, tinyLayers}
+		e := startTiny(t, c)
+		for i, q := range requests {
+			wants(t, e, q, want[i])
+		}
+		return r.seen
+	}
+	chains, trees := DraftOptions{}, treeDrafts()
+	one := DraftOptions{Width: 1}
+	one.Always.SetChain(1)
+	plain := record(one)
+	for name, got := range map[string]map[string][]float32{"chains": record(chains), "trees": record(trees)} {
+		for key, state := range plain {
+			if other, ok := got[key]; ok && fmt.Sprint(other) != fmt.Sprint(state) {
+				t.Fatalf("%s: the states of %s differ", name, key)
+			}
+		}
+		if len(got) < len(plain)*9/10 || len(plain) < 100 {
+			t.Errorf("%s: %d positions were shown, %d otherwise", name, len(got), len(plain))
+		}
+	}
+}
+
 // The proposers that compute change no answer either: chains and trees, sampled
 // and greedy, with pages short and preemption.
 func TestSameTokensWithProposers(t *testing.T) {
@@ -84,6 +174,8 @@ func TestSameTokensWithProposers(t *testing.T) {
 			{"draft model, pages short", tinyDraft(window), chain, func(c *config) { c.sequences, c.running, c.pageSize = 1, 16, 4 }},
 			{"heads, trees", tinyMedusa, tree, func(*config) {}},
 			{"heads, pages short", tinyMedusa, tree, func(c *config) { c.sequences, c.running, c.pageSize = 1, 16, 4 }},
+			{"eagle, chains", tinyEagle, chain, func(*config) {}},
+			{"eagle, pages short", tinyEagle, tree, func(c *config) { c.sequences, c.running, c.pageSize = 1, 16, 4 }},
 			{"draft model, as it pays", tinyDraft(window), DraftOptions{}, func(*config) {}},
 		} {
 			t.Run(fmt.Sprintf("%s, window %d", v.name, window), func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"weir/internal/backend/cpu"
 	"weir/internal/backend/cpu/kern"
 	"weir/internal/llm"
+	"weir/internal/model"
 	"weir/internal/sched"
 	"weir/internal/spec"
 	"weir/internal/weights"
@@ -126,6 +127,7 @@ type config struct {
 	proposer                                func() spec.Proposer
 	draft                                   DraftOptions // empty: chains of 4
 	speculation                             func(testing.TB) Speculation
+	tap                                     []int // layers whose inputs are kept
 	weights                                 weights.Type
 	level                                   kern.Level // 0: the portable one
 	deterministic                           bool
@@ -181,6 +183,9 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
 		eo.Check = true
+		if c.tap != nil {
+			eo.Forward.(model.Hidden).Tap(c.tap)
+		}
 		for i, g := range eo.KV.Groups {
 			in := PlanInput{PageSize: c.pageSize, Chunk: c.batchTokens}
 			eo.KV.Pages[i] = int(c.sequences * float64(in.pagesFor(g, tinyContext)))

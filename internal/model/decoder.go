@@ -28,6 +28,9 @@ type decoder struct {
 	k, v backend.Act // [rows, kvHeads*headDim]
 	g, u backend.Act // [rows, ffn] gate and up
 	last backend.Act // [wanted rows, width]
+
+	tapped []int // layers whose inputs are kept; Layers is the output of the last
+	taps   []backend.Act
 }
 
 // layer is one block of the stack. The groups of projections are kept as slices
@@ -41,6 +44,7 @@ type layer struct {
 	ffnNorm  backend.Weight // [width]
 	gateUp   []backend.Projection
 	down     []backend.Projection
+	tap      backend.Act // [rows, width] keeps x as it enters the layer; zero: nobody asks
 }
 
 // bindDecoder binds what every family has. Head norms are the family's own.
@@ -86,6 +90,25 @@ func bindLayer(b *binder, c Config, i int) layer {
 	}
 }
 
+// Tap keeps what enters those layers, for heads; the number of layers names what
+// leaves the last.
+func (m *decoder) Tap(layers []int) { m.tapped = layers }
+
+// Taps are the activations that Tap asked for, once Plan has been called.
+func (m *decoder) Taps() []backend.Act { return m.taps }
+
+// Ends are the matrices at the model's ends, and its last norm.
+func (m *decoder) Ends() Ends {
+	return Ends{Embedding: m.embed, Norm: m.norm, Output: m.output, Eps: m.config.Eps}
+}
+
+// keep copies the residual stream as it enters a layer, where somebody asks.
+func (m *decoder) keep(s backend.Stream, l *layer) {
+	if l.tap.Present() {
+		s.(backend.HostActs).CopyAct(l.tap, m.x)
+	}
+}
+
 // groupLayers puts layers with the same window into one KV group, and says
 // where each layer is.
 func groupLayers(c Config) ([]backend.KVGroup, []backend.Layer) {
@@ -122,6 +145,15 @@ func (m *decoder) Plan(p *backend.Plan) {
 	m.k, m.v = p.Act("k", c.KVHeads*c.HeadDim), p.Act("v", c.KVHeads*c.HeadDim)
 	m.g, m.u = p.Act("g", c.FFN), p.Act("u", c.FFN)
 	m.last = p.GatheredAct("last", c.Width)
+	m.taps = m.taps[:0]
+	for _, i := range m.tapped {
+		if i == c.Layers {
+			m.taps = append(m.taps, m.x) // nothing changes it after the last layer
+			continue
+		}
+		m.layers[i].tap = p.Act("tap", c.Width)
+		m.taps = append(m.taps, m.layers[i].tap)
+	}
 	for i := range m.layers {
 		l := &m.layers[i]
 		l.qkv[0].Dst, l.qkv[1].Dst, l.qkv[2].Dst = m.q, m.k, m.v

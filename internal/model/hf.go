@@ -355,3 +355,19 @@ func chatTemplateHF(f *weights.File) string {
 	}
 	return ""
 }
+
+// HeadConfig reads the config.json of heads that are built like a Llama's layer.
+func HeadConfig(data []byte) (Config, error) {
+	r, err := parseFields(configFile, data)
+	if err != nil {
+		return Config{}, err
+	}
+	delete(r.values, "architectures") // heads have names of their own
+	c := Config{Family: "llama"}
+	r.common(&c)
+	llamaHF(r, &c)
+	if *r.err == nil {
+		*r.err = c.validate()
+	}
+	return c, *r.err
+}

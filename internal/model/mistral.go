@@ -44,6 +44,7 @@ func (m *mistral) Forward(s backend.Stream) {
 		} else {
 			s.AddRMSNorm(m.h, m.x, m.d, l.attnNorm, eps)
 		}
+		m.keep(s, l)
 		s.Linear(m.h, l.qkv...)
 		s.RopeWrite(m.q, m.k, m.v, l.at, m.rope, backend.HeadNorm{})
 		s.Attend(m.a, m.q, l.at, m.attend)

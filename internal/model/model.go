@@ -32,6 +32,21 @@ type Hidden interface {
 	// Last is the activation that the output matrix is multiplied with: of the
 	// wanted rows, after the last norm. It can be read once Forward is done.
 	Last() backend.Act
+	// Tap has Forward keep, from the next Plan on, what enters those layers, counted
+	// from 0; the number of layers names what leaves the last one. The stream must
+	// be a backend.HostActs.
+	Tap(layers []int)
+	// Taps are those activations: a row for each row of the batch.
+	Taps() []backend.Act
+	Ends() Ends
+}
+
+// Ends are what heads share with the model that they belong to.
+type Ends struct {
+	Embedding backend.Weight // [vocab, width]
+	Norm      backend.Weight // [width]
+	Output    backend.Weight // [vocab, width]
+	Eps       float32
 }
 
 // Options are the choices of Load. The zero value takes everything from the

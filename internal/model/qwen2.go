@@ -34,6 +34,7 @@ func (m *qwen2) Forward(s backend.Stream) {
 		} else {
 			s.AddRMSNorm(m.h, m.x, m.d, l.attnNorm, eps)
 		}
+		m.keep(s, l)
 		s.Linear(m.h, l.qkv...) // with biases
 		s.RopeWrite(m.q, m.k, m.v, l.at, m.rope, backend.HeadNorm{})
 		s.Attend(m.a, m.q, l.at, m.attend)

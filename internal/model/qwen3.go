@@ -41,6 +41,7 @@ func (m *qwen3) Forward(s backend.Stream) {
 		} else {
 			s.AddRMSNorm(m.h, m.x, m.d, l.attnNorm, eps)
 		}
+		m.keep(s, l)
 		s.Linear(m.h, l.qkv...)
 		s.RopeWrite(m.q, m.k, m.v, l.at, m.rope, l.headNorm)
 		s.Attend(m.a, m.q, l.at, m.attend)

@@ -49,6 +49,15 @@ type HiddenReader interface {
 	NeedsHidden() bool
 }
 
+// Watcher is a Proposer that follows the model's hidden states.
+type Watcher interface {
+	// Observe hands over what a step computed of a sequence for good: positions from
+	// from on, in these rows of the model's batch. read gives a row of one of the
+	// activations that the proposer has had the model keep, until the next call of
+	// Propose. The tokens that were drawn after those positions are in a.Tokens.
+	Observe(a *Ask, from int, rows []int, read func(tap, row int) []float32)
+}
+
 // Ask is what a proposer hears of a sequence, and where it answers. There is one
 // for each sequence as long as it lives.
 type Ask struct {

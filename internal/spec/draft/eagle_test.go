@@ -1,0 +1,222 @@
+package draft
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"weir/internal/backend"
+	"weir/internal/backend/cpu"
+	"weir/internal/llm"
+	"weir/internal/model"
+	"weir/internal/sample"
+	"weir/internal/spec"
+	"weir/internal/weights"
+)
+
+// golden is what tools/reference/eagle.py computed.
+type golden struct {
+	Config json.RawMessage
+	Layers int
+	Model  struct {
+		Embedding [][]float32
+		Norm      []float32
+		Output    [][]float32
+	}
+	Tokens  []int32
+	States  [][]float32
+	Guesses []int32
+	Logits  [][]float64
+}
+
+// fakeModel is a model of which only the ends are real.
+type fakeModel struct {
+	model.Model
+	config model.Config
+	ends   model.Ends
+	tapped []int
+}
+
+func (m *fakeModel) Config() model.Config { return m.config }
+func (m *fakeModel) Last() backend.Act    { return backend.Act{} }
+func (m *fakeModel) Taps() []backend.Act  { return nil }
+func (m *fakeModel) Tap(layers []int)     { m.tapped = layers }
+func (m *fakeModel) Ends() model.Ends     { return m.ends }
+
+func loadGolden(t *testing.T, name string) (*golden, *weights.File, *fakeModel, *cpu.Backend) {
+	t.Helper()
+	var g golden
+	b, err := os.ReadFile("testdata/" + name + ".json")
+	if err == nil {
+		err = json.Unmarshal(b, &g)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := weights.OpenHeads("testdata/"+name+".safetensors", weights.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close(); f.Close() })
+	load := func(rows ...[]float32) backend.Weight {
+		all := slices.Concat(rows...)
+		data := make([]byte, 4*len(all))
+		weights.QuantizeRow(weights.F32, data, all)
+		shape := []int{len(rows), len(rows[0])}
+		if len(rows) == 1 {
+			shape = shape[1:]
+		}
+		w, err := dev.Load(weights.Tensor{Name: "end", Type: weights.F32, Shape: shape, Data: data}, backend.Placement{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	m := &fakeModel{config: model.Config{Width: len(g.Model.Norm), Vocab: len(g.Model.Embedding), Layers: g.Layers}}
+	m.ends = model.Ends{Embedding: load(g.Model.Embedding...), Norm: load(g.Model.Norm), Output: load(g.Model.Output...), Eps: 1e-5}
+	return &g, f, m, dev
+}
+
+func startEagle(t *testing.T, name string) (*Eagle, *golden) {
+	g, f, m, dev := loadGolden(t, name)
+	e, err := LoadEagle(f, g.Config, dev, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(m.tapped, e.Taps()) {
+		t.Errorf("the model keeps %v, the heads read %v", m.tapped, e.Taps())
+	}
+	if err := e.Start(Limits{Seqs: 2, Rows: 8, Context: 64}, backend.KVSpec{Type: backend.KVF32, PageSize: 4, Groups: e.KVGroups(), Pages: []int{16}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e, g
+}
+
+func near(t *testing.T, what string, got []float32, want []float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d logits, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if math.Abs(float64(got[i])-want[i]) > 2e-5*(1+math.Abs(want[i])) {
+			t.Fatalf("%s: logit %d is %v, the reference has %v", what, i, got[i], want[i])
+		}
+	}
+}
+
+// The layer's logits are the reference's: after the model's own states, in a batch
+// and one by one, and after its own.
+func TestEagleMatchesReference(t *testing.T) {
+	for _, name := range []string{"eagle1", "eagle3"} {
+		for _, chunk := range []int{1, 3, 6} {
+			e, g := startEagle(t, name)
+			st := &eagleState{pending: slices.Clone(g.States)}
+			a := &spec.Ask{Tokens: g.Tokens}
+			n := 0
+			for n < len(g.States) {
+				e.begin()
+				took := e.see(a, st, min(chunk, len(g.States)-n))
+				wanted := make([]int32, 0, took)
+				for i := max(0, took-2); i < took; i++ { // as many as there is room for
+					wanted = append(wanted, int32(i))
+				}
+				logits := e.forward(true, wanted)
+				for i, w := range wanted {
+					near(t, name, logits[i], g.Logits[n+int(w)])
+				}
+				n += took
+			}
+			state := slices.Clone(e.host.ReadAct(e.act.x, len(e.rows)-1))
+			for i, id := range g.Guesses {
+				e.begin()
+				if !e.cache.Grow(&st.kv, st.rows+1) {
+					t.Fatal("no room")
+				}
+				e.rows = append(e.rows, eagleRow{id, state})
+				e.add(st, 1)
+				near(t, name+", guessed", e.forward(false, []int32{0})[0], g.Logits[len(g.States)+i])
+				state = slices.Clone(e.host.ReadAct(e.act.x, 0))
+			}
+		}
+	}
+}
+
+// Proposing gives the reference's greedy guesses, again after some of them failed,
+// and holds no page once the sequence is forgotten.
+func TestEagleProposes(t *testing.T) {
+	for _, name := range []string{"eagle1", "eagle3"} {
+		e, g := startEagle(t, name)
+		p := llm.DefaultParams()
+		p.Temperature = 0
+		a := &spec.Ask{Request: &llm.Request{}, Prompt: 3, Tokens: g.Tokens, Sampler: sample.New(p, sample.Options{Vocab: e.vocab})}
+		read := func(_, row int) []float32 { return g.States[row] }
+		if e.three {
+			w := e.config.Width
+			read = func(tap, row int) []float32 { return g.States[row][tap*w : (tap+1)*w] }
+		}
+		e.Observe(a, 0, []int{0, 1, 2, 3}, read)
+		e.Observe(a, 4, []int{4, 5}, read)
+		a.Shape.SetChain(3)
+		e.Propose([]*spec.Ask{a})
+		if !slices.Equal(a.Draft.Token, g.Guesses) {
+			t.Errorf("%s: guessed %v, the reference %v", name, a.Draft.Token, g.Guesses)
+		}
+		// What follows is another token: its guesses are dropped.
+		first := slices.Clone(a.Draft.Token)
+		a.Tokens = append(slices.Clone(g.Tokens), (first[0]+1)%int32(e.vocab))
+		a.Draft.Reset()
+		e.Observe(a, 6, []int{0}, read)
+		e.Propose([]*spec.Ask{a})
+		if a.Draft.Len() != 3 {
+			t.Errorf("%s: %d guesses after one failed", name, a.Draft.Len())
+		}
+		// A gap: the layer begins anew.
+		a.Tokens = append(a.Tokens, 1, 2, 3)
+		a.Draft.Reset()
+		e.Observe(a, 9, []int{1}, read)
+		if st := a.State.(*eagleState); st.base != 9 {
+			t.Errorf("%s: after a gap the layer begins at %d", name, st.base)
+		}
+		e.Propose([]*spec.Ask{a})
+		if a.Draft.Len() != 3 {
+			t.Errorf("%s: %d guesses after a gap", name, a.Draft.Len())
+		}
+		e.Forget(a)
+		if e.cache.FreePages(0) != e.cache.Pages(0) {
+			t.Errorf("%s: pages are held after the end", name)
+		}
+	}
+}
+
+func TestEagleRefuses(t *testing.T) {
+	for _, c := range []struct {
+		what, want string
+		change     func(*golden, *fakeModel)
+	}{
+		{"no config", "config.json", func(g *golden, _ *fakeModel) { g.Config = nil }},
+		{"another width", "width", func(_ *golden, m *fakeModel) { m.config.Width = 99 }},
+		{"another vocabulary", "tokens", func(_ *golden, m *fakeModel) { m.config.Vocab = 99 }},
+		{"a shallow model", "three layers", func(_ *golden, m *fakeModel) { m.config.Layers = 2 }},
+		{"another draft vocabulary", "lm_head.weight", func(g *golden, _ *fakeModel) {
+			g.Config = []byte(strings.Replace(string(g.Config), `"draft_vocab_size":12`, `"draft_vocab_size":13`, 1))
+		}},
+		{"more heads", "fc.weight", func(g *golden, m *fakeModel) {
+			g.Config = []byte(strings.Replace(string(g.Config), `"hidden_size":16`, `"hidden_size":24`, 1))
+			m.config.Width = 24
+		}},
+	} {
+		g, f, m, dev := loadGolden(t, "eagle3")
+		c.change(g, m)
+		if _, err := LoadEagle(f, g.Config, dev, m); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want an error with %q", c.what, err, c.want)
+		}
+	}
+}
