@@ -123,7 +123,7 @@ func (p *cpuProber) arithmetic() float64 {
 // computer is multiply-adds in registers.
 type computer struct {
 	level    kern.Level
-	operands [128]byte
+	operands [kern.PeakBytes]byte
 }
 
 // computeSteps keeps an item well below half a millisecond, on the portable level

@@ -106,6 +106,9 @@ func (a arith) tileScratch(cols int) int {
 	if !a.fast() {
 		return tileRows * cols
 	}
+	if a.level.Blocked() {
+		return max(kern.PackRows*cols, kern.DecodeScratch, a.blockFloats(), kern.PromptScratch(maxQueries, fastDim))
+	}
 	return a.panelFloats(cols) + gemmRows*panelRows
 }
 
@@ -116,6 +119,7 @@ func (a arith) panelFloats(cols int) int {
 // operands are the rows of a Linear's x as the fast kernels want them.
 type operands struct {
 	quantized []float32 // decode rows, by row
+	laid      []float32 // decode rows once more, by span.laid
 	packed    []float32 // prefill rows, in the order of classes.prefill
 }
 
@@ -124,24 +128,41 @@ func (o *operands) layout(a *arena, how arith, rows, cols int) {
 		return
 	}
 	o.quantized = a.take(rows * kern.QuantizedBytes(cols) / 4)
+	if n := how.level.TileRows(); n > 0 {
+		o.laid = a.take((rows/n + 1) * kern.TileBytes(cols) / 4)
+	}
 	o.packed = a.take(how.level.PackedBytes(rows, cols) / 4)
 }
 
-// pack prepares t's rows: an item is a row of decode class, or a tile of prefill
-// rows.
+// pack prepares t's rows: an item is a row of decode class, or some columns of a span
+// of them, or a tile of prefill rows.
 func (s *stream) pack(t *linearTask) {
 	p := &s.packing
 	*p = packTask{linear: t}
-	for _, sp := range t.classes.decode {
-		p.decodes += int(sp.end - sp.begin)
-	}
-	if !t.wantsIntegers() {
-		p.decodes = 0
+	rows := 0
+	if t.wantsIntegers() {
+		for _, sp := range t.classes.decode {
+			p.decodes += t.packItems(sp)
+			rows += int(sp.end - sp.begin)
+		}
 	}
 	tiles := (len(t.classes.prefill) + kern.PackRows - 1) / kern.PackRows
 	if n := p.decodes + tiles; n > 0 {
-		s.run(n, 2*(p.decodes+tiles*kern.PackRows)*t.x.cols, p)
+		s.run(n, 2*(rows+tiles*kern.PackRows)*t.x.cols, p)
 	}
+}
+
+// laid tells whether a span's rows meet quantised weights by kern.DecodeTiles.
+func (t *linearTask) laid(sp span) bool {
+	n := t.arith.level.TileRows()
+	return n > 0 && int(sp.end-sp.begin) >= n
+}
+
+func (t *linearTask) packItems(sp span) int {
+	if t.laid(sp) {
+		return (t.x.cols + layCols - 1) / layCols
+	}
+	return int(sp.end - sp.begin)
 }
 
 // wantsIntegers tells whether a weight of the group is multiplied with quantised
@@ -171,19 +192,42 @@ func (p *packTask) Do(worker, item int) {
 		return
 	}
 	for _, sp := range t.classes.decode {
-		if n := int(sp.end - sp.begin); item >= n {
+		if n := t.packItems(sp); item >= n {
 			item -= n
 			continue
 		}
-		t.quantizeRow(int(sp.begin) + item)
+		if t.laid(sp) {
+			t.layColumns(sp, item*layCols)
+		} else {
+			t.quantize(int(sp.begin)+item, 1, 0, t.x.cols)
+		}
 		return
 	}
 }
 
-func (t *linearTask) quantizeRow(r int) {
+// layCols is how many columns of a span are packed at a time.
+const layCols = 512
+
+// quantize packs columns [c, c+cols) of rows from r on; c is a multiple of layCols.
+func (t *linearTask) quantize(r, rows, c, cols int) {
 	n := kern.QuantizedBytes(t.x.cols)
-	t.arith.level.Quantize(&kern.Convert{X: bytesOf(t.x.row(r)), Y: bytesOf(t.packed.quantized[r*n/4:]), Cols: int64(t.x.cols), Rows: 1,
-		LdX: 4 * int64(t.x.cols), LdY: int64(n)})
+	t.arith.level.Quantize(&kern.Convert{X: bytesOf(t.x.row(r)[c:]), Y: bytesOf(t.packed.quantized[(r*n+kern.QuantizedBytes(c))/4:]),
+		Cols: int64(cols), Rows: int64(rows), LdX: 4 * int64(t.x.cols), LdY: int64(n)})
+}
+
+func (t *linearTask) layColumns(sp span, c int) {
+	r, rows, cols := int(sp.begin), int(sp.end-sp.begin), min(layCols, t.x.cols-c)
+	t.quantize(r, rows, c, cols)
+	n := kern.QuantizedBytes(t.x.cols)
+	t.arith.level.Lay(&kern.Convert{X: bytesOf(t.packed.quantized[(r*n+kern.QuantizedBytes(c))/4:]), Y: t.laidAt(sp, c),
+		Cols: int64(cols), Rows: int64(rows), LdX: int64(n)})
+}
+
+// laidAt is where columns from c on of a span lie. Spans that are laid have at least
+// TileRows rows, so their first rows tell how many came before.
+func (t *linearTask) laidAt(sp span, c int) *byte {
+	i := int(sp.begin) / t.arith.level.TileRows()
+	return bytesOf(t.packed.laid[(i*kern.TileBytes(t.x.cols)+kern.TileBytes(c))/4:])
 }
 
 // prefillTile returns the rows [begin, end) of the tiles of prefill rows from i
@@ -203,25 +247,59 @@ func (t *linearTask) packTile(i int, scratch []float32) {
 		}
 		x = scratch
 	}
-	at := t.arith.level.PackedBytes(kern.PackRows, t.x.cols) / 4 * i
-	t.arith.level.Pack(&kern.Convert{X: bytesOf(x), Y: bytesOf(t.packed.packed[at:]), Cols: int64(t.x.cols), Rows: int64(len(rows)), LdX: 4 * int64(t.x.cols)})
+	l, cols := t.arith.level, t.x.cols
+	width := cols
+	if l.Blocked() {
+		width = kern.BlockCols
+	}
+	for c := 0; c < cols; c += width {
+		n := min(width, cols-c)
+		l.Pack(&kern.Convert{X: bytesOf(x[c:]), Y: bytesOf(t.packed.packed[t.packedAt(i, c, n):]), Cols: int64(n), Rows: int64(len(rows)), LdX: 4 * int64(cols)})
+	}
+}
+
+// packedAt is where columns [c, c+n) of tile i lie: columns that are multiplied
+// together lie together, of all tiles.
+func (t *linearTask) packedAt(i, c, n int) int {
+	l, tiles := t.arith.level, (len(t.classes.prefill)+kern.PackRows-1)/kern.PackRows
+	return kern.PackRows * (tiles*l.Steps(c) + i*l.Steps(n))
 }
 
 // decode multiplies the decode rows with rows [lo, hi) of a weight.
-func (t *linearTask) decode(p *projection, lo, hi int) {
+func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	x, ld := t.x.data, 4*t.x.cols
-	if !isFloat(p.w.typ) {
+	quantized := !isFloat(p.w.typ)
+	if quantized {
 		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
 	}
 	for _, sp := range t.classes.decode {
-		for r := int(sp.begin); r < int(sp.end); r += kern.DecodeRows {
-			rows := min(kern.DecodeRows, int(sp.end)-r)
-			atOnce := piece(rows*t.x.cols, 1)
-			for i := lo; i < hi; i += atOnce {
-				t.arith.level.Decode(p.w.typ, &kern.Decode{W: p.w.at(i), X: bytesOf(x[r*ld/4:]), Out: &p.dst.row(r)[i],
-					Cols: int64(t.x.cols), Rows: int64(rows), N: int64(min(atOnce, hi-i)),
-					LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols)})
-			}
+		r, rows := int(sp.begin), int(sp.end-sp.begin)
+		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
+			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
+		at := lo
+		if quantized && t.laid(sp) {
+			d.Tiles = t.laidAt(sp, 0)
+			end := lo + (hi-lo)/kern.TileWeights*kern.TileWeights
+			t.pieces(p, &d, r, at, end)
+			at, d.Tiles = end, nil
+		}
+		t.pieces(p, &d, r, at, hi)
+	}
+}
+
+// pieces multiplies d's rows, from r on, with the rows [lo, hi) of a weight.
+func (t *linearTask) pieces(p *projection, d *kern.Decode, r, lo, hi int) {
+	l, typ, unit := t.arith.level, p.w.typ, 1
+	if d.Tiles != nil {
+		unit = kern.TileWeights
+	}
+	atOnce := piece(int(d.Rows)*t.x.cols, unit)
+	for i := lo; i < hi; i += atOnce {
+		d.W, d.Out, d.N = p.w.at(i), &p.dst.row(r)[i], int64(min(atOnce, hi-i))
+		if d.Tiles != nil {
+			l.DecodeTiles(typ, d)
+		} else {
+			l.Decode(typ, d)
 		}
 	}
 }
@@ -230,6 +308,10 @@ func (t *linearTask) decode(p *projection, lo, hi int) {
 func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
 	n := len(t.classes.prefill)
 	if n == 0 {
+		return
+	}
+	if t.arith.level.Blocked() {
+		t.blocks(p, lo, hi, scratch)
 		return
 	}
 	l, cols := t.arith.level, t.x.cols

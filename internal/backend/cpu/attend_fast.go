@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 
+	"weir/internal/backend"
 	"weir/internal/backend/cpu/kern"
 )
 
@@ -13,6 +14,13 @@ const fastDim = 256
 // fast attends a span's rows with the query heads of one KV head, by kern.Attend:
 // the definition above, with its own order of sums within a block.
 func (t *attendTask) fast(sp span, kvHead int, scratch []float32) {
+	if t.promptKernel(sp) && t.batch.tree[sp.begin] != nil && sp.end-sp.begin > 1 {
+		// Its rows see different cells, and the kernel wants all queries in every block.
+		for r := sp.begin; r < sp.end; r++ {
+			t.fast(span{r, r + 1, sp.class}, kvHead, scratch)
+		}
+		return
+	}
 	var queries [maxQueries]kern.Query
 	n := int(sp.end-sp.begin) * t.perKV
 	for begin := 0; begin < n; begin += maxQueries {
@@ -22,6 +30,9 @@ func (t *attendTask) fast(sp span, kvHead int, scratch []float32) {
 			t.startFast(&qs[i], row, head)
 		}
 		t.fastBlocks(sp, kvHead, begin, qs, scratch)
+		if t.promptKernel(sp) { // it has divided
+			continue
+		}
 		for i := range qs {
 			row, head := t.rowAndHead(sp, kvHead, begin+i)
 			out, l := t.output(row, head), 1/qs[i].Sum
@@ -30,6 +41,11 @@ func (t *attendTask) fast(sp span, kvHead int, scratch []float32) {
 			}
 		}
 	}
+}
+
+// promptKernel tells whether a span is attended to by kern.AttendPrompt.
+func (t *attendTask) promptKernel(sp span) bool {
+	return sp.class == backend.Prefill && t.arith.level.HasPrompts()
 }
 
 func (t *attendTask) rowAndHead(sp span, kvHead, i int) (row, head int) {
@@ -79,6 +95,7 @@ func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scr
 				continue
 			}
 			a.Queries, a.N = &qs[i], int64(n)
+			a.First, a.Last = flag(base <= first), flag(base+posBlock > last)
 			t.fastBlock(&a, &cells, sp, begin+i, qs[i:i+n], base, max(base, first), min(base+posBlock-1, end))
 		}
 	}
@@ -97,5 +114,9 @@ func (t *attendTask) fastBlock(a *kern.Attend, cells *[posBlock]int32, sp span, 
 		qs[i].End = int32(min(base+posBlock, pos+1) - base)
 	}
 	a.Lo, a.Hi = int64(lo-base), int64(hi+1-base)
-	t.arith.level.Attend(a)
+	if t.promptKernel(sp) {
+		t.arith.level.AttendPrompt(a)
+	} else {
+		t.arith.level.Attend(a)
+	}
 }

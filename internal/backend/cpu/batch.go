@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 )
 
 // batch is a stream's own copy of a backend.Batch.
@@ -29,10 +30,11 @@ type table struct {
 	first int32 // position of pages[0], in pages
 }
 
-// span is a run of adjacent rows that attend together: rows of one sequence, all
+// span is a run of adjacent rows that attend together: rows of one sequence and class, all
 // in a chain or all in a tree.
 type span struct {
 	begin, end int32
+	class      backend.Class
 }
 
 // spanRows is the most rows of a span: they share the decoding of a key.
@@ -82,7 +84,7 @@ func (b *batch) set(src *backend.Batch, kv backend.KVSpec) {
 	b.reserve(src)
 	b.setTables(src)
 	b.setTree(src)
-	b.setSpans()
+	b.setSpans(src)
 	b.byRow.set(len(b.token), func(i int) backend.Class { return classOf(src, i) })
 	b.byWant.set(len(b.want), func(i int) backend.Class { return classOf(src, int(b.want[i])) })
 	for r := range b.token {
@@ -169,14 +171,14 @@ func (b *batch) setTree(src *backend.Batch) {
 	}
 }
 
-func (b *batch) setSpans() {
+func (b *batch) setSpans(src *backend.Batch) {
 	b.spans = b.spans[:0]
 	for r := 0; r < len(b.token); {
-		end := r + 1
-		for end < len(b.token) && end-r < spanRows && (b.tree[r] == nil) == (b.tree[end] == nil) && b.seq[end] == b.seq[r] {
+		end, class := r+1, classOf(src, r)
+		for end < len(b.token) && end-r < spanRows && (b.tree[r] == nil) == (b.tree[end] == nil) && b.seq[end] == b.seq[r] && classOf(src, end) == class {
 			end++
 		}
-		b.spans = append(b.spans, span{int32(r), int32(end)})
+		b.spans = append(b.spans, span{int32(r), int32(end), class})
 		r = end
 	}
 }
@@ -239,7 +241,7 @@ func firstSeen(pos, window int) int {
 // classes lists rows by the arithmetic that they get.
 type classes struct {
 	prefill []int32 // ascending
-	decode  []span
+	decode  []span  // of at most kern.DecodeRows
 }
 
 func newClasses(rows int) classes {
@@ -251,10 +253,10 @@ func (c *classes) set(n int, class func(int) backend.Class) {
 	for i := range int32(n) {
 		if class(int(i)) == backend.Prefill {
 			c.prefill = append(c.prefill, i)
-		} else if last := len(c.decode) - 1; last >= 0 && c.decode[last].end == i {
+		} else if last := len(c.decode) - 1; last >= 0 && c.decode[last].end == i && i-c.decode[last].begin < kern.DecodeRows {
 			c.decode[last].end++
 		} else {
-			c.decode = append(c.decode, span{i, i + 1})
+			c.decode = append(c.decode, span{i, i + 1, backend.Decode})
 		}
 	}
 }

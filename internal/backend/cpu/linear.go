@@ -86,7 +86,7 @@ func (s *stream) runLinear() {
 	if s.arith.fast() {
 		s.pack(t)
 	}
-	tiles := t.group[t.n-1].end
+	tiles := t.cut(s.pool.Threads())
 	s.run(tiles, tiles*t.tile*t.x.cols*(t.x.rows+1), t)
 }
 
@@ -99,22 +99,29 @@ func (s *stream) classesOf(x backend.Act) *classes {
 
 func (t *linearTask) reset(s *stream, x mat, c *classes) {
 	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, s.scratch, 1, 0
-	t.arith, t.classes, t.packed, t.tile = s.arith, c, &s.packed, tileRows
-	if s.arith.fast() {
-		t.tile = panelRows
-	}
+	t.arith, t.classes, t.packed = s.arith, c, &s.packed
 }
 
 func (t *linearTask) add(w *weight, bias []float32, dst mat) {
 	if dst.rows != t.x.rows || dst.cols != w.rows {
 		panic(fmt.Sprintf("cpu: Linear: tensor %q [%d, %d] takes [%d, %d] to [%d, %d]", w.name, w.rows, w.cols, t.x.rows, t.x.cols, dst.rows, dst.cols))
 	}
-	end := (w.rows + t.tile - 1) / t.tile
-	if t.n > 0 {
-		end += t.group[t.n-1].end
-	}
-	t.group[t.n] = projection{w, bias, dst, end}
+	t.group[t.n] = projection{w: w, bias: bias, dst: dst}
 	t.n++
+}
+
+// cut chooses the size of a tile and returns how many there are.
+func (t *linearTask) cut(threads int) int {
+	t.tile = tileRows
+	if t.arith.fast() {
+		t.tile = t.panels(threads) * panelRows
+	}
+	end := 0
+	for i := range t.n {
+		end += (t.group[i].w.rows + t.tile - 1) / t.tile
+		t.group[i].end = end
+	}
+	return end
 }
 
 // Do computes one tile's outputs for all rows.
@@ -126,7 +133,7 @@ func (t *linearTask) Do(worker, item int) {
 	lo := (item - begin) * t.tile
 	hi := min(lo+t.tile, p.w.rows)
 	if t.arith.fast() {
-		t.decode(p, lo, hi)
+		t.decode(p, lo, hi, t.scratch[worker])
 		t.prefill(p, lo, hi, t.scratch[worker])
 	} else {
 		t.multiply(p, lo, hi, p.w.tile(t.arith, t.scratch[worker], lo, hi))

@@ -71,6 +71,7 @@ func newStream(plan backend.Plan, pool *Pool, arith arith) (*stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("activations for %d rows: %w", plan.Rows, err)
 	}
+	preferLargePages(mem)
 	s.mem = mem
 	s.layout(&arena{mem: floats(mem)})
 	s.batch.init(plan)

@@ -91,6 +91,12 @@ func (w *weight) tile(a arith, scratch []float32, lo, hi int) []float32 {
 // at is where row i begins.
 func (w *weight) at(i int) *byte { return &w.data[i*w.rowBytes] }
 
+// cell is where column c of row i begins; c is a multiple of the type's block.
+func (w *weight) cell(i, c int) *byte {
+	elems, bytes := w.typ.Block()
+	return &w.data[i*w.rowBytes+c/elems*bytes]
+}
+
 // matrix returns the weight behind bw, which must have cols columns.
 func matrix(bw backend.Weight, cols int, op string) *weight {
 	w, ok := bw.(*weight)

@@ -55,16 +55,22 @@ type gemmCase struct {
 	rows, n, cols int
 	x             []float32
 	packed, panel []byte
+	typ           weights.Type
+	w             []byte
 	values        []float32 // of the weights
 }
 
 func newGemm(rng *rand.Rand, l Level, typ weights.Type, rows, n, cols int) *gemmCase {
-	c := &gemmCase{l: l, rows: rows, n: n, cols: cols, x: random(rng, rows*cols, false)}
+	c := &gemmCase{l: l, typ: typ, rows: rows, n: n, cols: cols, x: random(rng, rows*cols, false)}
 	c.packed = make([]byte, l.PackedBytes(rows, cols))
 	c.pack()
 	w := blocks(rng, typ, n, cols)
+	c.w = w
 	c.values = make([]float32, n*cols)
 	weights.DequantizeRow(typ, c.values, w)
+	if l.Blocked() {
+		return c
+	}
 	c.panel = make([]byte, n*l.PanelBytes(cols))
 	for i := range c.panel {
 		c.panel[i] = 0xff // NaNs
@@ -79,9 +85,38 @@ func (c *gemmCase) pack() {
 
 // run multiplies rows [r, r+rows) with weights [i, i+n); r is a multiple of 16.
 func (c *gemmCase) run(out []float32, ldo, r, rows, i, n int) {
+	if c.l.Blocked() {
+		c.runBlocks(out, ldo, r, rows, i, n)
+		return
+	}
 	steps := c.l.Steps(c.cols)
 	c.l.Gemm(&Gemm{X: &c.packed[r*steps*4], W: &c.panel[i*c.l.PanelBytes(c.cols)], Out: &out[0], Steps: int64(steps),
 		Rows: int64(rows), N: int64(n), LdW: int64(c.l.PanelBytes(c.cols) / 4), LdO: int64(ldo)})
+}
+
+// runBlocks is run by pieces of the columns.
+func (c *gemmCase) runBlocks(out []float32, ldo, r, rows, i, n int) {
+	stride, ld := 16*c.l.Steps(c.cols), c.l.PanelBytes(BlockCols)
+	size, _ := c.typ.RowBytes(c.cols)
+	elems, bytes := c.typ.Block()
+	panel := make([]byte, BlockWeights*ld)
+	for j := range panel {
+		panel[j] = 0xff // NaNs
+	}
+	acc := make([]float32, BlockAcc(rows))
+	for k := 0; k < c.cols; k += BlockCols {
+		width := min(BlockCols, c.cols-k)
+		c.l.Panel(c.typ, &Convert{X: &c.w[i*size+k/elems*bytes], Y: &panel[0], Cols: int64(width), Rows: int64(n), LdX: int64(size), LdY: int64(ld)})
+		b := Block{X: &c.packed[(r/16*stride+16*c.l.Steps(k))*4], W: &panel[0], Out: &out[0], Acc: &acc[0], Steps: int64(c.l.Steps(width)),
+			Rows: int64(rows), N: int64(n), LdX: int64(stride), LdW: int64(ld / 4), LdO: int64(ldo)}
+		if k == 0 {
+			b.First = 1
+		}
+		if k+width == c.cols {
+			b.Last = 1
+		}
+		c.l.Multiply(&b)
+	}
 }
 
 func TestGemm(t *testing.T) {
@@ -89,7 +124,7 @@ func TestGemm(t *testing.T) {
 		rng := newRand(t)
 		elems, _ := typ.Block()
 		for range 12 {
-			c := newGemm(rng, l, typ, 1+rng.IntN(70), 1+rng.IntN(20), elems*(1+rng.IntN(max(3, 500/elems))))
+			c := newGemm(rng, l, typ, 1+rng.IntN(70), 1+rng.IntN(32), elems*(1+rng.IntN(max(3, 1100/elems))))
 			ldo := c.n + 3
 			out := make([]float32, c.rows*ldo)
 			for i := range out {
@@ -185,19 +220,21 @@ func BenchmarkGemm(b *testing.B) {
 type prefill struct {
 	*gemmCase
 	typ weights.Type
-	w   []byte
 	out []float32
 }
 
 func newPrefill(l Level, typ weights.Type, rows, n, cols int) *prefill {
 	rng := rand.New(rand.NewPCG(1, 2))
-	return &prefill{newGemm(rng, l, typ, rows, 8, cols), typ, blocks(rng, typ, n, cols), make([]float32, rows*n)}
+	return &prefill{newGemm(rng, l, typ, rows, n, cols), typ, make([]float32, rows*n)}
 }
 
 // panelRows is the weight rows that are decoded at a time.
 const panelRows = 32
 
 func (p *prefill) speed(threads int) float64 {
+	if p.l.Blocked() {
+		return p.blockedSpeed(threads)
+	}
 	size, _ := p.typ.RowBytes(p.cols)
 	n := len(p.w) / size
 	begin := time.Now()
@@ -208,6 +245,34 @@ func (p *prefill) speed(threads int) float64 {
 		c.panel = panel
 		c.run(p.out[item*panelRows:], n, 0, p.rows, 0, panelRows)
 	}, panelRows*p.l.PanelBytes(p.cols))
+	return 2 * float64(p.rows) * float64(n) * float64(p.cols) / time.Since(begin).Seconds() / 1e9
+}
+
+// blockedSpeed is speed in pieces of the columns, four panels at a time.
+func (p *prefill) blockedSpeed(threads int) float64 {
+	const item = 4 * BlockWeights
+	n, ld, stride := p.n, p.l.PanelBytes(BlockCols), 16*p.l.Steps(p.cols)
+	size, _ := p.typ.RowBytes(p.cols)
+	elems, bytes := p.typ.Block()
+	begin := time.Now()
+	share(threads, n/item, func(at int, mem []byte) {
+		acc := mem[BlockWeights*ld:]
+		for k := 0; k < p.cols; k += BlockCols {
+			b := Block{X: &p.packed[16*p.l.Steps(k)*4], W: &mem[0], Steps: int64(p.l.Steps(BlockCols)), Rows: int64(p.rows), N: BlockWeights,
+				LdX: int64(stride), LdW: int64(ld / 4), LdO: int64(n)}
+			if k == 0 {
+				b.First = 1
+			}
+			if k+BlockCols == p.cols {
+				b.Last = 1
+			}
+			for i := 0; i < item; i += BlockWeights {
+				p.l.Panel(p.typ, &Convert{X: &p.w[(at*item+i)*size+k/elems*bytes], Y: &mem[0], Cols: BlockCols, Rows: BlockWeights, LdX: int64(size), LdY: int64(ld)})
+				b.Out, b.Acc = &p.out[at*item+i], (*float32)(unsafe.Pointer(&acc[4*BlockAcc(p.rows)*i/BlockWeights]))
+				p.l.Multiply(&b)
+			}
+		}
+	}, BlockWeights*ld+4*4*BlockAcc(p.rows))
 	return 2 * float64(p.rows) * float64(n) * float64(p.cols) / time.Since(begin).Seconds() / 1e9
 }
 

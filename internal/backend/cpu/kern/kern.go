@@ -39,6 +39,7 @@ const (
 	AVX2                        // amd64 with AVX2, FMA and F16C
 	AVX512                      // and AVX-512 F, BW, VL, DQ and VNNI
 	AVX512BF16                  // and AVX-512 BF16
+	AMX                         // and AMX TILE, BF16 and INT8
 )
 
 // The levels of arm64.
@@ -48,7 +49,7 @@ const (
 )
 
 var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16",
-	NEON: "neon", NEONBF16: "neonbf16"}
+	AMX: "amx", NEON: "neon", NEONBF16: "neonbf16"}
 
 func (l Level) String() string { return names[l] }
 
@@ -114,10 +115,32 @@ type Decode struct {
 	W, X                         *byte
 	Out                          *float32
 	Cols, Rows, N, LdW, LdX, LdO int64
+	Tiles                        *byte    // for DecodeTiles: what Lay has made of X
+	Scratch                      *float32 // for DecodeTiles: [DecodeScratch]
 }
 
 // DecodeRows is the most rows of X in a Decode.
 const DecodeRows = 16
+
+// TileRows is how many rows of X DecodeTiles pays for; 0: the level has none.
+func (l Level) TileRows() int {
+	if l == AMX {
+		return 3
+	}
+	return 0
+}
+
+const (
+	// TileWeights is what N of a DecodeTiles is a multiple of.
+	TileWeights = 16
+	// DecodeScratch is how many floats DecodeTiles needs.
+	DecodeScratch = 4096 + 1024 + 16*576/4 + 1024
+	// tileBytes is the size of groupCols columns that Lay has made.
+	tileBytes = 16*groupCols + 4*16*16*4
+)
+
+// TileBytes is the size of up to DecodeRows rows that Lay has made.
+func TileBytes(cols int) int { return (cols + groupCols - 1) / groupCols * tileBytes }
 
 // groupCols and groupBytes are the columns of a quantised activation that lie
 // together, and their bytes.
@@ -134,20 +157,48 @@ func QuantizedBytes(cols int) int { return (cols + groupCols - 1) / groupCols * 
 // weights, LdW words of 32 bits apart. Steps is the words of a row: see
 // Level.Steps. LdO counts floats.
 //
-// At levels that round prompts (RoundsPrompts) both operands are rounded to bf16 (relative error 2^-8
-// each, magnitudes below 2^-126 are zero) and summed in float32; below it they
-// are float32. A result's sum has the order of the columns.
+// At levels that round prompts (RoundsPrompts) both operands are rounded to bf16
+// (relative error 2^-8 each, magnitudes below 2^-126 are zero) and summed in
+// float32; at others they are float32. A result's sum has the order of the columns.
 type Gemm struct {
 	X, W                     *byte
 	Out                      *float32
 	Steps, Rows, N, LdW, LdO int64
 }
 
+// RoundsPrompts tells whether the products of prompts round their operands to bf16.
+func (l Level) RoundsPrompts() bool { return l == AVX512BF16 || l == AMX || l == NEONBF16 }
+
+// Blocked tells whether the level has Multiply, not Gemm.
+func (l Level) Blocked() bool { return l == AMX }
+
+// Block is a Gemm over some of the columns, for at most BlockWeights weights: of all
+// columns, pieces that begin at multiples of BlockCols go one after another. Sums
+// begin with the First of them, wait in Acc (BlockAcc floats), and go to Out with
+// the Last. LdX is the words from a tile of X to the next. W has room for
+// BlockWeights rows, whatever N is. Next is where the next block's weights lie,
+// undecoded, rows of NextBytes: the kernel asks memory for them.
+type Block struct {
+	X, W                                       *byte
+	Out, Acc                                   *float32
+	Steps, Rows, N, LdX, LdW, LdO, First, Last int64
+	Next                                       *byte
+	NextBytes, LdNext                          int64
+}
+
+const (
+	// BlockWeights is the most weights of a Block.
+	BlockWeights = 32
+	// BlockCols is the columns of a Block that are best taken at a time: its weights
+	// stay in the first-level cache, while tiles of X come from the second.
+	BlockCols = 512
+)
+
+// BlockAcc is the floats of the sums of a Block's rows.
+func BlockAcc(rows int) int { return (rows + 31) / 32 * 32 * BlockWeights }
+
 // PackRows is the rows of a tile of X: PackedBytes counts whole tiles.
 const PackRows = 16
-
-// RoundsPrompts tells whether Gemm rounds its operands to bf16.
-func (l Level) RoundsPrompts() bool { return l == AVX512BF16 || l == NEONBF16 }
 
 // Steps is how many words of 32 bits Pack and Panel make of cols columns.
 func (l Level) Steps(cols int) int {
@@ -156,6 +207,8 @@ func (l Level) Steps(cols int) int {
 		return (cols + 1) / 2
 	case NEONBF16:
 		return (cols + 3) / 4 * 2
+	case AMX:
+		return (cols + 31) / 32 * 16
 	}
 	return cols
 }
@@ -218,6 +271,20 @@ type Attend struct {
 	N, Dim, Stride, Lo, Hi int64
 	Type                   KVType
 	Scale, Softcap         float32
+	First, Last            int64 // for AttendPrompt
+}
+
+// AttendPrompt has further rules for Attend where the level HasPrompts: it takes the
+// same queries over one block after another, the first and last of which have First
+// and Last set, with the same scratch memory of PromptScratch floats. Out need not
+// begin as zeros, and is divided by Sum at the end. Operands of products are rounded
+// to bf16, sums are float32.
+func (l Level) HasPrompts() bool { return l == AMX }
+
+// PromptScratch is how many floats AttendPrompt needs for n queries.
+func PromptScratch(n, dim int) int {
+	n, dim = (n+15)/16*16, (dim+31)/32*32
+	return AttendPositions*2*dim + 16*AttendPositions*3/2 + n*dim*3/2
 }
 
 // KVType is how a head's key or value is stored: see backend.KVType.
@@ -240,7 +307,10 @@ func AttendScratch(n, dim int) int {
 	return (AttendPositions+1)*((dim+15)/16*16) + (AttendPositions+1)*n
 }
 
-// Probe is the argument of Read and PeakFMA.
+// PeakBytes is the data that Peak works on.
+const PeakBytes = 4096
+
+// Probe is the argument of Read and Peak.
 type Probe struct {
 	Data *byte
 	N    int64

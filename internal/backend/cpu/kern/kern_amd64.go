@@ -23,6 +23,9 @@ func Levels() []Level {
 	levels = append(levels, AVX512)
 	if x.HasAVX512BF16 {
 		levels = append(levels, AVX512BF16)
+		if hasTiles() {
+			levels = append(levels, AMX)
+		}
 	}
 	return levels
 }
@@ -68,6 +71,15 @@ func (l Level) Decode(t weights.Type, a *Decode) {
 	}
 }
 
+// Lay turns up to DecodeRows rows that Quantize has made, LdX bytes apart, into what
+// DecodeTiles multiplies. Columns are taken by 512: pieces that begin there may be
+// laid by themselves.
+func (l Level) Lay(a *Convert) { amx_lay(unsafe.Pointer(a)) }
+
+// DecodeTiles does what Decode does, with the same bits, for N a multiple of
+// TileWeights and quantised weights.
+func (l Level) DecodeTiles(t weights.Type, a *Decode) { amxDecode(t, unsafe.Pointer(a)) }
+
 // Dequantize decodes rows of type t to float32, exactly as package weights does
 // (but for the payload of a NaN).
 func (l Level) Dequantize(t weights.Type, a *Convert) {
@@ -78,12 +90,15 @@ func (l Level) Dequantize(t weights.Type, a *Convert) {
 	}
 }
 
-// Panel decodes rows of type t to what Gemm multiplies. It may write 4 bytes
-// behind a row of an odd number of columns; rows lie PanelBytes apart.
+// Panel decodes rows of type t to what Gemm or Multiply take; rows lie PanelBytes
+// apart.
 func (l Level) Panel(t weights.Type, a *Convert) {
-	if l == AVX512BF16 {
+	switch l {
+	case AMX:
+		amxExpand(t, unsafe.Pointer(a))
+	case AVX512BF16:
 		avx512bf16Expand(t, unsafe.Pointer(a))
-	} else {
+	default:
 		l.Dequantize(t, a)
 	}
 }
@@ -92,6 +107,8 @@ func (l Level) Panel(t weights.Type, a *Convert) {
 // PackedBytes; LdY is not used.
 func (l Level) Pack(a *Convert) {
 	switch l {
+	case AMX:
+		amx_pack(unsafe.Pointer(a))
 	case AVX512BF16:
 		avx512bf16_pack(unsafe.Pointer(a))
 	case AVX512:
@@ -113,10 +130,15 @@ func (l Level) Gemm(a *Gemm) {
 	}
 }
 
-// Peak does PeakOps multiply-adds for each of N, of the kind that Gemm is made
-// of, on the 128 bytes at Data.
+// Multiply multiplies a block.
+func (l Level) Multiply(a *Block) { amx_multiply(unsafe.Pointer(a)) }
+
+// Peak does PeakOps multiply-adds for each of N, of the kind that products of
+// prompts are made of, on the PeakBytes at Data.
 func (l Level) Peak(a *Probe) {
 	switch l {
+	case AMX:
+		amx_peak(unsafe.Pointer(a))
 	case AVX512BF16:
 		avx512bf16_peak(unsafe.Pointer(a))
 	case AVX512:
@@ -129,6 +151,8 @@ func (l Level) Peak(a *Probe) {
 // PeakOps: see Peak.
 func (l Level) PeakOps() int {
 	switch l {
+	case AMX:
+		return 4 * 16 * 16 * 32
 	case AVX512BF16:
 		return 12 * 32
 	case AVX512:
@@ -183,6 +207,9 @@ func (l Level) Attend(a *Attend) {
 		avx2_attend(unsafe.Pointer(a))
 	}
 }
+
+// AttendPrompt attends to a block.
+func (l Level) AttendPrompt(a *Attend) { amx_attend_prompt(unsafe.Pointer(a)) }
 
 // Read reads N bytes of Data, a multiple of 512.
 func (l Level) Read(a *Probe) {

@@ -3,6 +3,7 @@ package kern
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -34,6 +35,17 @@ func eachLevel(t *testing.T, f func(*testing.T, Level)) {
 
 // lowest is the level that the others are compared with.
 func lowest() Level { return Levels()[1] }
+
+// withTiles runs f at the levels that have tile registers.
+func withTiles(t *testing.T, f func(*testing.T, Level)) {
+	levels := slices.DeleteFunc(Levels(), func(l Level) bool { return !l.Blocked() })
+	if len(levels) == 0 {
+		t.Skip("needs a processor with AMX, and a system that lets it be used")
+	}
+	for _, l := range levels {
+		t.Run(l.String(), func(t *testing.T) { f(t, l) })
+	}
+}
 
 func newRand(t *testing.T) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -298,6 +299,97 @@ func TestAttend(t *testing.T) {
 				for j := range row {
 					if !sameBits(row[j], got[i][j]) {
 						t.Fatal("levels differ")
+					}
+				}
+			}
+		}
+	})
+}
+
+// runPrompt is run by AttendPrompt; memory behind the outputs stays as it is.
+func (a *attention) runPrompt(l Level, q [][]float32, first, last []int) [][]float32 {
+	queries := make([]Query, len(q))
+	out := make([][]float32, len(q))
+	for i := range q {
+		out[i] = make([]float32, a.dim+1)
+		for j := range out[i] {
+			out[i][j] = -77
+		}
+		queries[i] = Query{Q: &q[i][0], Out: &out[i][0], Max: float32(math.Inf(-1))}
+	}
+	scratch := make([]float32, PromptScratch(len(q), a.dim))
+	for i := range scratch {
+		scratch[i] = float32(math.NaN())
+	}
+	lowest, highest := slices.Min(first), slices.Max(last)
+	for base := lowest / AttendPositions * AttendPositions; base <= highest; base += AttendPositions {
+		for i := range queries {
+			queries[i].Begin, queries[i].End = int32(max(first[i]-base, 0)), int32(min(last[i]+1-base, AttendPositions))
+		}
+		b := Attend{Queries: &queries[0], K: &a.k[0], V: &a.v[0], Cells: &a.cells[base], Scratch: &scratch[0], N: int64(len(q)),
+			Dim: int64(a.dim), Stride: int64(a.stride), Lo: int64(max(lowest-base, 0)), Hi: int64(min(highest+1-base, AttendPositions)),
+			Type: a.typ, Scale: a.scale, Softcap: a.softcap}
+		if base <= lowest {
+			b.First = 1
+		}
+		if base+AttendPositions > highest {
+			b.Last = 1
+		}
+		l.AttendPrompt(&b)
+	}
+	for i := range out {
+		if out[i][a.dim] != -77 {
+			panic("AttendPrompt wrote behind an output")
+		}
+		out[i] = out[i][:a.dim]
+	}
+	return out
+}
+
+// TestAttendPrompt: scores and weights are rounded to 8 bits, and what a query does not
+// see, an infinity among it, changes none of its bits.
+func TestAttendPrompt(t *testing.T) {
+	withTiles(t, func(t *testing.T, l Level) {
+		rng := newRand(t)
+		for range 100 {
+			positions := 1 + rng.IntN(200)
+			a := newAttention(rng, positions)
+			var q [][]float32
+			var first, last []int
+			for range 1 + rng.IntN(40) {
+				q = append(q, random(rng, a.dim, false))
+				end := rng.IntN(positions)
+				first, last = append(first, rng.IntN(end+1)), append(last, end)
+			}
+			got := a.runPrompt(l, q, first, last)
+			for i := range q {
+				for j, want := range a.want(q[i], first[i], last[i]) {
+					if math.Abs(float64(got[i][j])-want) > 0.1 {
+						t.Fatalf("dim %d, positions [%d, %d]: out[%d] = %v, want %v", a.dim, first[i], last[i], j, got[i][j], want)
+					}
+				}
+				for j, v := range a.runPrompt(l, q[i:i+1], first[i:i+1], last[i:i+1])[0] {
+					if !sameBits(v, got[i][j]) {
+						t.Fatalf("query %d: %v alone, %v with others", i, v, got[i][j])
+					}
+				}
+			}
+			if a.typ != KVF16 {
+				continue
+			}
+			at := rng.IntN(positions) // its values become infinities
+			for j := range a.dim {
+				v := a.v[int(a.cells[at])*a.stride+2*j:]
+				v[0], v[1] = 0, 0x7c
+			}
+			for i, row := range a.runPrompt(l, q, first, last) {
+				for j, v := range row {
+					if at >= first[i] && at <= last[i] {
+						if !math.IsInf(float64(v), 1) && v == v {
+							t.Fatalf("query %d sees an infinity, and out[%d] = %v", i, j, v)
+						}
+					} else if !sameBits(v, got[i][j]) {
+						t.Fatalf("query %d does not see the infinity, which made %v of %v", i, v, got[i][j])
 					}
 				}
 			}

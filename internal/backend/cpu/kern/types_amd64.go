@@ -223,3 +223,71 @@ func avx512Keep(t KVType, a unsafe.Pointer) {
 		panic(unknownKVType)
 	}
 }
+
+func amxExpand(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.F32:
+		amx_expand_f32(a)
+	case weights.F16:
+		amx_expand_f16(a)
+	case weights.BF16:
+		amx_expand_bf16(a)
+	case weights.Q4_0:
+		amx_expand_q4_0(a)
+	case weights.Q4_1:
+		amx_expand_q4_1(a)
+	case weights.Q5_0:
+		amx_expand_q5_0(a)
+	case weights.Q5_1:
+		amx_expand_q5_1(a)
+	case weights.Q8_0:
+		amx_expand_q8_0(a)
+	case weights.Q2_K:
+		amx_expand_q2_k(a)
+	case weights.Q3_K:
+		amx_expand_q3_k(a)
+	case weights.Q4_K:
+		amx_expand_q4_k(a)
+	case weights.Q5_K:
+		amx_expand_q5_k(a)
+	case weights.Q6_K:
+		amx_expand_q6_k(a)
+	case weights.IQ4_NL:
+		amx_expand_iq4_nl(a)
+	case weights.IQ4_XS:
+		amx_expand_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+func amxDecode(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q4_0:
+		amx_decode_q4_0(a)
+	case weights.Q4_1:
+		amx_decode_q4_1(a)
+	case weights.Q5_0:
+		amx_decode_q5_0(a)
+	case weights.Q5_1:
+		amx_decode_q5_1(a)
+	case weights.Q8_0:
+		amx_decode_q8_0(a)
+	case weights.Q2_K:
+		amx_decode_q2_k(a)
+	case weights.Q3_K:
+		amx_decode_q3_k(a)
+	case weights.Q4_K:
+		amx_decode_q4_k(a)
+	case weights.Q5_K:
+		amx_decode_q5_k(a)
+	case weights.Q6_K:
+		amx_decode_q6_k(a)
+	case weights.IQ4_NL:
+		amx_decode_iq4_nl(a)
+	case weights.IQ4_XS:
+		amx_decode_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}

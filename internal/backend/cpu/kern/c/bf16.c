@@ -8,7 +8,7 @@ INLINE f32x16 halves(u16x16 h) { return (f32x16)_mm512_cvtph_ps((__m256i)h); }
 // narrow rounds to the nearest, ties to even; denormals become zeros.
 INLINE u16x16 narrow(f32x16 v) { return (u16x16)_mm512_cvtneps_pbh((__m512)v); }
 
-#include "dequant.h"
+#define NARROW2(hi, lo) ((u32x16)_mm512_cvtne2ps_pbh((__m512)(hi), (__m512)(lo)))
 
 #define STEP_COLS 2
 INLINE u32x16 pack16(const uint8_t *x)
@@ -18,6 +18,7 @@ INLINE u32x16 pack16(const uint8_t *x)
 #define GEMM_TILES 2
 #define GEMM_N 8
 #define GEMM_STEP(acc, x, w) ((f32x16)_mm512_dpbf16_ps((__m512)(acc), (__m512bh)(x), (__m512bh)_mm512_set1_epi32((int)(w))))
+#include "dequant.h"
 #include "gemm.h"
 
 KERNEL k_gemm(const struct gemm *p) { gemm(p); }

@@ -7,6 +7,11 @@
 
 enum to { TO_F32, TO_BF16 };
 
+// Rows are completed with zeros to a multiple of ROUND_COLS columns.
+#ifndef ROUND_COLS
+#define ROUND_COLS STEP_COLS
+#endif
+
 INLINE void put(enum to to, uint8_t *y, int64_t c, f32x16 v)
 {
 	if (to == TO_F32)
@@ -17,13 +22,26 @@ INLINE void put(enum to to, uint8_t *y, int64_t c, f32x16 v)
 
 INLINE float half1(const uint8_t *p) { return half_float(ld16(p)); }
 
-// nibbles puts low and high nibbles of 16 bytes, 16 columns each.
-#define NIBBLES(p, at, gap, EXPR)                        \
+// put32 puts 32 columns. A level that rounds two vectors at once has NARROW2(hi, lo).
+INLINE void put32(enum to to, uint8_t *y, int64_t c, f32x16 lo, f32x16 hi)
+{
+#ifdef NARROW2
+	if (to == TO_BF16) {
+		STORE(u32x16, y + 2 * c, NARROW2(hi, lo));
+		return;
+	}
+#endif
+	put(to, y, c, lo);
+	put(to, y, c + 16, hi);
+}
+
+// NIBBLES puts the low nibbles of 16 bytes, then the high ones.
+#define NIBBLES(p, at, EXPR)                             \
 	do {                                             \
 		u8x16 v_ = LOAD(u8x16, p), n = v_ & 15;  \
-		put(to, y, at, EXPR);                    \
+		const f32x16 lo_ = EXPR;                 \
 		n = v_ >> 4;                             \
-		put(to, y, (at) + (gap), EXPR);          \
+		put32(to, y, at, lo_, EXPR);             \
 	} while (0)
 
 // spread turns 16 bits of h into bytes of 16 or 0.
@@ -47,8 +65,7 @@ INLINE void expand5(enum to to, const uint8_t *w, uint8_t *y, int64_t c, int min
 	uint32_t h = ld32(w + at);
 	u8x16 v = LOAD(u8x16, w + at + 4);
 	f32x16 lo = bytes_u((v & 15) | spread(h)), hi = bytes_u(v >> 4 | spread(h >> 16));
-	put(to, y, c, min ? d * lo + m : d * (lo - 16));
-	put(to, y, c + 16, min ? d * hi + m : d * (hi - 16));
+	put32(to, y, c, min ? d * lo + m : d * (lo - 16), min ? d * hi + m : d * (hi - 16));
 }
 
 // expand32 decodes a block of 32.
@@ -56,19 +73,18 @@ INLINE void expand32(enum type t, enum to to, const uint8_t *w, uint8_t *y, int6
 {
 	const f32x16 d = splat(half1(w));
 	switch (t) {
-	case Q4_0: NIBBLES(w + 2, c, 16, d * (bytes_u(n) - 8)); break;
+	case Q4_0: NIBBLES(w + 2, c, d * (bytes_u(n) - 8)); break;
 	case Q4_1: {
 		const f32x16 m = splat(half1(w + 2));
-		NIBBLES(w + 4, c, 16, d * bytes_u(n) + m);
+		NIBBLES(w + 4, c, d * bytes_u(n) + m);
 		break;
 	}
 	case Q5_0: expand5(to, w, y, c, 0); break;
 	case Q5_1: expand5(to, w, y, c, 1); break;
 	case Q8_0:
-		put(to, y, c, d * bytes_i(LOAD(i8x16, w + 2)));
-		put(to, y, c + 16, d * bytes_i(LOAD(i8x16, w + 18)));
+		put32(to, y, c, d * bytes_i(LOAD(i8x16, w + 2)), d * bytes_i(LOAD(i8x16, w + 18)));
 		break;
-	case IQ4_NL: NIBBLES(w + 2, c, 16, d * iq4(n)); break;
+	case IQ4_NL: NIBBLES(w + 2, c, d * iq4(n)); break;
 	default: __builtin_unreachable();
 	}
 }
@@ -102,23 +118,28 @@ INLINE void expand_min(enum type t, enum to to, const uint8_t *w, uint8_t *y, in
 				       u & 0x3f3f3f3f, (z >> 4 & 0x0f0f0f0f) | (u >> 2 & 0x30303030)};
 	UNROLL for (int j = 0; j < 8; j++) {
 		const f32x16 scale = splat(d * (float)s[j]), min = splat(dmin * (float)s[8 + j]);
+		f32x16 v[2];
 		UNROLL for (int h = 0; h < 2; h++) {
 			u8x16 q = LOAD(u8x16, qs + 32 * (j >> 1) + 16 * h) >> (4 * (j & 1)) & 15;
 			if (t == Q5_K)
 				q |= (LOAD(u8x16, w + 16 + 16 * h) >> j & 1) << 4;
-			put(to, y, c + 32 * j + 16 * h, scale * bytes_u(q) - min);
+			v[h] = scale * bytes_u(q) - min;
 		}
+		put32(to, y, c + 32 * j, v[0], v[1]);
 	}
 }
 
 INLINE void expand_6k(enum to to, const uint8_t *w, uint8_t *y, int64_t c)
 {
 	const float d = half1(w + 208);
+	f32x16 v[16];
 	UNROLL for (int i = 0; i < 16; i++) {
 		const int k = i >> 1 & 3;
 		u8x16 lo = LOAD(u8x16, w + (i >> 3) * 64 + (k & 1) * 32 + (i & 1) * 16) >> (4 * (k >> 1)) & 15;
 		u8x16 hi = LOAD(u8x16, w + 128 + (i >> 3) * 32 + (i & 1) * 16) >> (2 * k) & 3;
-		put(to, y, c + 16 * i, splat(d * (float)(int8_t)w[192 + i]) * (bytes_u(lo | hi << 4) - 32));
+		v[i] = splat(d * (float)(int8_t)w[192 + i]) * (bytes_u(lo | hi << 4) - 32);
+		if (i & 1)
+			put32(to, y, c + 16 * (i - 1), v[i - 1], v[i]);
 	}
 }
 
@@ -128,7 +149,7 @@ INLINE void expand_xs(enum to to, const uint8_t *w, uint8_t *y, int64_t c)
 	const uint64_t sc = scales_xs(w);
 	UNROLL for (int i = 0; i < 8; i++) {
 		const f32x16 scale = splat(d * (float)((int)(sc >> (8 * i) & 63) - 32));
-		NIBBLES(w + 8 + 16 * i, c + 32 * i, 16, scale * iq4(n));
+		NIBBLES(w + 8 + 16 * i, c + 32 * i, scale * iq4(n));
 	}
 }
 
@@ -158,7 +179,7 @@ INLINE void expand(enum type t, enum to to, const struct convert *p)
 	}
 }
 
-// expand_real converts floats. A row of bf16 gets a zero behind an odd end.
+// expand_real converts floats.
 INLINE void expand_real(enum real t, enum to to, const struct convert *p)
 {
 	const int size = t == F32 ? 4 : 2;
@@ -166,6 +187,8 @@ INLINE void expand_real(enum real t, enum to to, const struct convert *p)
 		const uint8_t *w = p->x + r * p->ldx;
 		uint8_t *y = p->y + r * p->ldy;
 		int64_t c = 0;
+		for (; c + 32 <= p->cols; c += 32)
+			put32(to, y, c, real16(t, w + c * size), real16(t, w + (c + 16) * size));
 		for (; c + 16 <= p->cols; c += 16)
 			put(to, y, c, real16(t, w + c * size));
 		for (; c < p->cols; c++) {
@@ -174,7 +197,11 @@ INLINE void expand_real(enum real t, enum to to, const struct convert *p)
 			if (to == TO_F32)
 				*(u32_at *)(y + 4 * c) = ((u32x16)f)[0];
 			else
-				*(u32_at *)(y + 2 * c) = narrow(f)[0]; // and the zero, or what comes next
+				*(u16_at *)(y + 2 * c) = narrow(f)[0];
+			BARRIER;
+		}
+		for (; c % ROUND_COLS; c++) {
+			*(u16_at *)(y + 2 * c) = 0;
 			BARRIER;
 		}
 	}

@@ -66,7 +66,7 @@ INLINE void gemm(const struct gemm *p)
 // pack turns rows of floats into tiles; cols need not fill a step, rows a tile.
 INLINE void pack(const struct convert *p)
 {
-	const int64_t steps = (p->cols + STEP_COLS - 1) / STEP_COLS;
+	const int64_t steps = (p->cols + ROUND_COLS - 1) / ROUND_COLS * (ROUND_COLS / STEP_COLS);
 	for (int64_t r = 0; r < p->rows; r += 16) {
 		uint8_t *y = p->y + r * steps * 4;
 		for (int64_t k = 0; k < steps; k += 16) {

@@ -32,11 +32,14 @@ struct convert {
 };
 
 // struct decode: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. Rows
-// of w are ldw bytes apart, those of x ldx bytes, those of out ldo floats.
+// of w are ldw bytes apart, those of x ldx bytes, those of out ldo floats. tiles
+// is what k_lay has made of x; only level AMX uses it, and scratch.
 struct decode {
 	const uint8_t *w, *x;
 	float *out;
 	int64_t cols, rows, n, ldw, ldx, ldo;
+	const uint8_t *tiles;
+	float *scratch;
 };
 
 // struct gemm: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. x is
@@ -46,6 +49,18 @@ struct gemm {
 	const uint32_t *x, *w;
 	float *out;
 	int64_t steps, rows, n, ldw, ldo;
+};
+
+// struct block: a gemm over some of the columns, for n up to 32. Tiles of x are ldx
+// words apart; steps is a multiple of 16. The sums begin as zeros with the first
+// columns, wait in acc, and go to out with the last. next is where the weights of the
+// next block lie, 32 rows of nextbytes, ldnext apart: they are asked for meanwhile.
+struct block {
+	const uint32_t *x, *w;
+	float *out, *acc;
+	int64_t steps, rows, n, ldx, ldw, ldo, first, last;
+	const uint8_t *next;
+	int64_t nextbytes, ldnext;
 };
 
 // struct norm: see k_norm. dst may be x.
@@ -88,6 +103,7 @@ struct attend {
 	float *scratch;       // [65 * (dim up to a multiple of 16) + 65 * n]
 	int64_t n, dim, stride, lo, hi, type;
 	float scale, softcap;
+	int64_t first, last; // of the queries' blocks; only k_attend_prompt uses it
 };
 
 // struct probe measures the machine: see probe.h.

@@ -18,25 +18,11 @@ INLINE u16x16 narrow(f32x16 v)
 	return __builtin_bit_cast(u16x16, r);
 }
 
+#define ROUND_COLS 4
 #include "dequant.h"
 
-// zeros completes a row's last unit.
-INLINE void zeros(const struct convert *p)
-{
-	for (int64_t r = 0; r < p->rows; r++)
-		for (int64_t c = p->cols; c & 3; c++) {
-			*(u16_at *)(p->y + r * p->ldy + 2 * c) = 0;
-			BARRIER;
-		}
-}
-
 #define QUANT(T, NAME) KERNEL k_expand_##NAME(const struct convert *p) { expand(T, TO_BF16, p); }
-#define REAL(T, NAME)                                \
-	KERNEL k_expand_##NAME(const struct convert *p) \
-	{                                            \
-		expand_real(T, TO_BF16, p);          \
-		zeros(p);                            \
-	}
+#define REAL(T, NAME) KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_BF16, p); }
 #include "types.h"
 
 INLINE uint16x4_t pack4(const float *x, int64_t left)

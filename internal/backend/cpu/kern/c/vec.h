@@ -75,7 +75,14 @@ INLINE float fold(f32x16 v)
 // half_float is a binary16 number; lookup16 takes bytes of table; nibbles makes
 // every 4 bits a byte, crumbs every 2.
 #if defined(__x86_64__)
-INLINE float half_float(uint16_t h) { return _cvtsh_ss(h); }
+// It goes through a whole register: an insertion into one, which the compiler would
+// make of it, waits for what was in it before.
+INLINE float half_float(uint16_t h)
+{
+	uint32_t v = h;
+	__asm__("" : "+r"(v));
+	return _mm_cvtph_ps(_mm_cvtsi32_si128((int)v))[0];
+}
 INLINE u8x16 lookup16(u8x16 table, u8x16 index) { return (u8x16)_mm_shuffle_epi8((__m128i)table, (__m128i)index); }
 INLINE uint64_t nibbles(uint32_t v) { return _pdep_u64(v, 0x0f0f0f0f0f0f0f0f); }
 INLINE uint64_t crumbs(uint16_t v) { return _pdep_u64(v, 0x0303030303030303); }
