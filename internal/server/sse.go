@@ -22,20 +22,35 @@ type eventWriter struct {
 	w      *response
 	cancel context.CancelCauseFunc // of the generation, for when nobody listens
 
+	to      http.ResponseWriter // without the layers of a response, which each token would pass
+	flusher interface{ FlushError() error }
+
 	mu    sync.Mutex
 	buf   []byte
 	begun bool // the headers are sent
 	ended bool
-	last  time.Time // of the last write
-	timer *time.Timer
+	// A token does not ask what time it is: that would be a tenth of what the
+	// server does for it. It leaves a mark, and the timer does what depends on
+	// time.
+	marked bool          // written since the last tick
+	silent time.Duration // at the last tick
+	period time.Duration // of ticks, once the headers are sent
+	timer  *time.Timer
 }
 
 // comment is what a silent stream gets. Readers of events ignore it.
 const comment = ": keep-alive\n\n"
 
 func newEventWriter(w *response, cancel context.CancelCauseFunc) *eventWriter {
-	e := &eventWriter{w: w, cancel: cancel, last: time.Now()}
-	e.timer = time.AfterFunc(w.s.opts().HeaderDelay, e.tick)
+	o := w.s.opts()
+	e := &eventWriter{w: w, cancel: cancel, to: w.ResponseWriter, period: w.timeout / 2}
+	if o.KeepAlive > 0 {
+		e.period = max(min(e.period, o.KeepAlive/2), time.Millisecond)
+	}
+	e.flusher, _ = w.ResponseWriter.(interface{ FlushError() error })
+	e.mu.Lock() // the timer may be quicker than its assignment
+	defer e.mu.Unlock()
+	e.timer = time.AfterFunc(o.HeaderDelay, e.tick)
 	return e
 }
 
@@ -89,15 +104,20 @@ func (e *eventWriter) write(b []byte) error {
 		return nil
 	}
 	e.begin()
-	e.last = time.Now()
-	if _, err := e.w.Write(b); err != nil {
+	e.marked = true
+	if _, err := e.to.Write(b); err != nil {
 		return gone(err)
 	}
 	return e.flush()
 }
 
-func (e *eventWriter) flush() error {
-	if err := e.w.rc.Flush(); err != nil {
+func (e *eventWriter) flush() (err error) {
+	if e.flusher != nil {
+		err = e.flusher.FlushError()
+	} else {
+		err = e.w.rc.Flush()
+	}
+	if err != nil {
 		return gone(err)
 	}
 	return nil
@@ -118,9 +138,13 @@ func (e *eventWriter) begin() {
 	h.Set("Cache-Control", "no-cache, no-transform") // nor compress it
 	h.Set("X-Accel-Buffering", "no")                 // or nginx would hold the stream back
 	e.w.WriteHeader(http.StatusOK)
+	e.timer.Reset(e.period)
 }
 
-// tick sends what is overdue: the headers, or a comment.
+// tick does what depends on time: it sends what is overdue (the headers, or a
+// comment), and moves the deadline of writing. It waits for a write that hangs, so
+// that such a one is not given more time: between half of the write timeout and
+// all of it.
 func (e *eventWriter) tick() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -128,18 +152,22 @@ func (e *eventWriter) tick() {
 		return
 	}
 	var err error
-	silence := e.w.s.opts().KeepAlive
+	e.w.extend()
+	if e.silent += e.period; e.marked {
+		e.silent, e.marked = 0, false
+	}
+	keepAlive := e.w.s.opts().KeepAlive
 	switch {
 	case !e.begun:
 		e.begin()
 		err = e.flush()
-	case silence > 0 && time.Since(e.last) >= silence:
+	case keepAlive > 0 && e.silent >= keepAlive/2: // since then at most all of it
 		err = e.write([]byte(comment))
+		e.silent, e.marked = 0, false
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		e.cancel(err)
-	case silence > 0:
-		e.timer.Reset(max(silence-time.Since(e.last), time.Millisecond))
+		return
 	}
+	e.timer.Reset(e.period)
 }
