@@ -29,6 +29,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve a model over the OpenAI API."`
 	Run      runCmd      `cmd:"" help:"Chat with a model in the terminal, or answer a prompt from standard input."`
 	Show     showCmd     `cmd:"" help:"Show what is in a model's files and what memory it needs."`
+	Options  configCmd   `cmd:"" name:"config" help:"Check options, and show where they come from."`
 	Key      keyCmd      `cmd:"" help:"Make keys for a server."`
 	Bench    benchCmd    `cmd:"" help:"Measure speeds, beside what the machine allows."`
 	Template templateCmd `cmd:"" help:"Render a chat template with an input, to debug it."`
@@ -107,6 +108,7 @@ func run(args []string, io streams, env []string) int {
 	log := newLogger(&c, io.err, io.level)
 	ctx.Bind(io)
 	ctx.Bind(log)
+	ctx.Bind(settings)
 	if err := ctx.Run(); err != nil {
 		return report(io.err, err)
 	}

@@ -17,12 +17,14 @@ import (
 	"weir/internal/host"
 	"weir/internal/llm"
 	"weir/internal/server"
+	"weir/internal/trace"
 )
 
 type serveCmd struct {
 	modelOptions
 	engineOptions
 	securityOptions
+	observeOptions
 
 	Name         string        `help:"Name under which requests ask for the model (default: the file's)." placeholder:"NAME" group:"Server"`
 	Host         string        `help:"Address to listen on. 0.0.0.0 is every address; --keys says who may use it then." default:"127.0.0.1" placeholder:"127.0.0.1" group:"Server"`
@@ -54,7 +56,7 @@ func (c *serveCmd) Validate() error {
 	case c.KeepAlive < 0:
 		return fmt.Errorf("--keep-alive is %v; it must be positive, or 0 for never", c.KeepAlive)
 	}
-	for _, validate := range []func() error{c.limitOptions.Validate, c.securityOptions.Validate, c.engineOptions.Validate} {
+	for _, validate := range []func() error{c.limitOptions.Validate, c.securityOptions.Validate, c.observeOptions.Validate, c.engineOptions.Validate} {
 		if err := validate(); err != nil {
 			return err
 		}
@@ -83,6 +85,7 @@ func (c *serveCmd) serve(io streams, s *service, log *slog.Logger) error {
 		listener.Close()
 		return err
 	}
+	defer s.stopTracing(log)
 	// The server listens while the model loads, so that probes can tell a
 	// server that is loading from one that is not there.
 	served := make(chan error, 1)
@@ -105,7 +108,11 @@ func (c *serveCmd) serve(io streams, s *service, log *slog.Logger) error {
 }
 
 func (c *serveCmd) newServer(s *service, log *slog.Logger) (*server.Server, error) {
-	return server.New(c.serverOptions(s, log), s, s)
+	o := c.serverOptions(s, log)
+	if err := c.observeOptions.apply(&o, s); err != nil {
+		return nil, err
+	}
+	return server.New(o, s, s)
 }
 
 func (c *serveCmd) serverOptions(s *service, log *slog.Logger) server.Options {
@@ -284,7 +291,8 @@ func (c *serveCmd) inUse() error {
 // the model does.
 type service struct {
 	secured secured
-	phase   atomic.Value // string; "" once ready
+	tracer  *trace.Tracer // nil: no traces
+	phase   atomic.Value  // string; "" once ready
 	model   atomic.Pointer[opened]
 }
 

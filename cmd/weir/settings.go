@@ -12,6 +12,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // settings give flags their values from the environment and a YAML file. Each
@@ -22,12 +24,15 @@ type settings struct {
 	values map[string]any
 	env    map[string]string // the WEIR_ variables that are set to something
 	used   map[string]string // by flag that took its value from here: from where
+	lines  map[string]int    // by key of the file: its line
+
+	environ []string // the whole environment
 }
 
 // loadSettings finds and reads the file. The flag that names it has to be found
 // before the flags are parsed, since the parse needs the file's values.
 func loadSettings(args, env []string) (*settings, error) {
-	s := &settings{env: map[string]string{}, values: map[string]any{}, used: map[string]string{}}
+	s := &settings{env: map[string]string{}, values: map[string]any{}, used: map[string]string{}, environ: env}
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
 		if strings.HasPrefix(name, "WEIR_") && value != "" && !isServiceLink(name, value) {
@@ -49,7 +54,31 @@ func loadSettings(args, env []string) (*settings, error) {
 	if err := yaml.Unmarshal(data, &s.values); err != nil {
 		return nil, fmt.Errorf("%s is not YAML lines of `option: value`: %s", path, strings.TrimSpace(err.Error()))
 	}
+	s.lines = keyLines(data)
 	return s, nil
+}
+
+// keyLines tells on which line of a file each key is.
+func keyLines(data []byte) map[string]int {
+	lines := map[string]int{}
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil || len(file.Docs) == 0 {
+		return lines
+	}
+	for _, n := range mappings(file.Docs[0].Body) {
+		lines[n.Key.GetToken().Value] = n.Key.GetToken().Position.Line
+	}
+	return lines
+}
+
+func mappings(n ast.Node) []*ast.MappingValueNode {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		return n.Values
+	case *ast.MappingValueNode: // a file of one line
+		return []*ast.MappingValueNode{n}
+	}
+	return nil
 }
 
 // These match what Kubernetes puts into the environment of each container for a

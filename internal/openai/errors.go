@@ -51,10 +51,7 @@ func AsError(err error) *llm.Error {
 
 // AppendError appends the body of an error response.
 func AppendError(dst []byte, e *llm.Error) []byte {
-	typ, code := class(e.Kind)
-	if e.Code != "" {
-		code = e.Code
-	}
+	typ, _ := class(e.Kind)
 	dst = append(dst, `{"error":{`...)
 	dst = appendString(appendKey(dst, "message"), e.Message)
 	dst = appendString(appendKey(dst, "type"), typ)
@@ -64,8 +61,17 @@ func AppendError(dst []byte, e *llm.Error) []byte {
 	} else {
 		dst = append(dst, "null"...)
 	}
-	dst = appendString(appendKey(dst, "code"), code)
+	dst = appendString(appendKey(dst, "code"), Code(e))
 	return append(dst, "}}"...)
+}
+
+// Code is the word for programs that an error is answered with.
+func Code(e *llm.Error) string {
+	if e.Code != "" {
+		return e.Code
+	}
+	_, code := class(e.Kind)
+	return code
 }
 
 // AppendErrorEvent appends an error for a stream that has begun, and [DONE], which

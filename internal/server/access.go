@@ -26,7 +26,7 @@ func (s *Server) ring() *auth.Ring {
 func (s *Server) identify(w *response, rt route, r *http.Request) (*auth.Caller, error) {
 	ring := s.ring()
 	if ring == nil {
-		return nil, nil
+		return nil, s.withoutKeys(rt, r)
 	}
 	scope := rt.scope
 	if scope == auth.Metrics && s.opts().OpenMetrics {
@@ -45,6 +45,15 @@ func (s *Server) identify(w *response, rt route, r *http.Request) (*auth.Caller,
 		return caller, e
 	}
 	return caller, nil
+}
+
+// withoutKeys refuses what not everybody may see even where no keys are set.
+func (s *Server) withoutKeys(rt route, r *http.Request) error {
+	if rt.scope != auth.Debug && rt.scope != auth.Admin || fromHere(r) {
+		return nil
+	}
+	return &llm.Error{Kind: llm.Forbidden, Code: "insufficient_scope",
+		Message: "this is for those who run the server, which has no keys: ask from its own machine, or set a key with the scope " + string(rt.scope)}
 }
 
 // find looks for the caller whose key a request presents.

@@ -90,6 +90,7 @@ func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) er
 			q.ID += "-" + strconv.Itoa(i)
 		}
 	}
+	w.seen.generating(m, requests, c.Streaming())
 	d, err := s.deadlines(r, c.Deadlines())
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func (s *Server) fingerprint(m llm.Model) string {
 // whole answers with one response.
 func (s *Server) whole(ctx context.Context, w *response, g llm.Generator, requests []*llm.Request, to gatherer) error {
 	err := s.run(ctx, g, requests, func(prompt int, e *llm.Event) error {
-		w.note(e)
+		w.note(prompt, e)
 		to.Add(prompt, e)
 		return nil
 	})
@@ -141,7 +142,7 @@ func (s *Server) stream(ctx context.Context, w *response, g llm.Generator, reque
 	out := newEventWriter(w, cancel)
 	defer out.end()
 	err := s.run(ctx, g, requests, func(prompt int, e *llm.Event) error {
-		w.note(e)
+		w.note(prompt, e)
 		return out.event(to, prompt, e)
 	})
 	if err == nil {
@@ -151,7 +152,8 @@ func (s *Server) stream(ctx context.Context, w *response, g llm.Generator, reque
 }
 
 // note keeps what the log tells of an event.
-func (w *response) note(e *llm.Event) {
+func (w *response) note(prompt int, e *llm.Event) {
+	w.seen.event(prompt, e)
 	w.spent += len(e.Tokens)
 	if e.Prompt != nil {
 		w.spent += len(e.Prompt.IDs)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,8 @@ import (
 
 	"weir/internal/auth"
 	"weir/internal/llm"
+	"weir/internal/metrics"
+	"weir/internal/trace"
 )
 
 // Options configure a server. Start from [DefaultOptions].
@@ -74,6 +77,14 @@ type Options struct {
 	MaxConnections int
 	// LogContent puts requests' bodies and answers' texts into the log.
 	LogContent bool
+
+	// Metrics counts; nil: nothing is counted, and there is no /metrics.
+	Metrics *metrics.Metrics
+	// Tracer makes spans; nil: there are none.
+	Tracer *trace.Tracer
+	// Sequences gives what engines compute at the moment, for /debug/requests; nil:
+	// that is not known.
+	Sequences func(context.Context) ([]Sequence, error)
 
 	// Version is what /version answers, and part of system_fingerprint.
 	Version string
@@ -150,6 +161,7 @@ func (o Options) withFixed(old *Options) Options {
 	o.MaxHeader, o.HeaderTimeout, o.IdleTimeout = old.MaxHeader, old.HeaderTimeout, old.IdleTimeout
 	o.TLS, o.MaxConnections, o.H2C, o.SendBuffer = old.TLS, old.MaxConnections, old.H2C, old.SendBuffer
 	o.Keys, o.Version, o.Log = old.Keys, old.Version, old.Log
+	o.Metrics, o.Tracer, o.Sequences, o.OpenMetrics = old.Metrics, old.Tracer, old.Sequences, old.OpenMetrics
 	return o
 }
 

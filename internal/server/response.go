@@ -44,6 +44,7 @@ type response struct {
 	spent int    // tokens, of prompts and answers, for its caller's quota
 	held  int64  // bytes of the body that count to the server's
 
+	seen   sighting
 	caller *auth.Caller // nil: none is known
 	model  string
 	usage  llm.Usage
@@ -67,8 +68,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// of it: nothing that follows one is read as a request.
 		res.Header().Set("Connection", "close")
 	}
+	res.seen.s, res.seen.w, res.seen.request = s, res, request
 	defer func() {
 		s.bodyBytes.Add(-res.held)
+		res.seen.end()
 		res.logEnd(r, request)
 	}()
 	if s.crossOrigin(res, r) {
@@ -97,6 +100,7 @@ func (w *response) do(rt route, r *http.Request) {
 	if err == nil {
 		w.caller, err = w.s.identify(w, rt, r)
 	}
+	w.seen.routed(rt, r, w.caller)
 	if err == nil && !rt.probe {
 		err = w.s.refusal()
 	}
@@ -215,6 +219,7 @@ func (w *response) logEnd(r *http.Request, request string) {
 	if w.caller != nil {
 		attrs = append(attrs, slog.String("caller", w.caller.Name))
 	}
+	attrs = append(attrs, w.seen.attrs()...)
 	if w.model != "" {
 		attrs = append(attrs, slog.String("model", w.model), slog.String("completion", w.id),
 			slog.Int("prompt_tokens", w.usage.PromptTokens), slog.Int("cached_tokens", w.usage.CachedTokens),

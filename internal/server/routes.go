@@ -24,7 +24,7 @@ type route struct {
 }
 
 func (s *Server) table() []route {
-	return []route{
+	return append(s.observability(), []route{
 		{method: "POST", path: "/v1/chat/completions", do: s.generating(s.chat), scope: auth.Inference},
 		{method: "POST", path: "/v1/completions", do: s.generating(s.completion), scope: auth.Inference},
 		{method: "GET", path: "/v1/models", do: s.models, scope: auth.Inference},
@@ -39,7 +39,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/health", do: s.live, probe: true},
 		{method: "GET", path: "/ready", do: s.ready, probe: true},
 		{method: "GET", path: "/version", do: s.version, scope: auth.AnyKey, probe: true},
-	}
+	}...)
 }
 
 // newMux registers the routes, each path's other methods as 405, and the rest as 404.

@@ -36,6 +36,7 @@ type Server struct {
 	texts     atomic.Int64 // requests about text that run or wait
 	bodyBytes atomic.Int64 // held of the bodies of all requests
 
+	running            sightings
 	connections        atomic.Int64 // open now
 	connectionsRefused atomic.Int64
 
@@ -60,6 +61,7 @@ func New(o Options, b Backend, h Health) (*Server, error) {
 	}
 	s.options.Store(&o)
 	s.base, s.cancel = context.WithCancelCause(context.Background())
+	o.Metrics.Attach(s.snapshot)
 	s.routes = s.table()
 	s.mux = newMux(s.routes)
 	s.http = &http.Server{
