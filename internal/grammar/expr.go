@@ -1,5 +1,5 @@
 // Package grammar keeps a model's output to a grammar: it compiles JSON Schema,
-// regular expressions and lists of choices, and tells at each
+// regular expressions, GBNF, Lark's EBNF and lists of choices, and tells at each
 // token which ones may follow. It is pure.
 //
 // # How it works
@@ -51,6 +51,10 @@ type (
 	Regex string
 	// Choice is one of some texts.
 	Choice []string
+	// GBNF is a grammar as llama.cpp writes it; its rule root is meant.
+	GBNF string
+	// Lark is a grammar in the EBNF of Lark; its rule start is meant.
+	Lark string
 	// Alternatives is any of its parts.
 	Alternatives []Expr
 	// Sequence is its parts, one after another.

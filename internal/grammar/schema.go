@@ -275,6 +275,9 @@ func (r *reader) other(k string, v *value) error {
 // misspelled gives the constraint that a keyword was meant to be: the same but
 // for case and separators.
 func misspelled(k string) string {
+	if strings.HasPrefix(k, "_") || strings.HasPrefix(k, "x-") {
+		return ""
+	}
 	flat := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
 	for _, c := range []string{"type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength",
 		"minItems", "maxItems", "minProperties", "maxProperties", "pattern", "allOf", "anyOf", "oneOf", "properties", "required", "items",

@@ -1,7 +1,5 @@
 package grammar
 
-import "strings"
-
 // op says what a tree stands for.
 type op uint8
 
@@ -27,6 +25,7 @@ type tree struct {
 	subs     []*tree
 	min, max int
 	name     string
+	atom     bool // of Lark: a terminal
 }
 
 func seqOf(subs ...*tree) *tree {
@@ -80,24 +79,4 @@ func (t *tree) isRegular() bool {
 	regular := true
 	t.walk(func(x *tree) { regular = regular && x.op != opRef })
 	return regular
-}
-
-// literal returns the only text that t matches, if it is made of single
-// characters in a row.
-func (t *tree) literal() (string, bool) {
-	switch {
-	case t.op == opClass && len(t.set) == 1 && t.set[0].lo == t.set[0].hi:
-		return string(t.set[0].lo), true
-	case t.op == opSeq:
-		var b strings.Builder
-		for _, s := range t.subs {
-			text, ok := s.literal()
-			if !ok {
-				return "", false
-			}
-			b.WriteString(text)
-		}
-		return b.String(), true
-	}
-	return "", false
 }

@@ -125,3 +125,30 @@ func (a *adjustment) penalize(logit float32, t *seen) float32 {
 
 // inRow keeps ids that are no tokens, which a request may name, off the row.
 func inRow(logits []float32, id int32) bool { return id >= 0 && int(id) < len(logits) }
+
+// bar rules out the tokens whose bit is not set, and those that the mask is too
+// short for.
+func bar(logits []float32, mask []uint64) {
+	never := float32(math.Inf(-1))
+	for i := 0; i < len(logits); i += 64 {
+		word := uint64(0)
+		if i/64 < len(mask) {
+			word = mask[i/64]
+		}
+		part := logits[i:min(i+64, len(logits))]
+		switch word {
+		case ^uint64(0):
+			continue
+		case 0:
+			for j := range part {
+				part[j] = never
+			}
+			continue
+		}
+		for j := range part {
+			if word>>j&1 == 0 {
+				part[j] = never
+			}
+		}
+	}
+}

@@ -13,13 +13,14 @@
 //     by it, a negative one multiplied.
 //  5. Frequency penalty times the token's count in the output, and presence
 //     penalty once if it occurs there, are subtracted.
-//  6. Temperature divides. At 0 the highest logit wins, the lowest id among
+//  6. Tokens that a grammar does not let through are banned (Mask).
+//  7. Temperature divides. At 0 the highest logit wins, the lowest id among
 //     equals, and nothing below applies.
-//  7. min_p drops tokens less probable than so much of the most probable one.
-//  8. top_k keeps so many of the most probable; the lowest ids among equals.
-//  9. top_p keeps the fewest of the most probable whose share of what is left
+//  8. min_p drops tokens less probable than so much of the most probable one.
+//  9. top_k keeps so many of the most probable; the lowest ids among equals.
+//  10. top_p keeps the fewest of the most probable whose share of what is left
 //     by then reaches it.
-//  10. typical_p keeps the fewest tokens, those first whose surprise -ln p is
+//  11. typical_p keeps the fewest tokens, those first whose surprise -ln p is
 //     nearest to the entropy, whose share of what is left by then reaches it
 //     (last, as in Transformers).
 //
@@ -83,7 +84,8 @@ type Sampler struct {
 	minP   float64 // 0: off
 	typP   float64 // 1: off
 	adjust adjustment
-	top    *int // alternatives wanted with the log probability; nil: neither
+	mask   []uint64 // nil: every token may be drawn
+	top    *int     // alternatives wanted with the log probability; nil: neither
 
 	scratch *Scratch
 }
@@ -133,6 +135,10 @@ type Draw struct {
 	Degenerate bool
 }
 
+// Mask bars tokens from the draws to come: those whose bit is not set, of which
+// bit i%64 of word i/64 is token i's. nil bars none. The mask is not copied.
+func (s *Sampler) Mask(mask []uint64) { s.mask = mask }
+
 // Draw draws the token that follows. logits [vocab] may be overwritten. step is
 // the number of tokens that the sequence has so far, the tokens accepted.
 //
@@ -142,11 +148,14 @@ func (s *Sampler) Draw(logits []float32, step int) Draw {
 		logits = logits[:s.vocab]
 	}
 	raw := logits
-	if s.top != nil && s.adjust.active(step) {
+	if s.top != nil && (s.mask != nil || s.adjust.active(step)) {
 		s.scratch.raw = append(s.scratch.raw[:0], logits...)
 		raw = s.scratch.raw
 	}
 	s.adjust.apply(logits, step)
+	if s.mask != nil {
+		bar(logits, s.mask)
+	}
 
 	d := Draw{}
 	d.ID, d.Degenerate = s.pick(logits, step)
