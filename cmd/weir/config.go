@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"weir/internal/backend/cpu/kern"
 )
@@ -60,7 +61,8 @@ type engineOptions struct {
 	PinnedShare float64    `help:"Share of the KV cache, from 0 to 0.9, that prefixes kept by POST /cache/prefixes may take." default:"0.5" placeholder:"0.5" group:"Engine"`
 	MaxQueue    int        `help:"Sequences that may wait beside those that run; more are refused with status 429." default:"1024" group:"Engine"`
 	// MaxQueuedTokens has 0 for what depends on the memory plan.
-	MaxQueuedTokens int `help:"Tokens of prompts that may wait to be computed, estimated from their bytes at first; more are refused with status 429; 0: four times what the KV cache holds." default:"0" group:"Engine"`
+	MaxQueuedTokens int           `help:"Tokens of prompts that may wait to be computed, estimated from their bytes at first; more are refused with status 429; 0: four times what the KV cache holds." default:"0" group:"Engine"`
+	GrammarTimeout  time.Duration `help:"Most time to compile the schema, regular expression or grammar that a request wants its output to follow; more is refused with status 400." default:"2s" placeholder:"2s" group:"Engine"`
 }
 
 const (
@@ -107,6 +109,8 @@ func (o *engineOptions) Validate() error {
 		return fmt.Errorf("--max-queued-tokens is %d; it must be positive, or 0 for four times what the KV cache holds", o.MaxQueuedTokens)
 	}
 	switch {
+	case o.GrammarTimeout <= 0:
+		return fmt.Errorf("--grammar-timeout is %v; it must be positive", o.GrammarTimeout)
 	case o.CacheDir != "" && !o.PrefixCache:
 		return errors.New("--cache-dir keeps the prefix cache, and --no-prefix-cache switches it off; leave one out")
 	case o.CacheDirMax.share > 0:

@@ -94,6 +94,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 		return err
 	}
 	options.MaxQueue, options.MaxQueuedTokens, options.StallAfter = e.MaxQueue, e.MaxQueuedTokens, stallAfter
+	options.GrammarTimeout = e.GrammarTimeout
 	options.OnPanic = func(err error) {
 		log.Error("the engine's loop panicked and is started again; its running requests were told", "cause", err)
 	}

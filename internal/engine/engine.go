@@ -104,6 +104,9 @@ type Options struct {
 	// OnSpeculation, if not nil, is told when speculation goes off by itself, with
 	// the reason, and on again. The loop calls it, so it must not block.
 	OnSpeculation func(SpeculationStatus)
+	// GrammarTimeout bounds the compilation of what a request says its output must
+	// be; 0: usualGrammarTimeout.
+	GrammarTimeout time.Duration
 	// StallAfter is how long one step may take before Health says so.
 	StallAfter time.Duration
 	// Check verifies the page tables after every step and panics if they are
@@ -127,6 +130,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("the limit of queued tokens is %d; it must be positive, or 0", o.MaxQueuedTokens)
 	case o.Preparing < 1 || o.Backlog < 1:
 		return fmt.Errorf("%d requests prepared at a time and %d tokens kept for a slow client make no sense", o.Preparing, o.Backlog)
+	case o.GrammarTimeout < 0:
+		return fmt.Errorf("the time limit of compiling a grammar is %v; it must be positive", o.GrammarTimeout)
 	case o.StallAfter <= 0:
 		return fmt.Errorf("the stall limit is %v; it must be positive", o.StallAfter)
 	case !(o.PinnedShare >= 0 && o.PinnedShare < 1):
@@ -164,7 +169,9 @@ type Engine struct {
 	inFlight atomic.Int64  // places held
 	arrivals atomic.Uint64
 	stats    stats
-	scratch  sample.Scratch // the loop's
+	// structures compiles what outputs must be.
+	structures *structures
+	scratch    sample.Scratch // the loop's
 
 	mu            sync.Mutex
 	gate          *sched.Gate
@@ -184,6 +191,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{opts: o, born: time.Now(), done: make(chan struct{}), pool: make(chan struct{}, o.Preparing), bytesPerToken: usualBytesPerToken, pins: map[string]*pin{}}
+	e.structures = newStructures(o, &e.stats)
 	e.gate = sched.NewGate(o.gate())
 	e.cacheOff = o.whyCacheOff()
 	e.inbox.wake = make(chan struct{}, 1)

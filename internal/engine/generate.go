@@ -59,10 +59,14 @@ func (e *Engine) prepared(ctx context.Context, r *llm.Request, c *claim) (req *r
 		if err != nil {
 			return err
 		}
+		g, err := e.structures.grammar(ctx, params.Structure)
+		if err != nil {
+			return err
+		}
 		if err := c.settle(len(prompt)); err != nil {
 			return err
 		}
-		req = newRequest(e, r, prompt, params)
+		req = newRequest(e, r, prompt, params, g)
 		return nil
 	})
 	return req, err
@@ -191,7 +195,7 @@ func (d *delivery) event(c *choice, o output) llm.Event {
 	if o.choice == 0 { // the one that computed the prompt for all
 		d.usage.CachedTokens = o.cached
 	}
-	if o.finish != llm.FinishStop { // an end token has no text
+	if o.finish != llm.FinishStop || o.complete { // an end token has no text
 		ev.Text = c.decoder.Push(o.draw.ID)
 	}
 	if o.finish != llm.FinishNone {

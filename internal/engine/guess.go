@@ -137,6 +137,7 @@ func (l *loop) propose() {
 	}
 	began := l.e.clock()
 	l.e.opts.Proposer.Propose(l.asks)
+	l.prune()
 	l.drafting.Observe(depth, (l.e.clock() - began).Seconds())
 }
 

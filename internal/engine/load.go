@@ -31,6 +31,8 @@ type LoadOptions struct {
 	Limits     sched.Limits // LogitRows 0: enough
 	MaxQueue   int
 	StallAfter time.Duration
+	// GrammarTimeout: see Options.
+	GrammarTimeout time.Duration
 	// MaxQueuedTokens: see Options.
 	MaxQueuedTokens int
 	// OnPanic: see Options.
@@ -259,7 +261,7 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
 		PrefixCache: o.PrefixCache, PinnedShare: o.PinnedShare, CacheStore: o.CacheStore, CacheSaveLimit: o.CacheSaveLimit,
-		StallAfter: o.StallAfter, OnSpeculation: o.OnSpeculation,
+		StallAfter: o.StallAfter, GrammarTimeout: o.GrammarTimeout, OnSpeculation: o.OnSpeculation,
 		MaxQueuedTokens: o.MaxQueuedTokens, Preparing: max(1, runtime.GOMAXPROCS(0)), Backlog: usualBacklog, OnPanic: o.OnPanic,
 	}
 }

@@ -39,6 +39,7 @@ type loop struct {
 	taps []backend.Act // those that a spec.Watcher follows
 	rows []int
 
+	bits       []uint64 // the mask of the draw at hand
 	asks       []*spec.Ask
 	idle       bool         // speculation is off by itself
 	turning    int          // steps in a row that were otherwise

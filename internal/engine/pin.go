@@ -134,7 +134,7 @@ func (e *Engine) preparedPin(ctx context.Context, r *llm.PinRequest, q *llm.Requ
 		if err := c.settle(len(ids)); err != nil {
 			return err
 		}
-		req = newRequest(e, q, ids, p)
+		req = newRequest(e, q, ids, p, nil)
 		return nil
 	})
 	if err != nil {

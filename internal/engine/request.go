@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weir/internal/grammar"
 	"weir/internal/llm"
 	"weir/internal/sample"
 	"weir/internal/sched"
@@ -18,6 +19,8 @@ type request struct {
 	params llm.Params // resolved: Seed and MaxTokens are set
 	seqs   []*sequence
 	out    mailbox
+	// grammar is what the outputs must follow; nil: nothing.
+	grammar *grammar.Grammar
 	// started is set by the loop when it first computes for the request.
 	started *atomic.Bool
 	// arrived and admitted are when the request came and when its prompt's
@@ -43,6 +46,9 @@ type sequence struct {
 	// promptLP collects the prompt's log probabilities, if asked for.
 	promptLP []llm.Token
 	ended    bool
+	// text is where the output stands in the grammar that it must follow; nil: in
+	// none.
+	text *grammar.State
 
 	guess guess // of what comes next
 }
@@ -56,6 +62,7 @@ type output struct {
 	drawn     bool // draw and, maybe, finish are set
 	draw      sample.Draw
 	finish    llm.Finish
+	complete  bool // it finished because nothing may follow: its last token is text
 	stopToken *int32
 	promptLP  []llm.Token
 	cached    int            // prompt tokens that were not computed
@@ -67,8 +74,8 @@ type output struct {
 
 // newRequest lays out the choices of a validated request. Arrival numbers are
 // handed out here so that choices of one request stay together in the queue.
-func newRequest(e *Engine, r *llm.Request, prompt []int32, p llm.Params) *request {
-	q := &request{id: r.ID, prompt: prompt, params: p, continues: continues(r.Prompt), arrived: e.clock()}
+func newRequest(e *Engine, r *llm.Request, prompt []int32, p llm.Params, g *grammar.Grammar) *request {
+	q := &request{grammar: g, id: r.ID, prompt: prompt, params: p, continues: continues(r.Prompt), arrived: e.clock()}
 	q.explain, q.anonymous = r.ExplainCache, r.Caller != "" && r.CacheSalt == ""
 	q.out.wake = make(chan struct{}, 1)
 	for i := range p.BestOf {
@@ -113,6 +120,7 @@ func newSequence(e *Engine, q *request, choice int, r *llm.Request) *sequence {
 		// The loop alone draws, one row after another.
 		Scratch: &e.scratch,
 	})
+	e.constrain(s)
 	s.guess.ask = spec.Ask{Prompt: s.Prompt, Sampler: s.sampler, Request: r, Choice: choice}
 	return s
 }

@@ -86,8 +86,9 @@ func (l *loop) start(s, lead *sequence) {
 // draw takes the next token of q from its logits, those of a node of its draft
 // or of the draft's root.
 func (l *loop) draw(q *sequence, node int, logits []float32) {
+	l.mask(q)
 	d := q.sampler.Draw(logits, q.generated())
-	if d.Degenerate {
+	if d.Degenerate || !q.follow(d.ID) {
 		q.req.out.put(output{choice: q.choice, err: degenerate(q)})
 		l.dropRequest(q.req)
 		return
@@ -100,6 +101,9 @@ func (l *loop) draw(q *sequence, node int, logits []float32) {
 		out.nearest = &q.Nearest
 	}
 	out.finish, out.stopToken = l.finish(q, d.ID)
+	if q.complete(d.ID, l.e.opts.EOG) && out.stopToken == nil {
+		out.finish, out.complete = llm.FinishStop, true
+	}
 	if out.finish != llm.FinishNone {
 		l.drop(q)
 	}
@@ -129,6 +133,10 @@ func (q *sequence) add(id int32) {
 }
 
 func degenerate(q *sequence) error {
+	if q.text != nil {
+		return &llm.Error{Kind: llm.Internal, Message: fmt.Sprintf(
+			"token %d of the output has no possible value: the tokens that the requested structure allows here have no usable probability; check logit_bias and min_tokens, and the model file with `weir show`", q.generated()+1)}
+	}
 	return &llm.Error{Kind: llm.Internal, Message: fmt.Sprintf(
 		"the model gave no usable probability for token %d of the output (all logits are NaN or -Inf, or every token is banned); check the model file with `weir show`, and logit_bias", q.generated()+1)}
 }

@@ -31,6 +31,9 @@ type stats struct {
 
 	stepTime, deviceTime atomic.Int64 // ns
 
+	compiled, compileHits, compileFailed, compileTime atomic.Int64 // of grammars
+	masks, maskTime                                   atomic.Int64
+
 	noPlaces, noTokens, noShare atomic.Int64 // refusals
 	restarts                    atomic.Int64
 	cutOff                      atomic.Int64
@@ -65,6 +68,11 @@ type Stats struct {
 	// put into a mailbox; DeviceTime what forward passes took of it. The rest is
 	// the engine's own.
 	StepTime, DeviceTime time.Duration
+	// Structures: what outputs must be: compiled in CompileTime, found compiled
+	// (CompileHits), and refused. Masks are the draws that were held to one; they took
+	// MaskTime.
+	Compiled, CompileHits, CompileFailed, Masks int64
+	CompileTime, MaskTime                       time.Duration
 	// Refused counts requests that were not let in.
 	Refused Refusals
 	// QueuedTokens are those of prompts that wait to be computed.
@@ -110,6 +118,8 @@ func (e *Engine) Stats() Stats {
 		Overtaken: s.overtaken.Load(), Awaited: s.awaited.Load(),
 		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
+		Compiled: s.compiled.Load(), CompileHits: s.compileHits.Load(), CompileFailed: s.compileFailed.Load(), Masks: s.masks.Load(),
+		CompileTime: time.Duration(s.compileTime.Load()), MaskTime: time.Duration(s.maskTime.Load()),
 		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(), Speculation: e.speculation(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
 		StepTime: time.Duration(s.stepTime.Load()), DeviceTime: time.Duration(s.deviceTime.Load()),

@@ -67,6 +67,29 @@ func TestExprs(t *testing.T) {
 	}
 }
 
+// Every character is one, in its shortest form, and nothing else is.
+func TestUTF8(t *testing.T) {
+	for _, g := range []*Grammar{mustCompile(t, Regex("(?s).")), mustCompile(t, Schema(`{"type":"string","minLength":1,"maxLength":1}`))} {
+		quote := ""
+		if matches(g, `"a"`) {
+			quote = `"`
+		}
+		for _, s := range []string{"a", "\u007f", "é", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"} {
+			if s == `\` {
+				continue
+			}
+			if !matches(g, quote+s+quote) {
+				t.Errorf("%q is not matched", s)
+			}
+		}
+		for _, s := range []string{"\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\x80", "\xff"} {
+			if matches(g, quote+s+quote) {
+				t.Errorf("%q is matched", s)
+			}
+		}
+	}
+}
+
 func TestSchemas(t *testing.T) {
 	for _, c := range []struct {
 		schema  string

@@ -59,17 +59,25 @@ func (b *builder) characters(from int32, list []chunk) {
 	if len(list) == 0 || list[len(list)-1].hi < 0x80 {
 		return
 	}
-	leads := func(lo, hi byte, n int, mask byte) {
+	// least is the first character that needs so many bytes: an overlong form is
+	// no UTF-8.
+	leads := func(lo, hi byte, n int, mask byte, least rune) {
 		for lead := int(lo); lead <= int(hi); lead++ {
 			first := rune(byte(lead)&mask) << (6 * n)
-			if part := within(list, first, first+1<<(6*n)-1); len(part) > 0 {
+			cut := max(first, least)
+			part := within(list, cut, first+1<<(6*n)-1)
+			for i := range part {
+				part[i].lo += cut - first
+				part[i].hi += cut - first
+			}
+			if len(part) > 0 {
 				b.on(from, byte(lead), b.tail(n, part))
 			}
 		}
 	}
-	leads(0xC2, 0xDF, 1, 0x1F)
-	leads(0xE0, 0xEF, 2, 0x0F)
-	leads(0xF0, 0xF4, 3, 0x07)
+	leads(0xC2, 0xDF, 1, 0x1F, 0x80)
+	leads(0xE0, 0xEF, 2, 0x0F, 0x800)
+	leads(0xF0, 0xF4, 3, 0x07, 0x10000)
 }
 
 // tail returns the state from which n bytes lead on.

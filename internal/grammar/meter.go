@@ -16,7 +16,7 @@ type Limits struct {
 // DefaultLimits suit schemas of a hundred thousand lines and stop at what would
 // take a second.
 func DefaultLimits() Limits {
-	return Limits{States: 400_000, Rules: 200_000, Steps: 40_000_000}
+	return Limits{States: 250_000, Rules: 200_000, Steps: 15_000_000}
 }
 
 // ErrTooLarge says that a grammar went over its Limits.

@@ -192,6 +192,9 @@ type Params struct {
 	N      int // choices to return, at least 1
 	BestOf int // choices to compute, at least N; the most probable are returned
 
+	// Structure, when not nil, is what the output's text must be.
+	Structure *Structure
+
 	// Logprobs, when not nil, asks for the log probability of each output token
 	// and of so many alternatives (0: of the token alone).
 	Logprobs *int
@@ -199,6 +202,18 @@ type Params struct {
 	PromptLogprobs *int
 	// Echo puts the prompt's text before the output's.
 	Echo bool
+}
+
+// Structure is what an output's text must be: the first of its fields that is set
+// says it.
+type Structure struct {
+	Schema  json.RawMessage // a document of this JSON Schema
+	Object  bool            // any JSON object
+	Regex   string          // a text that this matches as a whole
+	Choice  []string        // one of these
+	Grammar string          // a text of this grammar, in GBNF or Lark's EBNF
+	// Field is what the request calls it, for messages.
+	Field string
 }
 
 // DefaultParams returns the OpenAI API's defaults.

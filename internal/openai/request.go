@@ -58,6 +58,15 @@ type Sampling struct {
 	Echo             bool `json:"echo,omitempty"`
 	Priority         int  `json:"priority,omitempty"`
 
+	// What the output must be, as it came.
+	ResponseFormat    json.RawMessage `json:"response_format,omitempty"`
+	StructuredOutputs json.RawMessage `json:"structured_outputs,omitempty"`
+	GuidedJSON        json.RawMessage `json:"guided_json,omitempty"`
+	GuidedRegex       string          `json:"guided_regex,omitempty"`
+	GuidedChoice      []string        `json:"guided_choice,omitempty"`
+	GuidedGrammar     string          `json:"guided_grammar,omitempty"`
+	structure         *llm.Structure  // what they come to; nil: anything
+
 	CacheSalt    string `json:"cache_salt,omitempty"`
 	ExplainCache bool   `json:"explain_cache,omitempty"`
 
@@ -394,6 +403,7 @@ func (s *Sampling) params(m llm.Model) llm.Params {
 	p.BestOf = p.N
 	set(&p.BestOf, s.BestOf)
 	p.PromptLogprobs = s.PromptLogprobs
+	p.Structure = s.structure
 	return p
 }
 

@@ -17,6 +17,7 @@ var samplingFields = []entry[Sampling]{
 	custom("logit_bias", "Token ids to numbers in [-100, 100], at most 1024.", readBias),
 	custom("seed", "64-bit integer. The same seed repeats the same output whatever else runs. Default: a fresh one.", readSeed),
 	custom("stop", "String, or up to 16 strings of 1 to 1024 bytes. The output ends before the first that appears.", readStop),
+	custom("response_format", "`{\"type\":\"text\"}`, `{\"type\":\"json_object\"}`, or `{\"type\":\"json_schema\",\"json_schema\":{\"name\":…,\"schema\":…,\"strict\":…}}`: the output is then a document of the schema, strict or not. See [structured output](structured-output.md).", readResponseFormat),
 	count("n", 1, MaxChoices, "Choices to return. Default 1.", func(r *Sampling) **int { return &r.N }),
 }
 
@@ -42,6 +43,11 @@ var vllmFields = []entry[Sampling]{
 		return err
 	}),
 	toggle("explain_cache", "weir: adds `cache`, which says [why the prompt was not cached](#why-a-prompt-was-not-cached) (chat: to the response and the first chunk; completions: to each choice and its first chunk).", func(r *Sampling) *bool { return &r.ExplainCache }),
+	custom("structured_outputs", "What the output must be: an object with one of `json` (a schema), `json_object` (true), `regex`, `choice` (an array of strings) or `grammar` (GBNF, or Lark's EBNF). See [structured output](structured-output.md).", readStructured),
+	custom("guided_json", "vLLM's older name of `structured_outputs.json`.", readGuidedJSON),
+	custom("guided_regex", "vLLM's older name of `structured_outputs.regex`.", readGuidedRegex),
+	custom("guided_choice", "vLLM's older name of `structured_outputs.choice`.", readGuidedChoice),
+	custom("guided_grammar", "vLLM's older name of `structured_outputs.grammar`.", readGuidedGrammar),
 	count("stream_interval", 1, 1024, "vLLM: tokens of a choice in a chunk of the stream, but for the first and the last. Default: the server's, or 1.", func(r *Sampling) **int { return &r.StreamInterval }),
 	number("timeout", seconds, "Seconds from the request's arrival to the end of the answer; then 504, or an error in the stream. The server's limit, if it is shorter, counts.", func(r *Sampling) **float64 { return &r.Timeout }),
 	number("queue_timeout", seconds, "Seconds until its computation begins.", func(r *Sampling) **float64 { return &r.QueueTimeout }),
@@ -52,17 +58,16 @@ var vllmFields = []entry[Sampling]{
 // neutralFields never change what a model answers.
 var neutralFields = []entry[Sampling]{
 	accepted[Sampling]("user", "a string", "An end user's name, for the caller's own records."),
+	accepted[Sampling]("guided_decoding_backend", "a string", "vLLM: weir has one."),
 	accepted[Sampling]("session_id", "a string", "vLLM: a hint for routing."),
 	limited[Sampling]("length_penalty", "only beam search uses it, which weir does not have; leave it out", "1", "1.0"),
 	limited[Sampling]("use_beam_search", "weir has no beam search; leave it out", "false"),
 	limited[Sampling]("spaces_between_special_tokens", "text is written as the model's vocabulary has it; leave it out", "true"),
-	limited[Sampling]("response_format", "weir does not constrain output yet; leave it out, or ask for {\"type\":\"text\"}", `{"type":"text"}`),
 }
 
 // foreignFields would change the output, and weir does not have them.
 var foreignFields = concat(
-	rejected[Sampling]("weir does not constrain output yet; leave it out", "structured_outputs", "guided_json",
-		"guided_regex", "guided_choice", "guided_grammar", "guided_decoding_backend", "guided_whitespace_pattern"),
+	rejected[Sampling]("white space in JSON is always possible, and always bounded", "guided_whitespace_pattern"),
 	rejected[Sampling]("use logit_bias or stop", "logits_processors", "allowed_token_ids", "bad_words"),
 	rejected[Sampling]("ask for the most probable with logprobs", "logprob_token_ids"),
 	rejected[Sampling]("weir never cuts a prompt: send one that fits", "truncate_prompt_tokens", "truncation_side"),
