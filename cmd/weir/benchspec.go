@@ -192,7 +192,7 @@ func (c *benchSpeculateCmd) open(log *slog.Logger) (b *speculationBench, err err
 	}
 	b.options.ID, b.options.MaxQueue, b.options.StallAfter, b.options.PrefixCache = c.engine().name(), 4, stallAfter, true
 	b.options.Limits = sched.Limits{BatchTokens: defaultBatchTokens, Running: 1}
-	closeFile := func() error { return nil }
+	var closeFile func() error
 	if b.file, _, closeFile, err = c.engine().weights(b.options, log); err != nil {
 		return nil, err
 	}

@@ -151,11 +151,11 @@ func TestWatch(t *testing.T) {
 		t.Error("the old key still holds")
 	}
 	write("- name: bob\n", 3)
-	if !valid(fresh) || !valid(fresh) || len(reports) != 1 {
+	if !valid(fresh) || !valid(fixed) || len(reports) != 1 {
 		t.Errorf("a wrong file: reports %v", reports)
 	}
 	os.Remove(path)
-	if !valid(fresh) || !valid(fresh) || len(reports) != 2 {
+	if !valid(fresh) || !valid(fixed) || len(reports) != 2 {
 		t.Errorf("a file that is gone: reports %v", reports)
 	}
 	write(entry(old), 4)
