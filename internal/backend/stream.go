@@ -65,6 +65,13 @@ type Stream interface {
 	Close() error
 }
 
+// Picker is a Stream that finds each wanted row's highest logit by itself. Where
+// all rows of a step want nothing else, PickOnly, called before Wait, leaves the
+// logits on the device: Result has Best alone.
+type Picker interface {
+	PickOnly()
+}
+
 // DeviceSampler is a Stream that can draw tokens without the host. Engines ask
 // for it with a type assertion; where it is absent, or for rows that need the
 // host (grammar masks, log probabilities, penalties beyond what it takes), the
@@ -104,6 +111,9 @@ type Result struct {
 	// Logits of the wanted rows that asked for them, in the order of
 	// Batch.Want: each [vocab] float32.
 	Logits [][]float32
+	// Best is the id of each wanted row's highest logit, the lowest among equals;
+	// -1: none is above -Inf. nil without a Picker.
+	Best []int32
 	// Tokens drawn on the device, by slot; nil without a DeviceSampler.
 	Tokens []int32
 }

@@ -48,6 +48,8 @@ type loop struct {
 	drafting   spec.Cost    // of the drafts for a step, by depth
 	experience spec.Control // of all sequences: what a new one expects
 	decodeOnly bool         // the batch has no prompt's rows
+	plain      bool         // every wanted row is for its highest logit alone
+	picked     bool         // the device has picked this step's tokens: there are no logits
 }
 
 func newLoop(e *Engine) (*loop, error) {
@@ -257,6 +259,7 @@ func (l *loop) forward() (*backend.Result, error) {
 		l.copies = l.copies[:0]
 	}
 	l.e.opts.Forward.Forward(l.device)
+	l.picked = l.pickOnly()
 	result, err := l.device.Wait()
 	l.e.stats.stepStart.Store(0)
 	l.forwardTime = l.e.clock() - began

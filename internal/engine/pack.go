@@ -17,7 +17,7 @@ type want struct {
 func (l *loop) pack(p *sched.Plan) {
 	b := &l.batch
 	b.Reset(l.cache.Groups())
-	l.wanted, l.paths, l.decodeOnly = l.wanted[:0], l.paths[:0], true
+	l.wanted, l.paths, l.decodeOnly, l.plain = l.wanted[:0], l.paths[:0], true, true
 	for _, c := range p.Copies {
 		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
 	}
@@ -32,6 +32,7 @@ func (l *loop) pack(p *sched.Plan) {
 			l.packRow(q, i, row{token: q.tokens[pos], pos: pos, cell: pos})
 			if wantsLogits(q, pos) {
 				l.want(want{item: i, pos: pos, node: spec.Root})
+				l.plain = l.plain && wantsHighest(q, pos)
 			}
 		}
 		l.packDraft(q, i, item)
@@ -59,6 +60,7 @@ func (l *loop) packDraft(q *sequence, i int, item sched.Item) {
 		}
 		l.packRow(q, i, r)
 		l.want(want{item: i, pos: r.pos, node: n})
+		l.plain = l.plain && wantsHighest(q, r.pos)
 	}
 }
 

@@ -31,7 +31,7 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 			l.pin(q)
 		default:
 			l.promptDone(q)
-			l.draw(q, w.node, r.Logits[i])
+			l.draw(q, w.node, r, i)
 			l.see(q, i)
 		}
 	}
@@ -39,6 +39,23 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 	l.observe(p)
 	l.e.stats.count(p)
 	l.check()
+}
+
+// pickOnly leaves the logits on a device that finds the highest by itself, if that
+// is all that every wanted row is for: copying and searching rows as wide as the
+// vocabulary takes longer than computing them.
+func (l *loop) pickOnly() bool {
+	d, ok := l.device.(backend.Picker)
+	if ok && l.plain {
+		d.PickOnly()
+	}
+	return ok && l.plain
+}
+
+// wantsHighest tells that the row at pos is for nothing but its highest logit. (Where
+// an output has a structure, it is for the highest that the structure allows.)
+func wantsHighest(q *sequence, pos int) bool {
+	return q.req.pin != nil || q.text == nil && pos >= q.Prompt-1 && q.sampler.Plain(q.generated())
 }
 
 // promptLogprob records the log probability of the token after pos. A prompt
@@ -83,11 +100,16 @@ func (l *loop) start(s, lead *sequence) {
 	}
 }
 
-// draw takes the next token of q from its logits, those of a node of its draft
-// or of the draft's root.
-func (l *loop) draw(q *sequence, node int, logits []float32) {
-	l.mask(q)
-	d := q.sampler.Draw(logits, q.generated())
+// draw takes the next token of q from the logits of wanted row i, that of a node of
+// its draft or of the draft's root.
+func (l *loop) draw(q *sequence, node int, r *backend.Result, i int) {
+	var d sample.Draw
+	if l.picked {
+		d = q.sampler.Picked(r.Best[i])
+	} else {
+		l.mask(q)
+		d = q.sampler.Draw(r.Logits[i], q.generated())
+	}
 	if d.Degenerate || !q.follow(d.ID) {
 		q.req.out.put(output{choice: q.choice, err: degenerate(q)})
 		l.dropRequest(q.req)

@@ -166,6 +166,25 @@ func (s *Sampler) Draw(logits []float32, step int) Draw {
 	return d
 }
 
+// Plain tells that the draw at step is the highest logit of the row as the model
+// gave it, the lowest id among equals, and nothing more: then it can be found
+// where the row is.
+func (s *Sampler) Plain(step int) bool {
+	return s.greedy && s.top == nil && !s.adjust.active(step)
+}
+
+// Picked is the draw of a plain row whose highest logit is best; -1: it has none.
+func (s *Sampler) Picked(best int32) Draw {
+	if best >= 0 && (s.vocab == 0 || int(best) < s.vocab) {
+		return Draw{ID: best}
+	}
+	d := Draw{Degenerate: true}
+	if len(s.eog) > 0 {
+		d.ID = s.eog[0]
+	}
+	return d
+}
+
 // Guess draws from logits [vocab] of another model, which it overwrites, as Draw
 // does from the model's own: with the sequence's adjustments, truncations and
 // random number. It reports false if there is nothing to draw.

@@ -212,7 +212,7 @@ func TestGemm(t *testing.T) {
 				shared := stages*(128+nt)*128 + 1024
 				k := b.kernel(fmt.Sprintf("gemm_%d", nt), shared)
 				for range 2 { // the counters must be as they were
-					b.must(b.launch(k, tiles, ty, c.splits, 256, shared, unsafe.Pointer(&a)))
+					b.must(b.launch(k, ty, tiles, c.splits, 256, shared, unsafe.Pointer(&a)))
 				}
 				b.must(b.wait())
 				b.checkProduct(fmt.Sprintf("%v nt %d", c, nt), get[float32](b, out, c.tokens*c.rows), xf, wf, c.tokens, c.rows, c.k, c.rows, one)
@@ -313,10 +313,27 @@ func (b *bench) hopperCase(c gemmCase, nt int, fp8 bool) {
 	shared := hopperStages[nt]*((128+nt)*128+16) + 1024
 	k := b.kernel(name, shared)
 	for range 2 {
-		b.must(b.launch(k, tiles, ty, splits, 384, shared, unsafe.Pointer(&a)))
+		b.must(b.launch(k, ty, tiles, splits, 384, shared, unsafe.Pointer(&a)))
 	}
 	b.must(b.wait())
-	b.checkProduct(fmt.Sprintf("%v %s", c, name), get[float32](b, out, c.tokens*c.rows), xf, wf, c.tokens, c.rows, c.k, c.rows, f)
+	full := get[float32](b, out, c.tokens*c.rows)
+	b.checkProduct(fmt.Sprintf("%v %s", c, name), full, xf, wf, c.tokens, c.rows, c.k, c.rows, f)
+
+	// The same in bf16, which large tiles store in another way: bit for bit the
+	// rounded result.
+	ld := (c.rows + 63) / 64 * 64
+	a.Out[0].Dst, a.Out[0].LdD, a.Out[0].Type = uint64(poison(b, c.tokens*ld)), int32(ld), kern.BF16
+	b.must(b.launch(k, ty, tiles, splits, 384, shared, unsafe.Pointer(&a)))
+	b.must(b.wait())
+	half := get[uint16](b, pointer(a.Out[0].Dst), c.tokens*ld)
+	for t := range c.tokens {
+		for r := range c.rows {
+			if want := weights.F32ToBF16(full[t*c.rows+r]); half[t*ld+r] != want {
+				b.Errorf("%v %s, bf16 [%d, %d]: %#x, want %#x", c, name, t, r, half[t*ld+r], want)
+				return
+			}
+		}
+	}
 }
 
 // TestSpeed prints how fast the products run. WEIR_GPU_SPEED asks for it.
@@ -472,7 +489,7 @@ func (b *bench) gemmSpeed(rows, k, tokens int, fp8 bool) {
 				}
 				shared := hopperStages[nt]*((128+nt)*128+16) + 1024
 				kn := b.kernel(fmt.Sprintf("hopper_%s_%d", map[bool]string{true: "e4m3", false: "bf16"}[fp8], nt), shared)
-				ms = b.time(20, func(i int) { b.must(b.launch(kn, tiles, ty, splits, 384, shared, unsafe.Pointer(&a[i%sets]))) })
+				ms = b.time(20, func(i int) { b.must(b.launch(kn, ty, tiles, splits, 384, shared, unsafe.Pointer(&a[i%sets]))) })
 			} else {
 				a := make([]kern.Gemm, sets)
 				for i := range a {
@@ -481,7 +498,7 @@ func (b *bench) gemmSpeed(rows, k, tokens int, fp8 bool) {
 				}
 				shared := map[int]int{16: 4, 64: 4, 128: 3}[nt]*(128+nt)*128 + 1024
 				kn := b.kernel(fmt.Sprintf("gemm_%d", nt), shared)
-				ms = b.time(20, func(i int) { b.must(b.launch(kn, tiles, ty, splits, 256, shared, unsafe.Pointer(&a[i%sets]))) })
+				ms = b.time(20, func(i int) { b.must(b.launch(kn, ty, tiles, splits, 256, shared, unsafe.Pointer(&a[i%sets]))) })
 			}
 			line += fmt.Sprintf("  n%d/%d %.1fus %.0fGB/s %.0fT", nt, splits, ms*1e3, float64(rows*k*size)/ms/1e6, 2*float64(rows)*float64(k)*float64(tokens)/ms/1e9)
 		}

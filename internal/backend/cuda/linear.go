@@ -10,8 +10,13 @@ import (
 	"weir/internal/backend/cuda/kern"
 )
 
-// gemvRows is the most rows that the kernels for few tokens take.
-const gemvRows = 4
+const (
+	// gemvRows is the most rows that the kernels for few tokens take.
+	gemvRows = 4
+	// gemvQRows is up to how many rows GGUF's blocks are multiplied as they lie,
+	// eight rows at a time: to decode them takes longer than to read them again.
+	gemvQRows = 32
+)
 
 // product is one call of Linear or Logits, of matrices that are stored alike.
 type product struct {
@@ -74,10 +79,15 @@ func (s *stream) Logits(x backend.Act, bw backend.Weight, scale, softcap float32
 	out := [1]kern.Out{{W: uint64(w.at), Scale: uint64(w.scales), Dst: uint64(s.logits), Rows: int32(w.rows), LdD: int32(w.rows), Type: kern.F32}}
 	ws := [1]*weight{w}
 	s.multiply(&product{x: v, rows: rows, w: ws[:], out: out[:]})
-	if scale == 1 && softcap == 0 {
-		return
+	if scale != 1 || softcap != 0 {
+		s.cap(rows, scale, softcap)
 	}
-	a := kern.Cap{X: uint64(s.logits), Count: s.count(true), Cols: int32(w.rows), Factor: scale, Softcap: softcap}
+	a := kern.Pick{X: uint64(s.logits), Best: uint64(s.best), Count: s.count(true), Cols: int32(s.plan.Vocab)}
+	s.run("pick", rows, 1, 1, 1024, 0, args(&a), unsafe.Sizeof(a))
+}
+
+func (s *stream) cap(rows int, scale, softcap float32) {
+	a := kern.Cap{X: uint64(s.logits), Count: s.count(true), Cols: int32(s.plan.Vocab), Factor: scale, Softcap: softcap}
 	s.run("cap", 64, rows, 1, 256, 0, args(&a), unsafe.Sizeof(a))
 }
 
@@ -97,7 +107,7 @@ func (s *stream) multiply(p *product) {
 		s.hopper(p, true)
 	case kind == kern.TypeBF16:
 		s.manyTokens(p)
-	case p.rows <= gemvRows && kind != kern.TypeE4M3:
+	case p.rows <= gemvQRows && kind != kern.TypeE4M3:
 		s.gemvQ(p)
 	default:
 		s.decoded(p)
@@ -161,13 +171,19 @@ func (s *stream) gemv(p *product, name string) {
 // gemvQ multiplies GGUF's blocks with activations in 8 bits.
 func (s *stream) gemvQ(p *product) {
 	n, k := slots(p.rows), p.x.spec.Cols
+	if p.rows > gemvRows {
+		n = 8
+	}
 	q := kern.Q8{From: uint64(p.x.half), To: uint64(s.q8), Scales: uint64(s.q8Scale), Count: s.count(p.x.spec.Gathered), K: int32(k), LdX: int32(p.x.ld)}
 	s.run("to_q8", min(32, (k/32+7)/8), p.rows, 1, 256, 0, args(&q), unsafe.Sizeof(q))
 	a := kern.GemvQ{X: uint64(s.q8), XScale: uint64(s.q8Scale), Tokens: q.Count, N: int32(len(p.w)), K: int32(k), Pairs: p.pairs()}
 	copy(a.Out[:], p.out)
 	name := map[int32]string{kern.TypeQ8_0: "q8_0", kern.TypeQ4_K: "q4_k", kern.TypeQ6_K: "q6_k"}[p.w[0].kind]
 	blocks := min(4*s.device.processors, (int(a.Pairs)+7)/8)
-	s.run(fmt.Sprintf("gemv_%s_%d", name, n), blocks, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+	for first := 0; first < p.rows; first += n {
+		a.First = int32(first)
+		s.run(fmt.Sprintf("gemv_%s_%d", name, n), blocks, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+	}
 }
 
 // decoded multiplies with weights that are brought to bf16 first, one matrix at a
@@ -226,7 +242,7 @@ func (s *stream) manyTokens(p *product) {
 		N: int32(len(p.w)), K: int32(k), LdX: int32(p.x.ld), LdW: int32(p.w[0].ld)}
 	copy(a.Out[:], p.out)
 	shared := stages*(128+nt)*128 + 1024
-	s.run(fmt.Sprintf("gemm_%d", nt), tiles, ty, parts, 256, shared, args(&a), unsafe.Sizeof(a))
+	s.run(fmt.Sprintf("gemm_%d", nt), ty, tiles, parts, 256, shared, args(&a), unsafe.Sizeof(a))
 }
 
 // parts is over how many blocks K is split: enough to give each processor one.
@@ -263,7 +279,7 @@ func (s *stream) hopper(p *product, e4m3 bool) {
 	copy(a.Out[:], p.out)
 	parts := s.parts(tiles*ty, int(a.Steps), nt)
 	shared := stages*((128+nt)*128+16) + 1024
-	s.run(fmt.Sprintf("hopper_%s_%d", name, nt), tiles, ty, parts, 384, shared, args(&a), unsafe.Sizeof(a))
+	s.run(fmt.Sprintf("hopper_%s_%d", name, nt), ty, tiles, parts, 384, shared, args(&a), unsafe.Sizeof(a))
 }
 
 // hopperTile is how many tokens a block takes, and the depth of its ring.

@@ -31,6 +31,7 @@ type stream struct {
 	arena   pointer // activations, logits, what products need
 	size    int64
 	logits  pointer // [LogitRows, Vocab] f32
+	best    pointer // [LogitRows] the highest logit's id
 	wide    pointer // decoded weights, bf16: made when first needed
 	wideLen int64
 	q8      pointer // activations in 8 bits
@@ -47,6 +48,8 @@ type stream struct {
 	// Pinned, on the host.
 	hostMeta   []byte
 	hostLogits []byte
+	hostBest   []byte
+	pickOnly   bool // the host wants no logits of this step
 	hostCopies []byte
 
 	graphs graphs
@@ -103,6 +106,9 @@ func newStream(b *Backend, plan backend.Plan) (*stream, error) {
 	if s.hostLogits, err = b.device.pinned(plan.LogitRows * plan.Vocab * 4); err != nil {
 		return nil, err
 	}
+	if s.hostBest, err = b.device.pinned(plan.LogitRows * 4); err != nil {
+		return nil, err
+	}
 	s.result.Logits = make([][]float32, 0, plan.LogitRows)
 	s.graphs.eager = b.options.Eager
 	return s, s.launch.wait()
@@ -138,7 +144,8 @@ func (s *stream) layout(at pointer) {
 		widest = max(widest, ld)
 	}
 	s.logits = take(4 * int64(max(s.plan.LogitRows, minRows)) * int64(s.plan.Vocab))
-	s.q8, s.q8Scale = take(gemvRows*int64(widest)), take(gemvRows*4*int64(widest/32+1))
+	s.best = take(4 * int64(max(s.plan.LogitRows, minRows)))
+	s.q8, s.q8Scale = take(gemvQRows*int64(widest)), take(gemvQRows*4*int64(widest/32+1))
 	s.work, s.counts = take(workBytes), take(4*countSlots)
 	s.slots = take(4 * int64(s.plan.Slots+1))
 	s.size = int64(at - begin)
@@ -150,7 +157,8 @@ func (s *stream) Begin(b *backend.Batch, kv backend.KV) {
 	if !ok {
 		panic(fmt.Sprintf("cuda: Begin: KV of type %T was not made by this backend", kv))
 	}
-	s.kv, s.err = c, nil
+	s.kv, s.err, s.pickOnly = c, nil, false
+	s.result.Best = nil
 	s.result.Logits = s.result.Logits[:0]
 	s.batch.set(b, c.spec)
 	s.enter()
@@ -241,6 +249,13 @@ func (s *stream) Wait() (*backend.Result, error) {
 	s.graphs.finish(s)
 	n := s.batch.wants * s.plan.Vocab * 4
 	if s.err == nil && n > 0 && len(s.result.Logits) > 0 {
+		s.fail(s.device.call(cuMemcpyDtoHAsync, uintptr(unsafe.Pointer(&s.hostBest[0])), uintptr(s.best), uintptr(s.batch.wants*4), s.launch.queue))
+		s.result.Best = unsafe.Slice((*int32)(unsafe.Pointer(&s.hostBest[0])), s.batch.wants)
+	}
+	if s.pickOnly {
+		s.result.Logits = s.result.Logits[:0]
+	}
+	if s.err == nil && n > 0 && len(s.result.Logits) > 0 {
 		s.fail(s.device.call(cuMemcpyDtoHAsync, uintptr(unsafe.Pointer(&s.hostLogits[0])), uintptr(s.logits), uintptr(n), s.launch.queue))
 	}
 	if err := s.launch.wait(); err != nil {
@@ -251,6 +266,9 @@ func (s *stream) Wait() (*backend.Result, error) {
 	}
 	return &s.result, nil
 }
+
+// PickOnly is part of backend.Picker.
+func (s *stream) PickOnly() { s.pickOnly = true }
 
 // setLogits points the result at where Wait copies the logits to.
 func (s *stream) setLogits() {
@@ -290,7 +308,7 @@ func (s *stream) release() error {
 	for _, p := range s.ropes {
 		errs = append(errs, s.device.free(p))
 	}
-	for _, h := range [][]byte{s.hostMeta, s.hostLogits, s.hostCopies} {
+	for _, h := range [][]byte{s.hostMeta, s.hostLogits, s.hostBest, s.hostCopies} {
 		errs = append(errs, s.device.unpin(h))
 	}
 	errs = append(errs, s.launch.close())

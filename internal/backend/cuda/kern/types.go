@@ -84,7 +84,8 @@ type Gemv struct {
 type GemvQ struct {
 	Out               [Group]Out
 	X, XScale, Tokens uint64
-	N, K, Pairs, _    int32
+	N, K, Pairs       int32
+	First             int32
 }
 
 // Hopper is HopperArgs of hopper.h.
@@ -239,4 +240,10 @@ type Random struct {
 type Peak struct {
 	From, To uint64
 	Loops, _ int32
+}
+
+// Pick is PickArgs of ops.h.
+type Pick struct {
+	X, Best, Count uint64
+	Cols, _        int32
 }

@@ -73,11 +73,11 @@ template <class T> DEVICE void attend_any_of(const AttendArgs &a) {
   }
 }
 GLOBAL BOUNDS(128, 4) attend_any(CONSTANT_ARG AttendArgs a) {
+  let_next();
   wait_ahead();
   if (bx >= a.meta[ROWS]) return;
   if (a.cache.type == F32) attend_any_of<float>(a);
   else attend_any_of<u16>(a);
-  let_next();
 }
 
 // Tile is 16 queries (a head of a row each) of one KV head on their way over the
@@ -184,6 +184,7 @@ template <int DIM> DEVICE void put_rows(const AttendArgs &a, const Tile<DIM> &t,
 template <int DIM> DEVICE void few(const AttendArgs &a) {
   constexpr int STAGES = 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
   int kv = bx, span = by, warp = tid / 32, lane = tid % 32;
+  let_next();
   wait_ahead();
   if (span >= a.meta[FEW_COUNT]) return;
   const int *list = field(a.meta, FEW) + 2 * span;
@@ -265,7 +266,6 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
   };
   if (gz == 1) {
     join(parts, 4, true);
-    let_next();
     return;
   }
   join(parts, 4, false);
@@ -278,7 +278,6 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
   fence();
   join(shared_work, gz, true);
   if (tid == 0) a.counts[slot] = 0;
-  let_next();
 }
 GLOBAL BOUNDS(128, 2) attend_few_64(CONSTANT_ARG AttendArgs a) { few<64>(a); }
 GLOBAL BOUNDS(128, 2) attend_few_128(CONSTANT_ARG AttendArgs a) { few<128>(a); }
@@ -288,6 +287,7 @@ GLOBAL BOUNDS(128, 2) attend_few_128(CONSTANT_ARG AttendArgs a) { few<128>(a); }
 template <int DIM> DEVICE void many(const AttendArgs &a) {
   constexpr int ROWSET = 16 * DIM * 2, STAGE = 8 * ROWSET;
   int kv = by, warp = tid / 32, lane = tid % 32;
+  let_next();
   wait_ahead();
   if (bx >= a.meta[MANY_COUNT]) return;
   const int *list = field(a.meta, MANY) + 3 * bx;
@@ -334,7 +334,6 @@ template <int DIM> DEVICE void many(const AttendArgs &a) {
     if (a.sinks && i < n * per) t.l[h] += exp2_(fmin_(a.sinks[kv * per + i % per] * LOG2E - t.m[h], 120)); // more leaves nothing of the rest
   }
   put_rows<DIM>(a, t, t.l, row0, n, kv, first, per, lane);
-  let_next();
 }
 GLOBAL BOUNDS(128, 2) attend_many_64(CONSTANT_ARG AttendArgs a) { many<64>(a); }
 GLOBAL BOUNDS(128, 2) attend_many_128(CONSTANT_ARG AttendArgs a) { many<128>(a); }

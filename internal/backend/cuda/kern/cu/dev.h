@@ -38,8 +38,10 @@ DEVICE void sync() { __syncthreads(); }
 DEVICE void sync_256() { asm volatile("bar.sync 1, 256;" ::: "memory"); }
 DEVICE void sync_warp() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
-// A dependent launch may begin before the kernel ahead has ended: it waits here
-// before it reads what that one wrote. Without the launch attribute it is nothing.
+// A kernel may begin before the one ahead has ended. Each says first that the next
+// may begin as well (let_next), does what needs nothing of the one ahead, and
+// waits until that has ended (wait_ahead) before it reads, writes or leaves. So an end
+// means that all before have ended. Without the launch attribute it is nothing.
 DEVICE void wait_ahead() {
 #if SM >= 90
   asm volatile("griddepcontrol.wait;" ::: "memory");

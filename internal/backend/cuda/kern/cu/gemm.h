@@ -59,9 +59,10 @@ template <int NT, int WR, int STAGES> DEVICE void gemm(const GemmArgs &a) {
   constexpr int MR = WR / 16, MT = TT / 8;
   constexpr u32 STAGE = (128 + NT) * 128;
   int warp = tid / 32, lane = tid % 32;
-  int tile = bx, which = tile_of(a.out, a.n, &tile);
+  int tile = by, which = tile_of(a.out, a.n, &tile); // neighbours share a tile of weights, so that it is read once
   const Out &o = a.out[which];
-  int row0 = tile * 128, token0 = by * NT;
+  int row0 = tile * 128, token0 = bx * NT;
+  let_next();
   wait_ahead();
   int tokens = *a.tokens;
   if (token0 >= tokens) return;
@@ -111,7 +112,6 @@ template <int NT, int WR, int STAGES> DEVICE void gemm(const GemmArgs &a) {
   };
   if (o.type == F32) store(float());
   else store(u16());
-  let_next();
 }
 
 GLOBAL BOUNDS(256, 1) gemm_16(CONSTANT_ARG GemmArgs a) { gemm<16, 16, 4>(a); }

@@ -41,6 +41,7 @@ template <int T, bool FP8> DEVICE void gemv(const GemvArgs &a) {
   constexpr int U = 4; // loads of a row in flight
   constexpr int BYTES = FP8 ? 1 : 2;
   u32 *xs = (u32 *)dynamic; // [T, k/2]
+  let_next();
   int warp = tid / 32, lane = tid % 32;
   int chunks = a.k * BYTES / 16; // of a row
   int step = gx * 8;
@@ -122,7 +123,6 @@ template <int T, bool FP8> DEVICE void gemv(const GemvArgs &a) {
       }
     }
   }
-  let_next();
 }
 
 #define GEMV(t)                                                                       \

@@ -52,21 +52,57 @@ template <int NT, bool FP8> DEVICE void wgmma(float *d, u64 a, u64 b, int add) {
   }
 }
 
+DEVICE void stmatrix4t(u32 at, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+
 // finish stores a warpgroup's 64 rows.
-template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *acc, int row0, int token0, int tokens) {
-  int t = tid - 128, warp = t / 32 % 4, lane = t % 32;
+template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *acc, u32 base, int tile, int token0, int tokens) {
+  int t = tid - 128, warp = t / 32, lane = t % 32; // 8 warps, 16 rows each
   if (!last_part<NT / 2>(acc, a.work, a.counts, by * gx + bx, t)) return;
+  int row0 = tile * 128;
+  UNROLL for (int half = 0; half < 2; half++) {
+    int row = row0 + warp * 16 + lane / 4 + half * 8;
+    float factor = 1, bias = 0;
+    if (row < o.rows && o.scale) factor = o.scale[row];
+    if (row < o.rows && o.bias) bias = o.bias[row];
+    UNROLL for (int j = 0; j < NT / 8; j++) UNROLL for (int i = 0; i < 2; i++) {
+      float f = factor;
+      int token = token0 + j * 8 + (lane % 4) * 2 + i;
+      if (a.xscale && token < tokens) f *= a.xscale[token];
+      acc[j * 4 + half * 2 + i] = acc[j * 4 + half * 2 + i] * f + bias;
+    }
+  }
+  if (NT >= 64 && o.type == BF16 && row0 + 128 <= o.rows) { // through shared memory, so that whole lines are written
+    sync_256();
+    int chunk = warp * 2 + lane / 8 % 2;
+    UNROLL for (int j = 0; j < NT / 8; j += 2) {
+      int token = (j + lane / 16) * 8 + lane % 8;
+      const float *v = acc + j * 4;
+      stmatrix4t(base + token * 256 + ((chunk ^ (token & 7)) << 4), bf16x2(v[0], v[1]), bf16x2(v[2], v[3]), bf16x2(v[4], v[5]), bf16x2(v[6], v[7]));
+    }
+    sync_256();
+    const u8 *from = dynamic + (base - shared_at(dynamic));
+    for (int i = t; i < NT * 16; i += 256) {
+      int token = i / 16, c = i % 16;
+      if (token0 + token < tokens) *(uint4 *)((u16 *)o.dst + (u64)(token0 + token) * o.ldd + row0 + c * 8) = *(const uint4 *)(from + token * 256 + ((c ^ (token & 7)) << 4));
+    }
+    return;
+  }
   auto store = [&](auto kind) INLINE {
     UNROLL for (int half = 0; half < 2; half++) {
       int row = row0 + warp * 16 + lane / 4 + half * 8;
       if (row >= o.rows) continue;
-      float factor = o.scale ? o.scale[row] : 1;
-      UNROLL for (int j = 0; j < NT / 8; j++) UNROLL for (int i = 0; i < 2; i++) {
-        int token = token0 + j * 8 + (lane % 4) * 2 + i;
-        if (token >= tokens) continue;
-        float v = acc[j * 4 + half * 2 + i] * factor;
-        if (a.xscale) v *= a.xscale[token];
-        put<decltype(kind)>(o, token, row, v);
+      decltype(kind) *to = (decltype(kind) *)o.dst + (u64)(token0 + (lane % 4) * 2) * o.ldd + row;
+      UNROLL for (int j = 0; j < NT / 8; j++) {
+        int token = token0 + j * 8 + (lane % 4) * 2;
+        UNROLL for (int i = 0; i < 2; i++) {
+          float v = acc[j * 4 + half * 2 + i];
+          if (token + i >= tokens) continue;
+          if constexpr (sizeof(kind) == 4) to[(u64)i * o.ldd] = v;
+          else to[(u64)i * o.ldd] = to_bf16(v);
+        }
+        to += 8 * (u64)o.ldd;
       }
     }
   };
@@ -77,9 +113,9 @@ template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *a
 template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) {
   constexpr u32 WBYTES = 128 * 128, STAGE = WBYTES + NT * 128;
   int group = tid / 128; // of warps: 0 fetches, 1 and 2 multiply
-  int tile = bx, which = tile_of(a.out, a.n, &tile);
+  int tile = by, which = tile_of(a.out, a.n, &tile); // neighbours share a tile of weights, so that it is read once
   const Out &o = a.out[which];
-  int token0 = by * NT;
+  int token0 = bx * NT;
   u32 base = aligned_shared(), full = base + STAGES * STAGE, empty = full + 8 * STAGES;
   if (tid == 0) {
     for (int s = 0; s < STAGES; s++) {
@@ -89,6 +125,7 @@ template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) 
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   sync();
+  let_next();
   wait_ahead();
   int tokens = *a.tokens;
   if (token0 >= tokens) return;
@@ -120,7 +157,7 @@ template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) 
       if (i > 0 && tid % 128 == 0) barrier_arrive(empty + 8 * ((i - 1) % STAGES));
     }
     asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-    finish<NT>(a, o, acc, tile * 128 + (group - 1) * 64, token0, tokens);
+    finish<NT>(a, o, acc, base, tile, token0, tokens);
   }
 }
 
@@ -147,13 +184,13 @@ template <bool FP8> DEVICE void peak(const PeakArgs &a) {
   float acc[128];
   UNROLL for (int i = 0; i < 128; i++) acc[i] = 0;
   u64 da = describe(base + tid / 128 * 64 * 128), db = describe(base + 128 * 128);
-  for (int l = 0; l < a.loops; l++) {
+  for (int l = 0; l < a.loops; l += 8) {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-    UNROLL for (int k = 0; k < 4; k++) wgmma<256, FP8>(acc, da + 2 * k, db + 2 * k, 1);
+    UNROLL for (int i = 0; i < 8; i++) UNROLL for (int k = 0; k < 4; k++) wgmma<256, FP8>(acc, da + 2 * k, db + 2 * k, 1);
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    UNROLL for (int i = 0; i < 128; i++) asm volatile("" : "+f"(acc[i])::"memory"); // read no earlier
   }
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
   float sum = 0;
   UNROLL for (int i = 0; i < 128; i++) sum += acc[i];
   if (sum == 12345.678f) a.to[tid] = sum; // so that it is computed

@@ -66,6 +66,7 @@ struct NormArgs {
 
 // A block a row. With add, x += delta first, and x keeps it.
 GLOBAL BOUNDS(1024, 1) norm(CONSTANT_ARG NormArgs a) {
+  let_next();
   wait_ahead();
   int row = bx;
   if (row >= *a.count) return;
@@ -84,7 +85,6 @@ GLOBAL BOUNDS(1024, 1) norm(CONSTANT_ARG NormArgs a) {
     float4 v = act_get4(a.x, row, c), w = *(const float4 *)(a.w + c);
     act_put4(a.dst, row, c, {v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w});
   }
-  let_next();
 }
 
 struct PairArgs {
@@ -96,6 +96,7 @@ enum { ADD = 0, GATE_SILU, GATE_GELU };
 
 // dst = x + y, or act(x) * y. A block a row.
 GLOBAL BOUNDS(256, 4) pairwise(CONSTANT_ARG PairArgs a) {
+  let_next();
   wait_ahead();
   int row = bx;
   if (row >= *a.count) return;
@@ -109,7 +110,6 @@ GLOBAL BOUNDS(256, 4) pairwise(CONSTANT_ARG PairArgs a) {
     }
     act_put4(a.dst, row, c, {v[0], v[1], v[2], v[3]});
   }
-  let_next();
 }
 
 struct GatherArgs {
@@ -118,11 +118,11 @@ struct GatherArgs {
   int cols;
 };
 GLOBAL BOUNDS(256, 4) gather(CONSTANT_ARG GatherArgs a) {
+  let_next();
   wait_ahead();
   if (bx >= a.meta[WANTS]) return;
   int row = field(a.meta, WANT)[bx];
   for (int c = tid * 4; c < a.cols; c += 1024) act_put4(a.dst, bx, c, act_get4(a.x, row, c));
-  let_next();
 }
 
 // The logits' factor and soft cap, where a model has one.
@@ -133,13 +133,13 @@ struct CapArgs {
   float factor, softcap;
 };
 GLOBAL BOUNDS(256, 4) cap(CONSTANT_ARG CapArgs a) {
+  let_next();
   wait_ahead();
   if (by >= *a.count) return;
   for (int c = bx * 256 + tid; c < a.cols; c += gx * 256) {
     float v = a.x[(u64)by * a.cols + c] * a.factor;
     a.x[(u64)by * a.cols + c] = a.softcap > 0 ? a.softcap * tanh_(v * rcp_(a.softcap)) : v;
   }
-  let_next();
 }
 
 // A layer's keys and values: [cells, heads*dim].
@@ -166,6 +166,7 @@ struct RopeArgs {
 
 // A warp a head of a row: queries, then keys, then values.
 GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
+  let_next();
   wait_ahead();
   int row = bx, head = by * 8 + tid / 32, lane = tid % 32;
   if (row >= a.meta[ROWS] || head >= a.heads + 2 * a.cache.heads) return;
@@ -214,7 +215,6 @@ GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
     if (a.cache.type == F32) ((float *)out)[at + ix[j]] = x[j], ((float *)out)[at + iy[j]] = y[j];
     else ((u16 *)out)[at + ix[j]] = to_f16(x[j]), ((u16 *)out)[at + iy[j]] = to_f16(y[j]);
   }
-  let_next();
 }
 
 // Copies of cells, in order within a layer. copies is [n, 2]: from, to.
@@ -224,6 +224,7 @@ struct CopyArgs {
   int n, bytes; // of a cell's keys
 };
 GLOBAL BOUNDS(256, 4) copy_cells(CONSTANT_ARG CopyArgs a) {
+  let_next();
   wait_ahead();
   u8 *at = (u8 *)a.layers[bx * 2 + by];
   for (int i = 0; i < a.n; i++) {
@@ -232,5 +233,42 @@ GLOBAL BOUNDS(256, 4) copy_cells(CONSTANT_ARG CopyArgs a) {
     for (int b = tid * 4; b < a.bytes; b += 1024) *(u32 *)(to + b) = *(const u32 *)(from + b);
     sync();
   }
+}
+
+// The highest logit of each row, the lowest id among equals; -1 where none is
+// above -Inf. A block a row.
+struct PickArgs {
+  const float *x;
+  int *best;
+  const int *count;
+  int cols, pad;
+};
+GLOBAL BOUNDS(1024, 1) pick(CONSTANT_ARG PickArgs a) {
   let_next();
+  wait_ahead();
+  if (bx >= *a.count) return;
+  const float *x = a.x + (u64)bx * a.cols;
+  float top = -INF;
+  int at = -1;
+  for (int c = tid; c < a.cols; c += 1024) {
+    float v = x[c];
+    if (v > top) top = v, at = c;
+  }
+  SHARED float tops[32];
+  SHARED int ats[32];
+  UNROLL for (int m = 16; m; m >>= 1) {
+    float v = shfl_xor(top, m);
+    int i = shfl_xor(at, m);
+    if (v > top || (v == top && (u32)i < (u32)at)) top = v, at = i; // -1 is the greatest
+  }
+  if (tid % 32 == 0) tops[tid / 32] = top, ats[tid / 32] = at;
+  sync();
+  if (tid >= 32) return;
+  top = tops[tid], at = ats[tid];
+  UNROLL for (int m = 16; m; m >>= 1) {
+    float v = shfl_xor(top, m);
+    int i = shfl_xor(at, m);
+    if (v > top || (v == top && (u32)i < (u32)at)) top = v, at = i;
+  }
+  if (tid == 0) a.best[bx] = at;
 }

@@ -65,6 +65,7 @@ struct E4M3Args {
   int ld, pad; // of both; a multiple of 64
 };
 GLOBAL BOUNDS(256, 4) to_e4m3_rows(CONSTANT_ARG E4M3Args a) {
+  let_next();
   wait_ahead();
   int row = bx;
   if (row >= *a.count) return;
@@ -87,7 +88,6 @@ GLOBAL BOUNDS(256, 4) to_e4m3_rows(CONSTANT_ARG E4M3Args a) {
     u32 hi = e4m3x2(bf16_lo(v.z) * f, bf16_hi(v.z) * f) | e4m3x2(bf16_lo(v.w) * f, bf16_hi(v.w) * f) << 16;
     *(u64 *)(a.to + (u64)row * a.ld + c * 8) = lo | (u64)hi << 32;
   }
-  let_next();
 }
 
 // scale_q4_k is the scale and the minimum of a block's part of 32.
@@ -142,6 +142,7 @@ struct DecodeArgs {
   int ld;
 };
 GLOBAL BOUNDS(256, 4) decode(CONSTANT_ARG DecodeArgs a) {
+  let_next();
   wait_ahead();
   for (s64 row = bx; row < a.m.rows; row += gx)
     for (int c = tid * 2; c < a.ld; c += 512) {
@@ -149,7 +150,6 @@ GLOBAL BOUNDS(256, 4) decode(CONSTANT_ARG DecodeArgs a) {
       if (c < a.m.cols) decode2(a.m, row, c, &lo, &hi);
       *(u32 *)(a.to + row * a.ld + c) = bf16x2(lo, hi);
     }
-  let_next();
 }
 
 struct EmbedArgs {
@@ -160,6 +160,7 @@ struct EmbedArgs {
   float scale;
 };
 GLOBAL BOUNDS(256, 4) embed(CONSTANT_ARG EmbedArgs a) {
+  let_next();
   wait_ahead();
   int row = bx;
   if (row >= a.meta[ROWS]) return;
@@ -170,7 +171,6 @@ GLOBAL BOUNDS(256, 4) embed(CONSTANT_ARG EmbedArgs a) {
     a.dst[(u64)row * a.ld + c] = lo * a.scale;
     a.dst[(u64)row * a.ld + c + 1] = hi * a.scale;
   }
-  let_next();
 }
 
 // Activations in 8 bits: blocks of 32 with a scale.
@@ -182,6 +182,7 @@ struct Q8Args {
   int k, ldx;
 };
 GLOBAL BOUNDS(256, 4) to_q8(CONSTANT_ARG Q8Args a) {
+  let_next();
   wait_ahead();
   if (by >= *a.count) return;
   for (int b = bx * 8 + tid / 32; b < a.k / 32; b += gx * 8) {
@@ -192,7 +193,6 @@ GLOBAL BOUNDS(256, 4) to_q8(CONSTANT_ARG Q8Args a) {
     a.to[(u64)by * a.k + b * 32 + tid % 32] = (s8)q;
     if (tid % 32 == 0) a.scales[(u64)by * (a.k / 32) + b] = d;
   }
-  let_next();
 }
 
 struct GemvQArgs {
@@ -200,7 +200,7 @@ struct GemvQArgs {
   const s8 *x;
   const float *xscale;
   const int *tokens;
-  int n, k, pairs, pad;
+  int n, k, pairs, first; // first: of the rows of x that this launch takes
 };
 
 DEVICE int dot16(uint4 w, uint4 x) { return dp4a((int)w.x, (int)x.x, dp4a((int)w.y, (int)x.y, dp4a((int)w.z, (int)x.z, dp4a((int)w.w, (int)x.w, 0)))); }
@@ -216,7 +216,7 @@ template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, in
     uint4 w = load_once((const s8 *)o.w + i);
     float d = f16_f(((const u16 *)o.scale)[i / 32]);
     UNROLL for (int t = 0; t < T; t++)
-      sum[t] += d * a.xscale[t * (a.k / 32) + c / 32] * (float)dot16(w, load4(a.x + (s64)t * a.k + c));
+      sum[t] += d * a.xscale[(a.first + t) * (a.k / 32) + c / 32] * (float)dot16(w, load4(a.x + (s64)(a.first + t) * a.k + c));
   } else if constexpr (TYPE == T_Q4_K) { // 32 elements a lane: 16 of two neighbouring blocks of 32
     int sb = at / 256 + lane / 8, l = lane % 8;
     if (sb * 256 >= a.k) return;
@@ -229,8 +229,8 @@ template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, in
     scale_q4_k(b, sub + 1, &s1, &m1);
     int c = sb * 256 + sub * 32 + l % 2 * 16;
     UNROLL for (int t = 0; t < T; t++) {
-      const s8 *x = a.x + (s64)t * a.k + c;
-      const float *d = a.xscale + t * (a.k / 32) + c / 32;
+      const s8 *x = a.x + (s64)(a.first + t) * a.k + c;
+      const float *d = a.xscale + (a.first + t) * (a.k / 32) + c / 32;
       uint4 x0 = load4(x), x1 = load4(x + 32);
       sum[t] += d[0] * (s0 * (float)dot16(lo, x0) - m0 * (float)sum16(x0)) + d[1] * (s1 * (float)dot16(hi, x1) - m1 * (float)sum16(x1));
     }
@@ -248,9 +248,9 @@ template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, in
       u32 w0 = (q.x >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.x >> (2 * g) & 0x03030303u) << 4, w1 = (q.y >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.y >> (2 * g) & 0x03030303u) << 4;
       float s = d * (float)sc[g * 2];
       UNROLL for (int t = 0; t < T; t++) {
-        uint2 x = *(const uint2 *)(a.x + (s64)t * a.k + c + g * 32);
+        uint2 x = *(const uint2 *)(a.x + (s64)(a.first + t) * a.k + c + g * 32);
         int dot = dp4a((int)w0, (int)x.x, dp4a((int)w1, (int)x.y, 0)) - 32 * dp4a(ONES, (int)x.x, dp4a(ONES, (int)x.y, 0));
-        sum[t] += s * a.xscale[t * (a.k / 32) + (c + g * 32) / 32] * (float)dot;
+        sum[t] += s * a.xscale[(a.first + t) * (a.k / 32) + (c + g * 32) / 32] * (float)dot;
       }
     }
   }
@@ -259,8 +259,10 @@ template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, in
 // A warp a row, two at a time.
 template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
   constexpr int STEP = TYPE == T_Q8_0 ? 512 : 1024;
+  let_next();
   wait_ahead();
-  int lane = tid % 32, tokens = *a.tokens;
+  int lane = tid % 32, tokens = *a.tokens - a.first;
+  if (tokens <= 0) return;
   for (int pair = bx * 8 + tid / 32; pair < a.pairs; pair += gx * 8) {
     int i = 0;
     while (i + 1 < a.n && pair >= a.out[i].tiles) i++;
@@ -275,11 +277,10 @@ template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
     UNROLL for (int r = 0; r < 2; r++) UNROLL for (int t = 0; t < T; t++) {
       float v = warp_sum(sum[r][t]);
       if (lane || t >= tokens || row + r >= o.rows) continue;
-      if (o.type == F32) put<float>(o, t, row + r, v);
-      else put<u16>(o, t, row + r, v);
+      if (o.type == F32) put<float>(o, a.first + t, row + r, v);
+      else put<u16>(o, a.first + t, row + r, v);
     }
   }
-  let_next();
 }
 #define GEMV_Q(t)                                                                         \
   GLOBAL BOUNDS(256, 2) gemv_q8_0_##t(CONSTANT_ARG GemvQArgs a) { gemv_q<t, T_Q8_0>(a); } \
@@ -288,6 +289,7 @@ template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
 GEMV_Q(1)
 GEMV_Q(2)
 GEMV_Q(4)
+GEMV_Q(8)
 
 // Random weights: numbers near 1/sqrt(cols) in size, for measuring.
 struct RandomArgs {
