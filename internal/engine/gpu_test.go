@@ -97,7 +97,7 @@ func TestGPUSaysWhatTheCPUSays(t *testing.T) {
 				for j := range w {
 					d := math.Abs(*w[j].Logprob - *g[j].Logprob)
 					if w[j].ID != g[j].ID {
-						if gap := w[j].Top[0].Logprob - w[j].Top[1].Logprob; gap > gpuTolerance {
+						if gap := w[j].Top[0].Logprob - w[j].Top[1].Logprob; gap > 2*gpuTolerance {
 							t.Errorf("prompt %d, token %d: %d on the GPU, %d on the CPU, which is more probable by %.4f", i, j, g[j].ID, w[j].ID, gap)
 						}
 						break
@@ -139,7 +139,7 @@ func TestGPUUnderLoad(t *testing.T) {
 			want := alone[i%len(alone)].choices[0].tokens
 			for j := range want {
 				if want[j].ID != got[j].ID {
-					if gap := want[j].Top[0].Logprob - want[j].Top[1].Logprob; gap > gpuTolerance {
+					if gap := want[j].Top[0].Logprob - want[j].Top[1].Logprob; gap > 2*gpuTolerance {
 						t.Errorf("request %d, token %d: %d, but alone %d, more probable by %.4f", i, j, got[j].ID, want[j].ID, gap)
 					}
 					return

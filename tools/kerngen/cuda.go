@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,11 +43,48 @@ func runGPU(dir string, check bool) error {
 		if err != nil {
 			return fmt.Errorf("target %s: %w", t.arch, err)
 		}
-		if err := place(filepath.Join(dir, "z"+t.arch+".ptx"), text, check); err != nil {
+		if err := placePacked(filepath.Join(dir, "z"+t.arch+".ptx.gz"), text, check); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// placePacked is place for a compressed file. What is compared is what was packed:
+// another release of Go may pack it in other bytes.
+func placePacked(path string, text []byte, check bool) error {
+	if check {
+		have, err := unpack(path)
+		if err == nil && !bytes.Equal(have, text) {
+			err = fmt.Errorf("%s is not what its sources give; run `go run ./tools/kerngen` and commit the result", path)
+		}
+		return err
+	}
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(text); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
+}
+
+func unpack(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return io.ReadAll(r)
 }
 
 func compileGPU(tools tools, dir string, t gpuTarget) ([]byte, error) {

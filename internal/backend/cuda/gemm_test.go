@@ -158,8 +158,8 @@ func (b *bench) checkProduct(what string, got []float32, x, w []float32, tokens,
 		}
 		f := scale(t, r)
 		limit := 2e-3 * size * math.Abs(f) / math.Sqrt(float64(k))
-		if strings.Contains(what, "e4m3") { // Hopper adds up E4M3's products with 14 bits
-			limit = 1e-3 * size * math.Abs(f)
+		if strings.Contains(what, "e4m3") { // Hopper adds up E4M3's products with about 14 bits: seen are 1e-3
+			limit = 3e-3 * size * math.Abs(f)
 		}
 		if d := math.Abs(float64(got[t*ld+r]) - sum*f); !(d <= limit+1e-6) {
 			if bad++; bad < 4 {

@@ -13,8 +13,11 @@
 package kern
 
 import (
+	"bytes"
+	"compress/gzip"
 	_ "embed"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -30,12 +33,12 @@ const (
 )
 
 var (
-	//go:embed zsm_80.ptx
-	sm80 string
-	//go:embed zsm_89.ptx
-	sm89 string
-	//go:embed zsm_90a.ptx
-	sm90a string
+	//go:embed zsm_80.ptx.gz
+	sm80 []byte
+	//go:embed zsm_89.ptx.gz
+	sm89 []byte
+	//go:embed zsm_90a.ptx.gz
+	sm90a []byte
 )
 
 // Targets lists them all.
@@ -84,13 +87,14 @@ func Best(capability int) (Target, bool) {
 
 // PTX is the target's kernels.
 func (t Target) PTX() string {
-	switch t {
-	case SM80:
-		return sm80
-	case SM89:
-		return sm89
-	case SM90a:
-		return sm90a
+	packed := map[Target][]byte{SM80: sm80, SM89: sm89, SM90a: sm90a}[t]
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		panic("kern: the PTX for " + t.String() + ": " + err.Error())
 	}
-	panic("kern: no PTX for " + t.String())
+	text, err := io.ReadAll(r)
+	if err != nil {
+		panic("kern: the PTX for " + t.String() + ": " + err.Error())
+	}
+	return string(text)
 }

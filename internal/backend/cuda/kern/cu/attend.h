@@ -198,8 +198,10 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
     lo[h] = first_seen(hi[h], a.cache.window);
   }
   int begin = first_seen(pos0, a.cache.window) & ~15, end = pos0 + n;
-  int blocks = (end - begin + 15) / 16, share = (blocks + gz - 1) / gz;
+  // Parts of less than 256 positions would cost more to join than they save.
+  int blocks = (end - begin + 15) / 16, share = imax((blocks + gz - 1) / gz, 16), used = (blocks + share - 1) / share;
   int b0 = bz * share, b1 = imin(blocks, b0 + share);
+  if (bz >= used) return;
   if (warp == 0) fetch_queries<DIM>(a, base, row0, n, kv, 0, per, lane);
   copy_commit();
   auto fetch = [&](int b, int stage) INLINE {
@@ -264,7 +266,7 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
       }
     }
   };
-  if (gz == 1) {
+  if (used == 1) {
     join(parts, 4, true);
     return;
   }
@@ -274,9 +276,9 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
   sync();
   if (tid == 0) before = atomic_add(a.counts + slot, 1);
   sync();
-  if (before != (u32)gz - 1) return;
+  if (before != (u32)used - 1) return;
   fence();
-  join(shared_work, gz, true);
+  join(shared_work, used, true);
   if (tid == 0) a.counts[slot] = 0;
 }
 GLOBAL BOUNDS(128, 2) attend_few_64(CONSTANT_ARG AttendArgs a) { few<64>(a); }

@@ -38,7 +38,8 @@ DEVICE float dot4_e4m3(u32 w, u32 x0, u32 x1, float s) {
 }
 
 template <int T, bool FP8> DEVICE void gemv(const GemvArgs &a) {
-  constexpr int U = 4; // loads of a row in flight
+  constexpr int U = 4;        // loads of a row in flight
+  constexpr int AHEAD = 8192; // bytes of a row that are asked for before the kernel ahead has ended
   constexpr int BYTES = FP8 ? 1 : 2;
   u32 *xs = (u32 *)dynamic; // [T, k/2]
   let_next();
@@ -71,6 +72,11 @@ template <int T, bool FP8> DEVICE void gemv(const GemvArgs &a) {
   if (pair < a.pairs) {
     which = begin(pair);
     fetch(0);
+    // Some more of them go to the L2 cache, while memory has little else to do.
+    for (int at = U * 512 + lane * 128; at < imin(chunks * 16, AHEAD); at += 4096) {
+      prefetch(p0 + at);
+      prefetch(p1 + at);
+    }
   }
   wait_ahead();
   int tokens = *a.tokens;

@@ -61,25 +61,28 @@ template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *a
   int t = tid - 128, warp = t / 32, lane = t % 32; // 8 warps, 16 rows each
   if (!last_part<NT / 2>(acc, a.work, a.counts, by * gx + bx, t)) return;
   int row0 = tile * 128;
+  float factor[2] = {1, 1}, bias[2] = {0, 0};
   UNROLL for (int half = 0; half < 2; half++) {
     int row = row0 + warp * 16 + lane / 4 + half * 8;
-    float factor = 1, bias = 0;
-    if (row < o.rows && o.scale) factor = o.scale[row];
-    if (row < o.rows && o.bias) bias = o.bias[row];
-    UNROLL for (int j = 0; j < NT / 8; j++) UNROLL for (int i = 0; i < 2; i++) {
-      float f = factor;
-      int token = token0 + j * 8 + (lane % 4) * 2 + i;
-      if (a.xscale && token < tokens) f *= a.xscale[token];
-      acc[j * 4 + half * 2 + i] = acc[j * 4 + half * 2 + i] * f + bias;
-    }
+    if (row < o.rows && o.scale) factor[half] = o.scale[row];
+    if (row < o.rows && o.bias) bias[half] = o.bias[row];
   }
+  // value is a product with all that is done to it; the tokens' scales are read as
+  // they are needed, since all of them would take more registers than there are.
+  auto value = [&](int j, int half, int i, float x) INLINE { return acc[j * 4 + half * 2 + i] * (factor[half] * x) + bias[half]; };
+  auto xscale = [&](int token) INLINE {
+    float x = 1;
+    if (a.xscale && token < tokens) asm volatile("ld.global.f32 %0, [%1];" : "=f"(x) : "l"(a.xscale + token) : "memory");
+    return x;
+  };
   if (NT >= 64 && o.type == BF16 && row0 + 128 <= o.rows) { // through shared memory, so that whole lines are written
     sync_256();
     int chunk = warp * 2 + lane / 8 % 2;
     UNROLL for (int j = 0; j < NT / 8; j += 2) {
-      int token = (j + lane / 16) * 8 + lane % 8;
-      const float *v = acc + j * 4;
-      stmatrix4t(base + token * 256 + ((chunk ^ (token & 7)) << 4), bf16x2(v[0], v[1]), bf16x2(v[2], v[3]), bf16x2(v[4], v[5]), bf16x2(v[6], v[7]));
+      int token = (j + lane / 16) * 8 + lane % 8, mine = token0 + j * 8 + (lane % 4) * 2;
+      float x0 = xscale(mine), x1 = xscale(mine + 1), x2 = xscale(mine + 8), x3 = xscale(mine + 9);
+      stmatrix4t(base + token * 256 + ((chunk ^ (token & 7)) << 4), bf16x2(value(j, 0, 0, x0), value(j, 0, 1, x1)), bf16x2(value(j, 1, 0, x0), value(j, 1, 1, x1)),
+          bf16x2(value(j + 1, 0, 0, x2), value(j + 1, 0, 1, x3)), bf16x2(value(j + 1, 1, 0, x2), value(j + 1, 1, 1, x3)));
     }
     sync_256();
     const u8 *from = dynamic + (base - shared_at(dynamic));
@@ -90,20 +93,21 @@ template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *a
     return;
   }
   auto store = [&](auto kind) INLINE {
-    UNROLL for (int half = 0; half < 2; half++) {
-      int row = row0 + warp * 16 + lane / 4 + half * 8;
-      if (row >= o.rows) continue;
-      decltype(kind) *to = (decltype(kind) *)o.dst + (u64)(token0 + (lane % 4) * 2) * o.ldd + row;
-      UNROLL for (int j = 0; j < NT / 8; j++) {
-        int token = token0 + j * 8 + (lane % 4) * 2;
-        UNROLL for (int i = 0; i < 2; i++) {
-          float v = acc[j * 4 + half * 2 + i];
-          if (token + i >= tokens) continue;
-          if constexpr (sizeof(kind) == 4) to[(u64)i * o.ldd] = v;
-          else to[(u64)i * o.ldd] = to_bf16(v);
+    int row = row0 + warp * 16 + lane / 4;
+    decltype(kind) *to = (decltype(kind) *)o.dst + (u64)(token0 + (lane % 4) * 2) * o.ldd + row;
+    UNROLL for (int j = 0; j < NT / 8; j++) {
+      UNROLL for (int i = 0; i < 2; i++) {
+        int token = token0 + j * 8 + (lane % 4) * 2 + i;
+        if (token >= tokens) continue;
+        float x = xscale(token);
+        UNROLL for (int half = 0; half < 2; half++) {
+          if (row + 8 * half >= o.rows) continue;
+          float v = value(j, half, i, x);
+          if constexpr (sizeof(kind) == 4) to[(u64)i * o.ldd + 8 * half] = v;
+          else to[(u64)i * o.ldd + 8 * half] = to_bf16(v);
         }
-        to += 8 * (u64)o.ldd;
       }
+      to += 8 * (u64)o.ldd;
     }
   };
   if (o.type == F32) store(float());

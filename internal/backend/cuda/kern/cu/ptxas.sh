@@ -3,7 +3,7 @@
 # toolkit, and prints what only that one knows. Fails for spills, for wgmma that
 # is serialised, and for any other warning.
 #
-#   internal/backend/cuda/kern/cu/ptxas.sh [folder of the .ptx files]
+#   internal/backend/cuda/kern/cu/ptxas.sh [folder of the .ptx.gz files]
 set -uo pipefail
 dir=${1:-$(dirname "$0")/..}
 failed=0
@@ -11,8 +11,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # target, and the architectures that load it: its own and newer ones
 while read -r target archs; do
+	gunzip -c "$dir/z$target.ptx.gz" >"$work/k.ptx" || exit 1
 	for arch in $archs; do
-		if ! ptxas -v -arch="$arch" "$dir/z$target.ptx" -o "$work/k.cubin" >"$work/log" 2>&1; then
+		if ! ptxas -v -arch="$arch" "$work/k.ptx" -o "$work/k.cubin" >"$work/log" 2>&1; then
 			echo "$target on $arch: FAILED"
 			head -5 "$work/log"
 			failed=1
