@@ -156,6 +156,9 @@ func startTiny(t testing.TB, c config) *Engine {
 		<-e.Drain()
 		waitFor(t, "all pages free", func() bool { s := e.Stats(); return s.FreePages == s.Pages })
 		e.Close()
+		if p, ok := e.opts.Proposer.(interface{ Held() int }); ok && p.Held() != 0 {
+			t.Errorf("the proposer holds %d pages of sequences that have ended", p.Held())
+		}
 		b.Close()
 		f.Close()
 		waitFor(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })

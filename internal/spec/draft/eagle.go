@@ -187,6 +187,9 @@ func (e *Eagle) Forget(a *spec.Ask) {
 	a.State = nil
 }
 
+// Held is the number of pages that sequences hold, for tests.
+func (e *Eagle) Held() int { return e.cache.Pages(0) - e.cache.FreePages(0) }
+
 // Observe implements spec.Watcher: it takes the states of positions from on, which
 // are final, for rows of the model's batch. A gap to what came before makes the
 // layer begin anew.
