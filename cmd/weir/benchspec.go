@@ -16,7 +16,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"weir/internal/backend/cpu"
 	"weir/internal/bench"
 	"weir/internal/engine"
 	"weir/internal/host"
@@ -172,6 +171,7 @@ type speculationBench struct {
 	file    *weights.File
 	options engine.LoadOptions
 	threads int
+	gpu     bool
 }
 
 func (c *benchSpeculateCmd) open(log *slog.Logger) (b *speculationBench, err error) {
@@ -197,17 +197,25 @@ func (c *benchSpeculateCmd) open(log *slog.Logger) (b *speculationBench, err err
 		return nil, err
 	}
 	b.open = append(b.open, closeFile)
-	level, err := c.level()
+	return b, b.device(&m)
+}
+
+// device opens what computes.
+func (b *speculationBench) device(m *memoryOptions) error {
+	gpu, err := b.c.gpu(b.c.Deterministic, b.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	backend, err := cpu.New(cpu.Options{Threads: b.threads, Level: level, Deterministic: c.Deterministic})
-	if err != nil {
-		return nil, err
+	if gpu != nil {
+		b.open = append(b.open, gpu.Close)
+		b.options.Backend, b.gpu = gpu, true
+		return m.fitGPU(&b.options, gpu)
 	}
-	b.open = append(b.open, backend.Close)
-	b.options.Backend = backend
-	return b, nil
+	b.options.Backend, err = b.c.cpuBackend(b.threads)
+	if err == nil {
+		b.open = append(b.open, b.options.Backend.Close)
+	}
+	return err
 }
 
 // start makes an engine that speculates so.
@@ -238,7 +246,7 @@ func (b *speculationBench) measure(ctx context.Context) (*speculationReport, err
 func (b *speculationBench) progress(what string) { b.log.Info(what) }
 
 func (b *speculationBench) speak(ctx context.Context, plain *engine.Engine) ([]bench.Spoken, error) {
-	s := bench.Speaking{Plain: plain, Temperatures: b.c.Temperature, Generate: b.c.Answer, Repeat: b.c.Repeat, Progress: b.progress}
+	s := bench.Speaking{Plain: plain, Temperatures: b.c.Temperature, Generate: b.c.Answer, Repeat: b.c.Repeat, Progress: b.progress, Loose: bench.Loose(b.gpu)}
 	for name := range strings.SplitSeq(b.c.Proposers, ",") {
 		name = strings.TrimSpace(name)
 		o := speculateOptions{Speculate: name, DraftModel: b.c.DraftModel, Medusa: b.c.Medusa, Eagle: b.c.Eagle}
@@ -268,7 +276,7 @@ func (b *speculationBench) speak(ctx context.Context, plain *engine.Engine) ([]b
 
 func (b *speculationBench) verify(ctx context.Context, plain *engine.Engine, r *speculationReport) (err error) {
 	v := bench.Verifying{Plain: plain, Wrong: bench.NewOracle(), Knows: bench.NewOracle(), Rows: b.c.Rows, Chances: b.c.Accept,
-		Depth: b.c.Depth, Steps: b.c.Steps, Generate: b.c.Generate, Repeat: b.c.Repeat, Progress: b.progress}
+		Depth: b.c.Depth, Steps: b.c.Steps, Generate: b.c.Generate, Repeat: b.c.Repeat, Progress: b.progress, Loose: bench.Loose(b.gpu)}
 	if len(v.Rows) > 0 {
 		s := engine.Speculation{Proposer: v.Wrong}
 		s.Options.Always.SetChain(spec.MaxDepth)
