@@ -84,6 +84,8 @@ func engineMetrics(m *opened) metrics.Engine {
 		StepRowBounds: engine.StepRowBounds[:], StepRows: st.StepRows[:],
 		CacheQueried: st.Prefix.Queried, CacheHit: st.Prefix.Hit, CacheEvicted: st.Prefix.Evicted,
 		Drafts: st.Drafts, Guessed: st.Guessed, HeldAt: st.HeldAt[:],
+		Compiled: st.Compiled, CompileHits: st.CompileHits, CompileFailed: st.CompileFailed, Masks: st.Masks,
+		CompileTime: st.CompileTime, MaskTime: st.MaskTime,
 		Restarts: st.Restarts, CutOff: st.CutOff,
 	}
 }

@@ -157,26 +157,41 @@ func (d *chars) trimmed() *chars {
 
 // reaching tells which of n states reach one of the goals.
 func reaching(n int, goal []bool, edges func(s int, f func(to int32))) []bool {
-	back := make([][]int32, n)
-	for s := range n {
+	// The edges backwards: those into s are from[start[s]:start[s+1]].
+	start := make([]int32, n+2)
+	each := func(s int, f func(int32)) {
+		last := int32(dead) // classes in a row often lead to one state
 		edges(s, func(to int32) {
-			if to != dead {
-				back[to] = append(back[to], int32(s))
+			if to != dead && to != last {
+				f(to)
 			}
+			last = to
 		})
 	}
-	useful := make([]bool, n)
+	for s := range n {
+		each(s, func(to int32) { start[to+2]++ })
+	}
+	for s := range n {
+		start[s+2] += start[s+1]
+	}
+	from := make([]int32, start[n+1])
+	for s := range n {
+		each(s, func(to int32) {
+			from[start[to+1]] = int32(s)
+			start[to+1]++
+		})
+	}
+	useful := slices.Clone(goal)
 	var todo []int32
 	for s := range n {
 		if goal[s] {
-			useful[s] = true
 			todo = append(todo, int32(s))
 		}
 	}
 	for len(todo) > 0 {
 		s := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		for _, b := range back[s] {
+		for _, b := range from[start[s]:start[s+1]] {
 			if !useful[b] {
 				useful[b] = true
 				todo = append(todo, b)

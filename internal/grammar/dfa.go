@@ -117,6 +117,20 @@ func (b *builder) literal(from int32, text string) int32 {
 
 // finish makes the automaton; counted says that characters are counted.
 func (b *builder) finish(counted bool) (*dfa, error) {
+	d, err := b.table()
+	if err != nil {
+		return nil, err
+	}
+	if counted {
+		d.whole = b.whole
+		d.distances()
+	}
+	d.runs()
+	return d, b.m.step(len(d.accept))
+}
+
+// table makes the automaton's table alone.
+func (b *builder) table() (*dfa, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
@@ -153,12 +167,7 @@ func (b *builder) finish(counted bool) (*dfa, error) {
 			}
 		}
 	}
-	if counted {
-		d.whole = b.whole
-		d.distances()
-	}
-	d.runs()
-	return d, b.m.step(n)
+	return d, nil
 }
 
 // distances computes near and far.

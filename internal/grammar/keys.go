@@ -64,17 +64,15 @@ func (c *compiler) separators() (*term, error) {
 func (d *dfa) setReach(extraFrom int32) {
 	n := len(d.accept)
 	d.extraFrom = extraFrom
-	d.reach, d.extra, d.close = make([][]int32, n), make([]bool, n), make([]bool, n)
+	d.reach = make([][]int32, n)
 	isExtra, isClose := make([]bool, n), make([]bool, n)
 	for q, tag := range d.accept {
 		isExtra[q], isClose[q] = tag >= extraFrom, tag == closeTag
 	}
-	edges := func(q int, f func(int32)) {
-		for _, to := range d.trans[q*d.count : (q+1)*d.count] {
-			f(to)
-		}
+	d.extra, d.close = make([]bool, n), reaching(n, isClose, d.edges)
+	if slices.Contains(isExtra, true) {
+		d.extra = reaching(n, isExtra, d.edges)
 	}
-	d.extra, d.close = reaching(n, isExtra, edges), reaching(n, isClose, edges)
 	done := make([]bool, n)
 	var visit func(q int32) []int32
 	visit = func(q int32) []int32 {
@@ -87,7 +85,7 @@ func (d *dfa) setReach(extraFrom int32) {
 			all = append(all, tag)
 		}
 		last := int32(dead)
-		edges(int(q), func(to int32) {
+		d.edges(int(q), func(to int32) {
 			if to != dead && to != last {
 				all = append(all, visit(to)...)
 				last = to
@@ -132,33 +130,34 @@ func (c *compiler) keys(sp *shapePlan, names []string, kinds []int32) (*term, er
 	for _, s := range b.blanks(comma) {
 		b.on(s, '"', key)
 	}
-	d, err := b.finish(false)
+	d, err := b.table()
 	if err != nil {
 		return nil, err
 	}
-	d, start := d.alive(first, next, end)
+	d.prune()
+	d.runs()
 	d.setReach(int32(len(names)) + 1)
-	return &term{d: c.v.intern(d), start: start, filtered: true}, nil
+	return &term{d: c.v.intern(d), start: first, filtered: true}, c.m.step(len(d.accept))
 }
 
-// alive makes the states that lead nowhere dead.
-func (d *dfa) alive(keep ...int32) (*dfa, int32) {
+// prune makes the states that lead nowhere dead.
+func (d *dfa) prune() {
 	goal := make([]bool, len(d.accept))
 	for q, tag := range d.accept {
 		goal[q] = tag != noTag
 	}
-	useful := reaching(len(goal), goal, func(q int, f func(int32)) {
-		for _, to := range d.trans[q*d.count : (q+1)*d.count] {
-			f(to)
-		}
-	})
+	useful := reaching(len(goal), goal, d.edges)
 	for i, to := range d.trans {
 		if to != dead && !useful[to] {
 			d.trans[i] = dead
 		}
 	}
-	d.runs()
-	return d, keep[0]
+}
+
+func (d *dfa) edges(q int, f func(int32)) {
+	for _, to := range d.trans[q*d.count : (q+1)*d.count] {
+		f(to)
+	}
 }
 
 // extraKeys adds the states of additional properties' keys and returns the first,

@@ -1,9 +1,6 @@
 package grammar
 
-import (
-	"hash/maphash"
-	"slices"
-)
+import "slices"
 
 // How masks are made. What a place in an automaton lets through is in two parts:
 // tokens that stay within the automaton, which depend on nothing else, and the
@@ -354,19 +351,20 @@ func (v *Vocab) intern(d *dfa) *dfa {
 	return d
 }
 
+// hash is FNV-1a over whole numbers.
 func (d *dfa) hash() uint64 {
-	var h maphash.Hash
-	h.SetSeed(hashSeed)
+	const prime = 1099511628211
+	h := uint64(14695981039346656037)
 	for _, s := range [][]int32{d.trans, d.accept} {
 		for _, x := range s {
-			h.Write([]byte{byte(x), byte(x >> 8), byte(x >> 16), byte(x >> 24)})
+			h = (h ^ uint64(uint32(x))) * prime
 		}
 	}
-	h.Write(d.class[:])
-	return h.Sum64()
+	for _, c := range d.class {
+		h = (h ^ uint64(c)) * prime
+	}
+	return h
 }
-
-var hashSeed = maphash.MakeSeed()
 
 func (d *dfa) equal(e *dfa) bool {
 	return d.count == e.count && d.class == e.class && slices.Equal(d.trans, e.trans) && slices.Equal(d.accept, e.accept) &&

@@ -30,6 +30,11 @@ type Engine struct {
 	Drafts, Guessed                      int64
 	HeldAt                               []int64 // guesses that came true, by depth from 1
 	Restarts, CutOff                     int64
+
+	// Of structured output: grammars compiled (in CompileTime), found compiled and
+	// refused, and draws held to one (which took MaskTime).
+	Compiled, CompileHits, CompileFailed, Masks int64
+	CompileTime, MaskTime                       time.Duration
 }
 
 // Server is a snapshot of a server.
@@ -61,6 +66,7 @@ func (s snapshots) Collect(ch chan<- prometheus.Metric) {
 		e.cache(&engine)
 		e.steps(&engine)
 		e.speculation(&engine)
+		e.structures(&engine)
 	}
 }
 
@@ -160,4 +166,15 @@ func (e emitter) speculation(s *Engine) {
 	e.counter("weir_speculation_drafts_total", "Drafts checked.", s.Drafts, "model", m)
 	e.counter("weir_speculation_guessed_tokens_total", "Tokens guessed.", s.Guessed, "model", m)
 	e.counter("weir_speculation_accepted_tokens_total", "Guessed tokens that came true.", held, "model", m)
+}
+
+func (e emitter) structures(s *Engine) {
+	m := s.Model
+	const help = "Grammars of structured output, by what came of them: compiled, found (compiled for an earlier request) or refused."
+	e.counter("weir_grammars_total", help, s.Compiled-s.CompileFailed, "model", m, "result", "compiled")
+	e.counter("weir_grammars_total", help, s.CompileHits, "model", m, "result", "found")
+	e.counter("weir_grammars_total", help, s.CompileFailed, "model", m, "result", "refused")
+	e.emit(prometheus.CounterValue, "weir_grammar_compile_seconds_total", "Time that compiling grammars took, beside the loop.", s.CompileTime.Seconds(), "model", m)
+	e.counter("weir_masked_tokens_total", "Tokens drawn under a grammar's mask.", s.Masks, "model", m)
+	e.emit(prometheus.CounterValue, "weir_mask_seconds_total", "Time that the masks took.", s.MaskTime.Seconds(), "model", m)
 }

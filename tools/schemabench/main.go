@@ -17,6 +17,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type options struct {
 	timeout time.Duration
 	verbose bool
 	temp    float64
+	profile string
 }
 
 func main() {
@@ -43,6 +45,7 @@ func main() {
 	flag.DurationVar(&o.timeout, "timeout", 5*time.Second, "most time to compile a schema")
 	flag.Float64Var(&o.temp, "temperature", 1, "of the sampling")
 	flag.BoolVar(&o.verbose, "v", false, "print every refusal and every instance that is judged wrongly")
+	flag.StringVar(&o.profile, "cpuprofile", "", "file to write a profile of the processor's time to")
 	flag.Parse()
 	if err := run(o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "schemabench:", err)
@@ -58,6 +61,17 @@ func run(o options, dirs []string) error {
 	b, err := newBench(o)
 	if err != nil {
 		return err
+	}
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	for _, f := range files {
 		src, err := os.ReadFile(f)
