@@ -50,6 +50,14 @@ const (
 	expMin = -708
 )
 
+// Steps are the numbers of Exp's range reduction, for kernels that follow it.
+type Steps struct {
+	Inverse, Hi, Lo float64 // 64/ln2, and ln2/64 in two pieces
+}
+
+// ExpSteps returns Exp's table of 2^(i/64), and its steps.
+func ExpSteps() (*[64]float64, Steps) { return &expTable, Steps{invStep, stepHi, stepLo} }
+
 // Exp returns e^x: 0 for x below -708, +Inf above 709. Exp(0) is exactly 1, and
 // the error is below two units in the last place.
 //

@@ -18,7 +18,7 @@ func Logprob(logits []float32, id int32, top int) (float64, []llm.Alt) {
 }
 
 func (c *Scratch) logprob(logits []float32, id int32, top int) (float64, []llm.Alt) {
-	_, peak := argmax(logits)
+	_, peak := c.argmax(logits)
 	switch {
 	case math.IsInf(peak, -1):
 		return peak, nil
@@ -27,7 +27,11 @@ func (c *Scratch) logprob(logits []float32, id int32, top int) (float64, []llm.A
 		peak = clampInf(logits)
 	}
 	d := dist{logits: logits, peak: peak, scale: 1}
-	norm := exact.Log(d.weigh(logits))
+	total := 0.
+	for i := range c.maxima {
+		total = c.addTo(total, &d, block(logits, i))
+	}
+	norm := exact.Log(total)
 	lp := math.Inf(-1)
 	if inRow(logits, id) && logits[id] > float32(lp) {
 		lp = d.x(logits[id]) - norm

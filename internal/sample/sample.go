@@ -40,6 +40,7 @@ import (
 	"math"
 	"slices"
 
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/llm"
 )
 
@@ -66,8 +67,11 @@ type Scratch struct {
 	order []cand    // the copy that cut rearranges
 	sums  []float64 // weight of each block of the row
 	// ranges are the weights of tokens by how far they are below the peak.
-	ranges [ranges]float64
-	raw    []float32 // the row as the model gave it, when it is adjusted and log probabilities are wanted
+	ranges  [ranges]float64
+	raw     []float32          // the row as the model gave it, when it is adjusted and log probabilities are wanted
+	maxima  []float32          // of the blocks of the row, NaNs aside
+	weights [blockSize]float64 // of a block of the row
+	level   kern.Level         // whose kernels are used; 0: the best
 }
 
 // Sampler draws the tokens of one sequence. It belongs to one goroutine.
@@ -199,7 +203,7 @@ func (s *Sampler) Guess(logits []float32, step int) (int32, bool) {
 
 // pick draws from the adjusted logits.
 func (s *Sampler) pick(logits []float32, step int) (id int32, degenerate bool) {
-	best, peak := argmax(logits)
+	best, peak := s.scratch.argmax(logits)
 	if best < 0 {
 		if len(s.eog) > 0 {
 			return s.eog[0], true
@@ -232,17 +236,6 @@ func (s *Sampler) Accept(id int32) { s.adjust.count(id, 1) }
 // Retract takes back an Accept: a draft token that was not confirmed, or one of
 // another branch.
 func (s *Sampler) Retract(id int32) { s.adjust.count(id, -1) }
-
-// argmax returns the first of the highest logits, or -1 if none is above -Inf.
-func argmax(logits []float32) (id int32, peak float64) {
-	best, at := float32(math.Inf(-1)), -1
-	for i, v := range logits {
-		if v > best {
-			best, at = v, i
-		}
-	}
-	return int32(at), float64(best)
-}
 
 // clampInf replaces +Inf by the largest finite number, which it returns.
 func clampInf(logits []float32) float64 {

@@ -43,7 +43,7 @@ func survivorsOf(s *Sampler, logits []float32, step int) []float64 {
 	row := slices.Clone(logits)
 	s.adjust.apply(row, step)
 	probs := make([]float64, len(row))
-	best, peak := argmax(row)
+	best, peak := s.scratch.argmax(row)
 	if s.greedy {
 		probs[best] = 1
 		return probs

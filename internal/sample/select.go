@@ -10,6 +10,7 @@ import (
 // min_p keeps a prefix of some order of preference, so it is a threshold in
 // that order. cut finds the threshold by quickselect on a copy, in expected
 // linear time, and filters the original, which stays in ascending order of id.
+// Whole blocks of the row whose greatest logit is too low are not looked at.
 // Before that, what can be told from the logits alone is dropped in one pass
 // that needs no exponential:
 //
@@ -55,15 +56,6 @@ func (d *dist) weight(logit float32) float64 {
 		return 0
 	}
 	return exact.Exp(x)
-}
-
-// weigh sums the weights of a part of the row.
-func (d *dist) weigh(part []float32) float64 {
-	sum := 0.
-	for _, v := range part {
-		sum += d.weight(v)
-	}
-	return sum
 }
 
 // under returns a logit below every logit whose log weight is at least x, by a
@@ -120,14 +112,14 @@ const (
 // all below, too.
 func (c *Scratch) nucleus(d dist, share float64) (total float64, floor float32) {
 	clear(c.ranges[:])
-	for _, v := range d.logits {
-		x := d.x(v)
-		if !(x >= lowestX) {
-			continue
+	for i := range c.maxima {
+		part := block(d.logits, i)
+		for j, w := range c.weigh(&d, part) {
+			if w > 0 {
+				total += w
+				c.ranges[min(int(d.x(part[j])*(-1/rangeWidth)), ranges-1)] += w
+			}
 		}
-		w := exact.Exp(x)
-		total += w
-		c.ranges[min(int(x*(-1/rangeWidth)), ranges-1)] += w
 	}
 	sum, need := 0., float64(share*total)
 	for i, w := range c.ranges[:ranges-1] {
@@ -141,9 +133,14 @@ func (c *Scratch) nucleus(d dist, share float64) (total float64, floor float32) 
 // gather lists the tokens whose logit is above floor.
 func (c *Scratch) gather(logits []float32, floor float32) {
 	c.cands = c.cands[:0]
-	for i, v := range logits {
-		if v > floor {
-			c.cands = append(c.cands, cand{key: float64(v), id: int32(i)})
+	for i, most := range c.maxima {
+		if !(most > floor) {
+			continue
+		}
+		for j, v := range block(logits, i) {
+			if v > floor {
+				c.cands = append(c.cands, cand{key: float64(v), id: int32(i*blockSize + j)})
+			}
 		}
 	}
 }
@@ -155,13 +152,18 @@ func (c *Scratch) topK(logits []float32, k int) {
 	room := max(2*k, 64)
 	floor := math.Inf(-1)
 	c.cands = c.cands[:0]
-	for i, v := range logits {
-		if !(float64(v) > floor) { // an equal one has the higher id: it loses
+	for i, most := range c.maxima {
+		if !(float64(most) > floor) {
 			continue
 		}
-		c.cands = append(c.cands, cand{key: float64(v), weight: 1, id: int32(i)})
-		if len(c.cands) == room {
-			floor = c.cut(float64(k)).key
+		for j, v := range block(logits, i) {
+			if !(float64(v) > floor) { // an equal one has the higher id: it loses
+				continue
+			}
+			c.cands = append(c.cands, cand{key: float64(v), weight: 1, id: int32(i*blockSize + j)})
+			if len(c.cands) == room {
+				floor = c.cut(float64(k)).key
+			}
 		}
 	}
 	if len(c.cands) > k {
@@ -273,21 +275,16 @@ func drawOf(cands []cand, u float64) int32 {
 	return cands[len(cands)-1].id // unreachable but for rounding
 }
 
-// blockSize is how many tokens drawAll sums before it notes the sum.
-const blockSize = 256
-
 // drawAll inverts the cumulative distribution of the whole row at u in [0, 1).
 // It notes the weights of blocks and computes those of the block that is hit
 // once more, rather than keep one for every token.
 func (c *Scratch) drawAll(d dist, u float64) int32 {
 	c.sums = c.sums[:0]
 	total := 0.
-	for rest := d.logits; len(rest) > 0; {
-		n := min(len(rest), blockSize)
-		sum := d.weigh(rest[:n])
+	for i := range c.maxima {
+		sum := c.addTo(0, &d, block(d.logits, i))
 		total += sum
 		c.sums = append(c.sums, sum)
-		rest = rest[n:]
 	}
 	target, before, hit := float64(u*total), 0., 0
 	for i, sum := range c.sums {

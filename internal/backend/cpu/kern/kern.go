@@ -25,7 +25,9 @@ package kern
 
 import (
 	"fmt"
+	"unsafe"
 
+	"weir/internal/exact"
 	"weir/internal/weights"
 )
 
@@ -305,6 +307,25 @@ const AttendPositions = 64
 // AttendScratch is how many floats Attend needs for n queries.
 func AttendScratch(n, dim int) int {
 	return (AttendPositions+1)*((dim+15)/16*16) + (AttendPositions+1)*n
+}
+
+// Weigh computes Y = e^((X-Peak)*Scale) of N numbers, with the bits of package
+// exact's Exp, whose Steps these are; 0 where the exponent is below -700 or a NaN.
+type Weigh struct {
+	X           *float32
+	Y           *float64
+	Table       *[64]float64
+	N           int64
+	Peak, Scale float64
+	exact.Steps
+}
+
+// MaximaBlock is how many numbers have one maximum in Maxima.
+const MaximaBlock = 256
+
+// MaximaOf is the argument of Maxima for y, one number a block of x.
+func MaximaOf(x, y []float32) *Convert {
+	return &Convert{X: (*byte)(unsafe.Pointer(&x[0])), Y: (*byte)(unsafe.Pointer(&y[0])), Cols: int64(len(x))}
 }
 
 // PeakBytes is the data that Peak works on.

@@ -211,6 +211,25 @@ func (l Level) Attend(a *Attend) {
 // AttendPrompt attends to a block.
 func (l Level) AttendPrompt(a *Attend) { amx_attend_prompt(unsafe.Pointer(a)) }
 
+// Maxima sets the float32s at Y to the greatest of each MaximaBlock of the Cols
+// float32s at X: -Inf where all are NaNs.
+func (l Level) Maxima(a *Convert) {
+	if l >= AVX512 {
+		avx512_maxima(unsafe.Pointer(a))
+	} else {
+		avx2_maxima(unsafe.Pointer(a))
+	}
+}
+
+// Weigh runs the kernel.
+func (l Level) Weigh(a *Weigh) {
+	if l >= AVX512 {
+		avx512_weigh(unsafe.Pointer(a))
+	} else {
+		avx2_weigh(unsafe.Pointer(a))
+	}
+}
+
 // Read reads N bytes of Data, a multiple of 512.
 func (l Level) Read(a *Probe) {
 	if l >= AVX512 {

@@ -123,6 +123,13 @@ func (l Level) Attend(a *Attend) {
 	neon_attend(unsafe.Pointer(a))
 }
 
+// Maxima sets the float32s at Y to the greatest of each MaximaBlock of the Cols
+// float32s at X: -Inf where all are NaNs.
+func (l Level) Maxima(a *Convert) { neon_maxima(unsafe.Pointer(a)) }
+
+// Weigh runs the kernel.
+func (l Level) Weigh(a *Weigh) { neon_weigh(unsafe.Pointer(a)) }
+
 // Read reads N bytes of Data, a multiple of 512.
 func (l Level) Read(a *Probe) {
 	neon_read(unsafe.Pointer(a))

@@ -55,5 +55,11 @@ func (l Level) Keep(KVType, *Convert) { panic(none) }
 // Attend panics.
 func (l Level) Attend(*Attend) { panic(none) }
 
+// Maxima panics.
+func (l Level) Maxima(*Convert) { panic(none) }
+
+// Weigh panics.
+func (l Level) Weigh(*Weigh) { panic(none) }
+
 // Read panics.
 func (l Level) Read(*Probe) { panic(none) }

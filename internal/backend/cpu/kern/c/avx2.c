@@ -78,6 +78,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 #include "probe.h"
 #include "quant.h"
 #include "rest.h"
+#include "logits.h"
 
 #define QUANT(T, NAME)                                                    \
 	KERNEL k_decode_##NAME(const struct decode *p) { decode(p, T); } \

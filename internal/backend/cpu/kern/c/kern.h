@@ -106,6 +106,16 @@ struct attend {
 	int64_t first, last; // of the queries' blocks; only k_attend_prompt uses it
 };
 
+// struct weigh: y = e^((x - peak) * scale); table and the three numbers are package
+// exact's.
+struct weigh {
+	const float *x;
+	double *y;
+	const double *table; // [64]
+	int64_t n;
+	double peak, scale, inverse, hi, lo;
+};
+
 // struct probe measures the machine: see probe.h.
 struct probe {
 	const uint8_t *data;
