@@ -45,6 +45,12 @@ func watch(t *testing.T, pipe io.ReadCloser, err error) *watched {
 // start runs the test's binary as weir; see TestMain.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startTo(t, nil, args...)
+}
+
+// startTo sends standard error to a file, if there is one.
+func startTo(t *testing.T, stderr *os.File, args ...string) *process {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -54,8 +60,14 @@ func start(t *testing.T, args ...string) *process {
 	p.cmd.Env = append(os.Environ(), asWeir)
 	out, err := p.cmd.StdoutPipe()
 	p.out = watch(t, out, err)
-	errs, err := p.cmd.StderrPipe()
-	p.err = watch(t, errs, err)
+	if stderr != nil {
+		p.cmd.Stderr = stderr
+		p.err = &watched{done: make(chan struct{})}
+		close(p.err.done)
+	} else {
+		errs, err := p.cmd.StderrPipe()
+		p.err = watch(t, errs, err)
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,9 @@ func serve(t *testing.T, args ...string) *serving {
 // serveWith gives the server further streams than those that serving has.
 func serveWith(t *testing.T, io streams, args ...string) *serving {
 	t.Helper()
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		l.Close() // the first socket opens what the runtime keeps
+	}
 	goroutines, files := runtime.NumGoroutine(), openFiles()
 	transport := &http.Transport{}
 	s := &serving{out: &syncBuffer{}, log: &syncBuffer{}, service: &service{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1), http: &http.Client{Transport: transport}}

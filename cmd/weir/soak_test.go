@@ -290,7 +290,7 @@ func (s *soak) probe(ctx context.Context, rng *rand.Rand) {
 // reloadEveryMoment changes settings, rightly and wrongly.
 func (s *soak) reloadEveryMoment(ctx context.Context, config string) {
 	for i := 0; ctx.Err() == nil; i++ {
-		text := fmt.Sprintf("max-queue: %d\nmax-body: %dMiB\nqueue-timeout: %dm\n", 64+i%3, 8+i%5, 1+i%2)
+		text := fmt.Sprintf("max-queue: %d\nmax-body: %dMiB\nqueue-timeout: %dm\n", 64+i%3, 8+i%5, 20+i%2)
 		if i%4 == 3 {
 			text = "max-queue: many\n"
 		}
