@@ -181,6 +181,7 @@ func TestSameTokensWithProposers(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, window %d", v.name, window), func(t *testing.T) {
 				c := variant{name: v.name, config: base}
 				c.speculation, c.draft = v.spec, v.drafts
+				c.blind = strings.HasPrefix(v.name, "eagle") // random heads; package draft compares real ones
 				v.change(&c.config)
 				together(t, c, requests, want)
 			})
