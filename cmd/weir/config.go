@@ -58,6 +58,8 @@ type engineOptions struct {
 	PrefixCache bool       `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
 	CacheDir    string     `help:"Folder to keep the prefix cache in while weir does not run: saved at the end, restored at the start if the model and what computes are the same. What prompts said is in it." placeholder:"DIR" group:"Engine"`
 	CacheDirMax memorySize `help:"Most that is saved in --cache-dir; the rest, used longest ago, is not." default:"4GiB" group:"Engine"`
+	ToolFormat  string     `help:"How the model writes tool calls: hermes, llama3, mistral, deepseek, harmony, json, or none to leave them in the text; auto: as its chat template shows." enum:"auto,hermes,llama3,mistral,deepseek,harmony,json,none" default:"auto" placeholder:"auto" group:"Engine"`
+	Thinking    string     `help:"How the model marks its thinking: think, seed:think, mistral, thinking, reasoning, or none to leave it in the text; auto: as its chat template shows." enum:"auto,think,seed:think,mistral,thinking,reasoning,none" default:"auto" placeholder:"auto" group:"Engine"`
 	PinnedShare float64    `help:"Share of the KV cache, from 0 to 0.9, that prefixes kept by POST /cache/prefixes may take." default:"0.5" placeholder:"0.5" group:"Engine"`
 	MaxQueue    int        `help:"Sequences that may wait beside those that run; more are refused with status 429." default:"1024" group:"Engine"`
 	// MaxQueuedTokens has 0 for what depends on the memory plan.

@@ -14,6 +14,7 @@ import (
 
 	"weir/internal/backend"
 	"weir/internal/builtin"
+	answers "weir/internal/chat/answer"
 	"weir/internal/engine"
 	"weir/internal/host"
 	"weir/internal/sched"
@@ -97,6 +98,12 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 	options.GrammarTimeout = e.GrammarTimeout
 	options.OnPanic = func(err error) {
 		log.Error("the engine's loop panicked and is started again; its running requests were told", "cause", err)
+	}
+	if e.ToolFormat != "auto" {
+		options.Answers.Calls = answers.Format(e.ToolFormat)
+	}
+	if e.Thinking != "auto" {
+		options.Answers.Thinking = e.Thinking
 	}
 	options.PrefixCache, options.PinnedShare = e.PrefixCache, e.PinnedShare
 	if options.Speculation, err = e.speculateOptions.open(m); err != nil {

@@ -87,6 +87,8 @@ type Options struct {
 	OnPanic func(error)
 	// PrefixCache lets sequences share the pages of equal prefixes.
 	PrefixCache bool
+	// Answers say how the model writes tool calls and thinking.
+	Answers AnswerOptions
 	// PinnedShare is how much of the pages pinned prefixes may hold, in [0, 1).
 	PinnedShare float64
 	// CacheStore keeps the prefix cache while no process runs; nil: nobody does.
@@ -136,6 +138,9 @@ func (o Options) Validate() error {
 		return fmt.Errorf("the stall limit is %v; it must be positive", o.StallAfter)
 	case !(o.PinnedShare >= 0 && o.PinnedShare < 1):
 		return fmt.Errorf("the share of pinned prefixes is %v; it must be at least 0 and below 1", o.PinnedShare)
+	}
+	if err := o.Answers.Validate(); err != nil {
+		return err
 	}
 	return o.Limits.Validate()
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"sync/atomic"
 
+	answers "weir/internal/chat/answer"
 	"weir/internal/llm"
 	"weir/internal/token"
 )
@@ -59,15 +60,11 @@ func (e *Engine) prepared(ctx context.Context, r *llm.Request, c *claim) (req *r
 		if err != nil {
 			return err
 		}
-		g, err := e.structures.grammar(ctx, params.Structure)
-		if err != nil {
-			return err
-		}
 		if err := c.settle(len(prompt)); err != nil {
 			return err
 		}
-		req = newRequest(e, r, prompt, params, g)
-		return nil
+		req, err = e.structured(ctx, r, prompt, params)
+		return err
 	})
 	return req, err
 }
@@ -93,6 +90,7 @@ type choice struct {
 	finished bool
 	tokens   int
 	guesses  guesses
+	reader   *answers.Reader // tells thinking and tool calls from the text; nil: all is text
 }
 
 func newDelivery(e *Engine, req *request, c *claim, yield func(llm.Event) bool) *delivery {
@@ -104,6 +102,9 @@ func newDelivery(e *Engine, req *request, c *claim, yield func(llm.Event) bool) 
 	for _, q := range req.seqs {
 		c := &choice{seq: q, decoder: e.opts.Tokenizer.NewDecoder(o)}
 		c.stop.init(req.params.Stop, req.params.IncludeStop)
+		if req.reading != nil {
+			c.reader = answers.NewReader(req.reading.Options)
+		}
 		d.choices = append(d.choices, c)
 	}
 	return d
@@ -196,12 +197,13 @@ func (d *delivery) event(c *choice, o output) llm.Event {
 		d.usage.CachedTokens = o.cached
 	}
 	if o.finish != llm.FinishStop || o.complete { // an end token has no text
-		ev.Text = c.decoder.Push(o.draw.ID)
+		ev.Text = d.text(c, o.draw.ID)
 	}
 	if o.finish != llm.FinishNone {
 		ev.Text += c.decoder.Flush()
 	}
 	d.applyStop(c, &ev)
+	d.read(c, &ev)
 	if ev.Finish != llm.FinishNone {
 		c.finished = true
 		d.open--

@@ -39,6 +39,7 @@ type LoadOptions struct {
 	OnPanic func(error)
 
 	PrefixCache bool
+	Answers     AnswerOptions
 	PinnedShare float64 // of the pages, that pinned prefixes may hold
 	// CacheStore keeps the prefix cache while no process runs, at most CacheSaveLimit
 	// bytes of it; nil: nobody does. CacheIdentity is what it must have been computed
@@ -260,7 +261,7 @@ func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 		},
 		Forward: m, Backend: o.Backend, Tokenizer: p.tokenizer, Templates: p.templates,
 		EOG: p.endTokens(), KV: plan.KV, Limits: o.Limits, MaxQueue: o.MaxQueue,
-		PrefixCache: o.PrefixCache, PinnedShare: o.PinnedShare, CacheStore: o.CacheStore, CacheSaveLimit: o.CacheSaveLimit,
+		PrefixCache: o.PrefixCache, Answers: o.Answers, PinnedShare: o.PinnedShare, CacheStore: o.CacheStore, CacheSaveLimit: o.CacheSaveLimit,
 		StallAfter: o.StallAfter, GrammarTimeout: o.GrammarTimeout, OnSpeculation: o.OnSpeculation,
 		MaxQueuedTokens: o.MaxQueuedTokens, Preparing: max(1, runtime.GOMAXPROCS(0)), Backlog: usualBacklog, OnPanic: o.OnPanic,
 	}

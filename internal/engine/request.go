@@ -29,6 +29,7 @@ type request struct {
 	arrived, admitted time.Duration
 	// continues: the output goes on from a text, it does not open a turn.
 	continues bool
+	reading   *reading // of the output; nil: it is text
 	explain   bool     // what the prefix cache had of the prompt
 	anonymous bool     // its caller has a key, and shares the cache with other callers
 	pin       *pinning // keep the prompt and generate nothing; nil for what clients ask

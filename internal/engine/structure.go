@@ -77,6 +77,12 @@ func (s *structures) grammar(ctx context.Context, want *llm.Structure) (*grammar
 	if len(key) > mostSourceBytes {
 		return nil, llm.Invalidf(want.Field, "%s: %d bytes are too many for one grammar (at most %d)", want.Field, len(key), mostSourceBytes)
 	}
+	return s.compiledFor(ctx, key, e, want)
+}
+
+// compiledFor compiles an expression, or finds what it was compiled to. want is for
+// messages.
+func (s *structures) compiledFor(ctx context.Context, key string, e grammar.Expr, want *llm.Structure) (*grammar.Grammar, error) {
 	if g := s.find(key); g != nil {
 		s.stats.compileHits.Add(1)
 		return g, nil

@@ -110,6 +110,9 @@ type Request struct {
 	// part ways: PromptInfo.Cache.
 	ExplainCache bool
 
+	// Reading says how the answer to a Chat is read.
+	Reading Reading
+
 	// Tokenize says how a Text prompt is read; other prompts ignore it.
 	Tokenize TokenizeOptions
 
@@ -228,6 +231,11 @@ type Event struct {
 	Text   string  // text that became certain; may be empty (half a character, a possible stop string)
 	Tokens []Token // the ids computed since the last event of this choice
 
+	// Reasoning and Calls are what became certain of thinking and of tool calls,
+	// where Request.Reading asks for them; Text then has neither.
+	Reasoning string
+	Calls     []CallDelta
+
 	Prompt *PromptInfo
 	Finish Finish
 	// StopString or StopToken say what ended a choice with FinishStop, if not
@@ -273,8 +281,9 @@ type Finish string
 // The ways a choice ends. The zero value: it has not.
 const (
 	FinishNone   Finish = ""
-	FinishStop   Finish = "stop"   // the model's end, a stop string or token
-	FinishLength Finish = "length" // MaxTokens or the context is full
+	FinishStop   Finish = "stop"       // the model's end, a stop string or token
+	FinishLength Finish = "length"     // MaxTokens or the context is full
+	FinishCalls  Finish = "tool_calls" // the model's end, after a tool call
 )
 
 // Usage counts a request's tokens.

@@ -103,6 +103,10 @@ type ChatRequest struct {
 	Logprobs            bool            `json:"logprobs,omitempty"`
 	TopLogprobs         *int            `json:"top_logprobs,omitempty"`
 	ToolChoice          json.RawMessage `json:"tool_choice,omitempty"`
+	ParallelToolCalls   *bool           `json:"parallel_tool_calls,omitempty"`
+	IncludeReasoning    *bool           `json:"include_reasoning,omitempty"`
+
+	choice toolChoice
 }
 
 // CompletionRequest is the body of /v1/completions.
@@ -210,16 +214,6 @@ func (r *ChatRequest) check() error {
 	return r.checkTools()
 }
 
-// checkTools refuses tools whose calls would have to be read from the output:
-// an answer with a call left in its text is not what the client asked for.
-func (r *ChatRequest) checkTools() error {
-	if len(r.Tools) > 0 && string(r.ToolChoice) != `"none"` {
-		return value{path: "tools"}.unsupported("weir does not read tool calls out of a model's answer; " +
-			`set tool_choice to "none" to show the tools to the model and get its answer as text`)
-	}
-	return nil
-}
-
 func (c *Conversation) check() error {
 	if c.Messages == nil {
 		return missing("messages")
@@ -284,7 +278,7 @@ func (r *ChatRequest) Requests(m llm.Model) ([]*llm.Request, error) {
 	}
 	chat := r.Chat()
 	chat.AddSpecialToken = r.AddSpecialTokens != nil && *r.AddSpecialTokens
-	return []*llm.Request{{Model: m.ID, Prompt: chat, Params: p, Priority: r.Priority, CacheSalt: r.CacheSalt, ExplainCache: r.ExplainCache}}, nil
+	return []*llm.Request{{Model: m.ID, Prompt: chat, Params: p, Reading: r.reading(), Priority: r.Priority, CacheSalt: r.CacheSalt, ExplainCache: r.ExplainCache}}, nil
 }
 
 func noTemplate(m llm.Model) error {

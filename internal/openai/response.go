@@ -30,6 +30,8 @@ func (h Head) append(dst []byte, prefix, object string) []byte {
 // choice gathers what became of one choice.
 type choice struct {
 	text       []byte
+	reasoning  []byte
+	calls      []gatheredCall
 	tokens     []llm.Token
 	finish     llm.Finish
 	stopString string
@@ -59,6 +61,8 @@ func (g *gathered) Add(prompt int, e *llm.Event) {
 	}
 	c := &g.choices[prompt*g.perPrompt+e.Choice]
 	c.text = append(c.text, e.Text...)
+	c.reasoning = append(c.reasoning, e.Reasoning...)
+	c.addCalls(e.Calls)
 	if g.keepTokens {
 		c.tokens = append(c.tokens, e.Tokens...)
 	}
@@ -127,8 +131,12 @@ func (c *ChatResponse) appendChoice(dst []byte, i int, role, echo string) []byte
 	x := &c.choices[i]
 	dst = strconv.AppendInt(append(dst, `{"index":`...), int64(i), 10)
 	dst = appendString(append(dst, `,"message":{"role":`...), role)
-	dst = appendString(appendKey(dst, "content"), echo+string(x.text))
-	dst = append(dst, `,"refusal":null},"logprobs":`...)
+	if text := echo + string(x.text); text != "" || len(x.calls) == 0 {
+		dst = appendString(appendKey(dst, "content"), text)
+	} else {
+		dst = append(dst, `,"content":null`...)
+	}
+	dst = append(x.appendAnswer(append(dst, `,"refusal":null`...), c.r.hidesReasoning()), `},"logprobs":`...)
 	if c.r.Logprobs {
 		dst = appendChatLogprobs(dst, x.tokens, c.r.TokensAsTokenIDs)
 	} else {

@@ -98,6 +98,10 @@ func (s *ChatStream) Append(dst []byte, prompt int, e *llm.Event) []byte {
 		s.begun = true
 		dst = s.begin(dst, e)
 	}
+	if e.Reasoning != "" && !s.r.hidesReasoning() {
+		dst = appendString(append(s.open(dst, i), `,"delta":{"reasoning_content":`...), e.Reasoning)
+		dst = shut(s.close(append(dst, `},"logprobs":null,"finish_reason":null`...), i))
+	}
 	if s.wants(e, s.r.Logprobs) {
 		dst = appendString(append(s.open(dst, i), `,"delta":{"content":`...), e.Text)
 		dst = append(dst, `},"logprobs":`...)
@@ -111,6 +115,10 @@ func (s *ChatStream) Append(dst []byte, prompt int, e *llm.Event) []byte {
 			dst = appendTokenIDs(dst, e.Tokens)
 		}
 		dst = shut(s.close(dst, i))
+	}
+	for j := range e.Calls {
+		dst = appendCallDelta(append(s.open(dst, i), `,"delta":`...), &e.Calls[j])
+		dst = shut(s.close(append(dst, `,"logprobs":null,"finish_reason":null`...), i))
 	}
 	if e.Finish != llm.FinishNone {
 		// A chunk of its own: there are clients that do not read the text of

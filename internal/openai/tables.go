@@ -71,7 +71,7 @@ var foreignFields = concat(
 	rejected[Sampling]("use logit_bias or stop", "logits_processors", "allowed_token_ids", "bad_words"),
 	rejected[Sampling]("ask for the most probable with logprobs", "logprob_token_ids"),
 	rejected[Sampling]("weir never cuts a prompt: send one that fits", "truncate_prompt_tokens", "truncation_side"),
-	rejected[Sampling]("weir does not tell thinking from answering", "thinking_token_budget"),
+	rejected[Sampling]("weir bounds no thinking; set max_completion_tokens", "thinking_token_budget"),
 	rejected[Sampling]("use repetition_penalty", "repetition_detection"),
 	rejected[Sampling]("send the header X-Request-Id", "request_id"),
 	rejected[Sampling]("it belongs to vLLM's own parts", "watermarking", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
@@ -84,7 +84,7 @@ var conversationFields = []entry[Conversation]{
 			c.Messages, err = v.messages()
 			return err
 		}),
-	custom("tools", "Reach the chat template. weir does not read calls out of the answer yet, so chat completions take them only with `tool_choice` `\"none\"`.",
+	custom("tools", "Up to 128 functions with names of their own. They reach the chat template; a template that knows none gets them in a message. Calls are read out of a chat's answer: [tools](tools.md).",
 		func(c *Conversation, v value) (err error) {
 			c.Tools, err = v.list("leave it out or fill it")
 			return err
@@ -105,7 +105,9 @@ var chatFields = []entry[ChatRequest]{
 	count("max_tokens", 1, maxInt, "The old name of `max_completion_tokens`; both must agree.", func(r *ChatRequest) **int { return &r.MaxTokens }),
 	toggle("logprobs", "Log probabilities of the output's tokens.", func(r *ChatRequest) *bool { return &r.Logprobs }),
 	count("top_logprobs", 0, maxInt, "Alternatives for each token, at most what the model keeps (20). Needs `logprobs`.", func(r *ChatRequest) **int { return &r.TopLogprobs }),
-	{Field{"tool_choice", Limited, "only `\"none\"`: weir does not read tool calls out of a model's answer"}, readToolChoice},
+	custom("tool_choice", "`\"auto\"` (the default with `tools`): the model decides; `\"required\"`: it calls one at least; `{\"type\": \"function\", \"function\": {\"name\": …}}`: it calls this one; `\"none\"`: it sees the tools, and its answer is text.", readToolChoice),
+	optionalToggle("parallel_tool_calls", "false ends the answer after a call. Default true.", func(r *ChatRequest) **bool { return &r.ParallelToolCalls }),
+	optionalToggle("include_reasoning", "false leaves `reasoning_content` out of the response. Default true.", func(r *ChatRequest) **bool { return &r.IncludeReasoning }),
 	optionalToggle("add_special_tokens", "Let the tokeniser add its own (BOS) besides what the template wrote. Default false.", func(r *ChatRequest) **bool { return &r.AddSpecialTokens }),
 	toggle("echo", "vLLM: put the last message before the answer if it is of the answer's role.", func(r *ChatRequest) *bool { return &r.Echo }),
 }
@@ -117,11 +119,9 @@ var chatNeutral = []entry[ChatRequest]{
 	accepted[ChatRequest]("prompt_cache_key", "a string", "A hint for caches."),
 	accepted[ChatRequest]("prompt_cache_retention", "a string", "A hint for caches."),
 	accepted[ChatRequest]("prompt_cache_options", "an object", "A hint for caches."),
-	accepted[ChatRequest]("parallel_tool_calls", "a boolean", "There are no tool calls to be parallel."),
 	limited[ChatRequest]("store", "weir stores nothing; leave it out", "false"),
 	limited[ChatRequest]("modalities", "weir answers in text alone; leave it out", `["text"]`),
 	limited[ChatRequest]("verbosity", "no template knows it; say it in a message", `"medium"`),
-	limited[ChatRequest]("include_reasoning", "weir does not tell thinking from answering; leave it out", "true"),
 	limited[ChatRequest]("return_prompt_text", "POST the messages to /apply-template", "false"),
 }
 
@@ -170,14 +170,4 @@ func concat[T any](lists ...[]T) []T {
 		all = append(all, l...)
 	}
 	return all
-}
-
-// readToolChoice takes "none" alone. Without tools "auto" would mean the same,
-// but OpenAI refuses it as well.
-func readToolChoice(r *ChatRequest, v value) error {
-	if string(v.raw) != `"none"` {
-		return v.unsupported("weir does not read tool calls out of a model's answer; only \"none\" is possible")
-	}
-	r.ToolChoice = v.raw
-	return nil
 }

@@ -31,6 +31,9 @@ type fake struct {
 	failAfter int
 	panics    bool // instead of fail
 
+	// events, if not nil, are what it says instead of words.
+	events []llm.Event
+
 	cache *llm.CacheInfo // what it says of its cache
 
 	active   atomic.Int32
@@ -97,6 +100,14 @@ func (f *fake) generate(ctx context.Context, r *llm.Request, yield func(llm.Even
 		return err
 	}
 	usage := llm.Usage{PromptTokens: len(ids), CachedTokens: 1}
+	for _, e := range f.events {
+		if err := send(e); err != nil {
+			return err
+		}
+	}
+	if f.events != nil {
+		return send(llm.Event{Usage: &usage})
+	}
 	for c := range r.Params.N {
 		if err := f.choice(ctx, r, c, &usage, send); err != nil {
 			return err

@@ -37,8 +37,8 @@ func streamed(scan *scanner, next state) state {
 // begin begins a trusted call whose head is complete in the buffer. It reports
 // false if it is not, or not yet.
 func (r *Reader) begin(key string, next state) bool {
-	name, n := head(r.buf, key)
-	if n <= 0 || !r.known(name) {
+	name, n := r.head(r.buf, key)
+	if n <= 0 {
 		return false
 	}
 	r.buf = r.buf[n:]
@@ -82,11 +82,12 @@ func hermesText(r *Reader, final bool) bool {
 // hermesCall begins with <tool_call>.
 func hermesCall(r *Reader, final bool) bool {
 	body := r.buf[len(hermesOpen):]
-	if r.o.Trusted {
-		if name, n := head(body, `"arguments"`); n > 0 && r.known(name) {
-			r.buf = body
-			return r.begin(`"arguments"`, hermesAfter)
-		} else if n == 0 && !final {
+	if r.o.Trusted && (body == "" || body[0] == '\n') {
+		switch _, n := r.head(strings.TrimPrefix(body, "\n"), "arguments"); {
+		case n > 0:
+			r.buf = body[1:]
+			return r.begin("arguments", hermesAfter)
+		case n == 0 && !final:
 			return false
 		}
 	}
@@ -170,17 +171,17 @@ func fence(text string, final bool) (rest string, waits bool) {
 // key is what the arguments are called.
 func (r *Reader) key() string {
 	if r.o.Calls == Llama3 {
-		return `"parameters"`
+		return "parameters"
 	}
-	return `"arguments"`
+	return "arguments"
 }
 
 // jsonCalls reads calls from text, which is the buffer without what may stand
 // before them.
 func (r *Reader) jsonCalls(text string, final bool) bool {
 	if r.o.Trusted && text[0] == '{' {
-		switch name, n := head(text, r.key()); {
-		case n > 0 && r.known(name):
+		switch _, n := r.head(text, r.key()); {
+		case n > 0:
 			r.buf = text
 			return r.begin(r.key(), jsonAfter)
 		case n == 0 && !final:
@@ -279,10 +280,10 @@ func mistralCall(r *Reader, final bool) bool {
 		return r.mistralNamed(text, final)
 	}
 	if r.o.Trusted && strings.HasPrefix(text, "[") {
-		switch name, n := head(text[1:], `"arguments"`); {
-		case n > 0 && r.known(name):
+		switch _, n := r.head(text[1:], "arguments"); {
+		case n > 0:
 			r.buf = text[1:]
-			return r.begin(`"arguments"`, mistralAfter)
+			return r.begin("arguments", mistralAfter)
 		case n == 0 && !final:
 			return false
 		}
@@ -323,10 +324,11 @@ func mistralAfter(r *Reader, final bool) bool {
 		r.state = mistralText
 		return true
 	case text[0] == ',':
-		switch name, n := head(text[1:], `"arguments"`); {
-		case n > 0 && r.known(name):
-			r.buf = text[1:]
-			return r.begin(`"arguments"`, mistralAfter)
+		next := strings.TrimPrefix(text[1:], " ")
+		switch _, n := r.head(next, "arguments"); {
+		case n > 0:
+			r.buf = next
+			return r.begin("arguments", mistralAfter)
 		case n == 0 && !final:
 			return false
 		}

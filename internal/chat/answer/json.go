@@ -125,32 +125,27 @@ func readCalls(text string) (list []call, ok bool) {
 	return list, true
 }
 
-// head is the beginning of a call as a grammar writes it: {"name": "f", "arguments": .
-// It reports the name and how long the head is; 0 if it is not complete, -1 if the
+// Head is how a call begins that a grammar writes, up to its arguments.
+func Head(name, key string) string {
+	quoted, _ := json.Marshal(name) // a string always marshals
+	return `{"name": ` + string(quoted) + `, "` + key + `": `
+}
+
+// head looks whether text begins like a call of a tool that a grammar wrote. It
+// reports the name and how long the head is; 0 if it is not complete, -1 if the
 // text is none.
-func head(text, key string) (name string, n int) {
-	rest, pos := text, 0
-	for _, want := range []string{"{", `"name"`, ":", "", ",", key, ":"} {
-		skipped := strings.TrimLeft(rest, " \n\t\r")
-		pos += len(rest) - len(skipped)
-		rest = skipped
-		if want == "" {
-			var size int
-			if name, size = leadingString(rest); size <= 0 {
-				return "", size
-			}
-			rest, pos = rest[size:], pos+size
-			continue
+func (r *Reader) head(text, key string) (name string, n int) {
+	n = -1
+	for _, tool := range r.o.Tools {
+		h := Head(tool, key)
+		if strings.HasPrefix(text, h) {
+			return tool, len(h)
 		}
-		if !strings.HasPrefix(rest, want) {
-			if strings.HasPrefix(want, rest) {
-				return "", 0
-			}
-			return "", -1
+		if strings.HasPrefix(h, text) {
+			n = 0
 		}
-		rest, pos = rest[len(want):], pos+len(want)
 	}
-	return name, pos
+	return "", n
 }
 
 // leadingString reads a JSON string; n is 0 if it is not complete, -1 if there is
