@@ -24,6 +24,7 @@ type product struct {
 	rows int // of x that the kernels are to be picked for
 	w    []*weight
 	out  []kern.Out
+	late bool // the kernel ahead writes the weights
 }
 
 // Linear multiplies x by each matrix of the group.
@@ -203,7 +204,7 @@ func (s *stream) decoded(p *product) {
 			s.fail(err)
 		}
 		ws := [1]*weight{&one}
-		s.manyTokens(&product{x: p.x, rows: p.rows, w: ws[:], out: out[:]})
+		s.manyTokens(&product{x: p.x, rows: p.rows, w: ws[:], out: out[:], late: true})
 	}
 }
 
@@ -274,6 +275,9 @@ func (s *stream) hopper(p *product, e4m3 bool) {
 	a.X = s.tiles(at, p.x.rows, k*size, p.x.ld*size, nt)
 	for i, w := range p.w {
 		a.W[i] = w.tiles
+	}
+	if p.late {
+		a.Late = 1
 	}
 	tiles, ty := p.tiles(), (p.rows+nt-1)/nt
 	copy(a.Out[:], p.out)

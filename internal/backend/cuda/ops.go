@@ -49,7 +49,7 @@ func (s *stream) norm(op string, d, x, delta *act, w backend.Weight, eps float32
 		a.Delta, a.Add = delta.now(), 1
 	}
 	a.Dst = d.become(kern.BF16)
-	threads := min(1024, (d.spec.Cols/4+31)/32*32)
+	threads := min(256, (d.spec.Cols/4+31)/32*32)
 	s.run("norm", s.rowsOf(d), 1, 1, threads, 0, args(&a), unsafe.Sizeof(a))
 }
 

@@ -96,7 +96,7 @@ type Hopper struct {
 	XScale, Tokens uint64
 	Work, Counts   uint64
 	N, Steps       int32
-	_              [56]byte
+	Late, _        int32
 }
 
 // Act is Act of ops.h.

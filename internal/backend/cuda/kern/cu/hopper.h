@@ -18,6 +18,7 @@ struct HopperArgs {
   float *work;
   u32 *counts;
   int n, steps; // steps: of 128 bytes along K
+  int late;     // the kernel ahead writes the weights
 };
 
 DEVICE void barrier_init(u32 at, int n) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(n) : "memory"); }
@@ -130,18 +131,31 @@ template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) 
   }
   sync();
   let_next();
-  wait_ahead();
+  // The step's metadata is copied before its first kernel begins: this reads no too
+  // early.
   int tokens = *a.tokens;
-  if (token0 >= tokens) return;
+  if (token0 >= tokens) {
+    wait_ahead();
+    return;
+  }
   int per = (a.steps + gz - 1) / gz, first = bz * per, n = imin(a.steps, first + per) - first;
   float acc[NT / 2];
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (tid == 0) {
-      for (int i = 0; i < n; i++) {
+      // Weights that no kernel writes are fetched while the one ahead still runs.
+      if (a.late) wait_ahead();
+      int early = imin(n, STAGES);
+      for (int i = 0; i < early; i++) {
+        barrier_expect(full + 8 * i, STAGE);
+        fetch_tile(base + i * STAGE, a.w[which], (first + i) * 128, tile * 128, full + 8 * i);
+      }
+      if (!a.late) wait_ahead();
+      for (int i = 0; i < early; i++) fetch_tile(base + i * STAGE + WBYTES, a.x, (first + i) * 128, token0, full + 8 * i);
+      for (int i = early; i < n; i++) {
         int s = i % STAGES;
-        if (i >= STAGES) barrier_wait(empty + 8 * s, (i / STAGES - 1) & 1);
+        barrier_wait(empty + 8 * s, (i / STAGES - 1) & 1);
         barrier_expect(full + 8 * s, STAGE);
         fetch_tile(base + s * STAGE, a.w[which], (first + i) * 128, tile * 128, full + 8 * s);
         fetch_tile(base + s * STAGE + WBYTES, a.x, (first + i) * 128, token0, full + 8 * s);
@@ -149,6 +163,7 @@ template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) 
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    wait_ahead();
     UNROLL for (int i = 0; i < NT / 2; i++) acc[i] = 0;
     for (int i = 0; i < n; i++) {
       int s = i % STAGES;

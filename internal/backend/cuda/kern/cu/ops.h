@@ -65,7 +65,7 @@ struct NormArgs {
 };
 
 // A block a row. With add, x += delta first, and x keeps it.
-GLOBAL BOUNDS(1024, 1) norm(CONSTANT_ARG NormArgs a) {
+GLOBAL BOUNDS(256, 4) norm(CONSTANT_ARG NormArgs a) {
   let_next();
   wait_ahead();
   int row = bx;
