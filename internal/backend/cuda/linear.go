@@ -100,9 +100,9 @@ func (s *stream) multiply(p *product) {
 	}
 	hopper := s.launch.target == kern.SM90a
 	switch kind := p.w[0].kind; {
-	case kind == kern.TypeBF16 && p.rows <= s.fewFor(kind):
+	case kind == kern.TypeBF16 && p.rows <= s.fewFor():
 		s.gemv(p, "bf16")
-	case kind == kern.TypeE4M3 && p.rows <= s.fewFor(kind):
+	case kind == kern.TypeE4M3 && p.rows <= s.fewFor():
 		s.gemv(p, "e4m3")
 	case kind == kern.TypeE4M3 && hopper:
 		s.hopper(p, true)
@@ -115,15 +115,13 @@ func (s *stream) multiply(p *product) {
 	}
 }
 
-// fewFor is up to how many rows the vector kernels beat the matrix units.
-func (s *stream) fewFor(kind int32) int {
-	if s.launch.target != kern.SM90a {
-		return gemvRows
+// fewFor is up to how many rows the vector kernels beat the matrix units. Never on
+// Hopper, whose copy engine brings weights while the kernel ahead still runs.
+func (s *stream) fewFor() int {
+	if s.launch.target == kern.SM90a {
+		return 0
 	}
-	if kind == kern.TypeE4M3 {
-		return 1
-	}
-	return 2
+	return gemvRows
 }
 
 // slots is 1, 2 or 4: a kernel's number of rows.
