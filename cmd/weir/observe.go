@@ -74,7 +74,7 @@ func (s *service) engines() []metrics.Engine {
 
 func engineMetrics(m *opened) metrics.Engine {
 	about, st := m.engine.Model(), m.engine.Stats()
-	return metrics.Engine{
+	out := metrics.Engine{
 		Model: about.ID, Context: about.Context,
 		PageSize: m.plan.KV.PageSize, KVType: m.plan.KV.Type.String(), PrefixCache: m.engine.CacheStatus().On,
 		Running: st.Running, Waiting: st.Waiting, Places: st.InFlight, QueuedTokens: st.QueuedTokens,
@@ -87,6 +87,29 @@ func engineMetrics(m *opened) metrics.Engine {
 		Compiled: st.Compiled, CompileHits: st.CompileHits, CompileFailed: st.CompileFailed, Masks: st.Masks,
 		CompileTime: st.CompileTime, MaskTime: st.MaskTime,
 		Restarts: st.Restarts, CutOff: st.CutOff,
+		CachedPages: st.Prefix.Nodes, IdlePages: st.Prefix.Idle, PinnedPages: st.Prefix.Pinned,
+		Overtaken: st.Overtaken, Awaited: st.Awaited, SpeculationOn: st.Speculation.On,
+	}
+	m.deviceMetrics(&out)
+	return out
+}
+
+// deviceMetrics adds what is known of what computes.
+func (m *opened) deviceMetrics(out *metrics.Engine) {
+	info := m.backend.Info()
+	out.Backend, out.Level = info.Name, info.Level
+	if d, ok := m.backend.(interface{ Describe() string }); ok {
+		out.Device = d.Describe()
+	}
+	card, ok := m.backend.(interface {
+		Memory() (free, total int64, unified bool, err error)
+	})
+	if !ok {
+		return
+	}
+	// A card that shares the machine's memory has none of its own to tell of.
+	if free, total, unified, err := card.Memory(); err == nil && !unified {
+		out.DeviceMemory, out.DeviceFree = total, free
 	}
 }
 

@@ -189,7 +189,7 @@ func (d *delivery) start(o output) error {
 
 // event makes a choice's next event from the token in o.
 func (d *delivery) event(c *choice, o output) llm.Event {
-	ev := llm.Event{Choice: o.choice, Tokens: []llm.Token{d.token(o)}, StopToken: o.stopToken, Finish: o.finish}
+	ev := llm.Event{Choice: o.choice, Tokens: []llm.Token{d.token(o)}, StopToken: o.stopToken, Finish: o.finish, Step: o.step}
 	c.tokens++
 	c.guesses = o.guesses
 	d.usage.CompletionTokens++

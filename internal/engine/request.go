@@ -70,6 +70,7 @@ type output struct {
 	nearest   *sched.Nearest // to the prompt in the prefix cache, where that was asked for
 	pinned    int            // tokens of a prefix that is kept now
 	guesses   guesses        // for the choice so far
+	step      int64          // the number of the step, from 1
 	err       error
 }
 

@@ -118,7 +118,7 @@ func (l *loop) draw(q *sequence, node int, r *backend.Result, i int) {
 	q.sampler.Accept(d.ID)
 	q.add(d.ID)
 	l.descend(q, node, d.ID)
-	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached, guesses: q.guess.counts}
+	out := output{choice: q.choice, drawn: true, draw: d, cached: q.Cached, guesses: q.guess.counts, step: l.e.stats.steps.Load() + 1}
 	if q.Explain {
 		out.nearest = &q.Nearest
 	}

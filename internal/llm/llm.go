@@ -244,6 +244,9 @@ type Event struct {
 	StopToken  *int32
 	Usage      *Usage
 	Timing     *Timing // comes with Prompt, from who knows it
+	// Step numbers the engine's step that computed Tokens, from 1: tokens that were
+	// guessed come several a step. 0: not known.
+	Step int64
 }
 
 // Timing is how long the way to a request's first token took.

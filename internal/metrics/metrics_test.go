@@ -22,7 +22,8 @@ func full(t testing.TB, vllm bool) *Metrics {
 			Model: "tiny", Running: 3, Waiting: 2, Pages: 100, FreePages: 25, PageSize: 16, KVType: "f16", Context: 100,
 			CacheQueried: 50, CacheHit: 20, Drafts: 4, Guessed: 10, HeldAt: []int64{4, 2},
 			StepRowBounds: []int{1, 8}, StepRows: []int64{5, 2, 1}, PrefillTokens: 30, DecodeTokens: 12,
-			StepTime: 2 * time.Second, ForwardTime: time.Second,
+			StepTime: 2 * time.Second, ForwardTime: time.Second, CompileTime: time.Second,
+			Backend: "cuda", Level: "sm_90a", Device: "a card", DeviceMemory: 80e9, DeviceFree: 10e9,
 		}}
 	}})
 	m.Attach(func() Server { return Server{Connections: 7, Live: true} })
@@ -128,6 +129,18 @@ func TestNamesAreMapped(t *testing.T) {
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// TestStep: tokens that one step computed have no latency between them.
+func TestStep(t *testing.T) {
+	m := New(Options{})
+	r := m.Begin("tiny", time.Now(), []*llm.Request{{Params: llm.DefaultParams()}})
+	for _, step := range []int64{3, 3, 4, 4, 4, 5, 0, 0} {
+		r.Event(0, &llm.Event{Tokens: make([]llm.Token, 1), Step: step})
+	}
+	if n := value(families(t, m)["weir_inter_token_latency_seconds"]); n != 4 {
+		t.Errorf("%v latencies, want those before steps 4 and 5 and the two that are not known", n)
 	}
 }
 

@@ -24,6 +24,7 @@ type Request struct {
 type choice struct {
 	first, last time.Time
 	tokens      int
+	step        int64 // of the last tokens; 0: not known
 	done        bool
 }
 
@@ -51,7 +52,7 @@ func (r *Request) Event(prompt int, e *llm.Event) {
 		r.timing = e.Timing
 	}
 	if len(e.Tokens) > 0 {
-		r.tokens(prompt, e.Choice, len(e.Tokens), time.Now())
+		r.tokens(r.choice(prompt, e.Choice), e, time.Now())
 	}
 	if e.Finish != llm.FinishNone {
 		r.choice(prompt, e.Choice).done = true
@@ -62,19 +63,21 @@ func (r *Request) Event(prompt int, e *llm.Event) {
 	}
 }
 
-func (r *Request) tokens(prompt, index, n int, now time.Time) {
+// tokens counts those of an event. Tokens of one step came at one time, whenever
+// each of them is delivered: there is no latency between them.
+func (r *Request) tokens(c *choice, e *llm.Event, now time.Time) {
 	if r.first.IsZero() {
 		r.first = now
 		r.m.firstToken.Observe(now.Sub(r.start).Seconds())
 	}
-	c := r.choice(prompt, index)
-	if c.tokens == 0 {
+	switch {
+	case c.tokens == 0:
 		c.first = now
-	} else {
+	case e.Step == 0 || e.Step != c.step:
 		r.m.interToken.Observe(now.Sub(c.last).Seconds())
 	}
-	c.tokens += n
-	c.last, r.last = now, now
+	c.tokens += len(e.Tokens)
+	c.step, c.last, r.last = e.Step, now, now
 }
 
 func (r *Request) choice(prompt, index int) *choice {

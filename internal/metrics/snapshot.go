@@ -31,6 +31,12 @@ type Engine struct {
 	HeldAt                               []int64 // guesses that came true, by depth from 1
 	Restarts, CutOff                     int64
 
+	Backend, Level, Device   string // what computes: "cuda", its kernels, the card's name ("" for a CPU)
+	DeviceMemory, DeviceFree int64  // bytes of a GPU; 0: it has none of its own, or none that can be told
+
+	CachedPages, IdlePages, PinnedPages int64 // pages that the prefix cache holds
+	Overtaken, Awaited                  int64
+	SpeculationOn                       bool
 	// Of structured output: grammars compiled (in CompileTime), found compiled and
 	// refused, and draws held to one (which took MaskTime).
 	Compiled, CompileHits, CompileFailed, Masks int64
@@ -67,6 +73,7 @@ func (s snapshots) Collect(ch chan<- prometheus.Metric) {
 		e.steps(&engine)
 		e.speculation(&engine)
 		e.structures(&engine)
+		e.device(&engine)
 	}
 }
 
@@ -134,6 +141,11 @@ func (e emitter) cache(s *Engine) {
 		"prefix_cache", strconv.FormatBool(s.PrefixCache), "context", strconv.Itoa(s.Context))
 	e.counter("weir_prefix_cache_queried_tokens_total", "Tokens of prompts that were looked for in the prefix cache.", s.CacheQueried, "model", m)
 	e.counter("weir_prefix_cache_hit_tokens_total", "Tokens of prompts that were found in the prefix cache.", s.CacheHit, "model", m)
+	e.gauge("weir_prefix_cache_pages", "Pages that the prefix cache holds.", float64(s.CachedPages), "model", m)
+	e.gauge("weir_prefix_cache_pages_idle", "Pages that the prefix cache holds and no sequence does.", float64(s.IdlePages), "model", m)
+	e.gauge("weir_prefix_cache_pages_pinned", "Pages of pinned prefixes.", float64(s.PinnedPages), "model", m)
+	e.counter("weir_admissions_overtaken_total", "Sequences admitted before an older one because more of their prompt was cached.", s.Overtaken, "model", m)
+	e.counter("weir_admissions_awaited_total", "Sequences that waited for a prefix which another was computing.", s.Awaited, "model", m)
 	e.counter("weir_prefix_cache_evicted_pages_total", "Pages that the prefix cache gave up.", s.CacheEvicted, "model", m)
 }
 
@@ -163,6 +175,7 @@ func (e emitter) speculation(s *Engine) {
 		held += n
 		e.counter("weir_speculation_accepted_tokens_at_depth_total", "Guessed tokens that came true, by their place in the draft, from 0.", n, "model", m, "depth", strconv.Itoa(i))
 	}
+	e.gauge("weir_speculation_on", "1 while tokens are guessed ahead.", truth(s.SpeculationOn), "model", m)
 	e.counter("weir_speculation_drafts_total", "Drafts checked.", s.Drafts, "model", m)
 	e.counter("weir_speculation_guessed_tokens_total", "Tokens guessed.", s.Guessed, "model", m)
 	e.counter("weir_speculation_accepted_tokens_total", "Guessed tokens that came true.", held, "model", m)
@@ -177,4 +190,12 @@ func (e emitter) structures(s *Engine) {
 	e.emit(prometheus.CounterValue, "weir_grammar_compile_seconds_total", "Time that compiling grammars took, beside the loop.", s.CompileTime.Seconds(), "model", m)
 	e.counter("weir_masked_tokens_total", "Tokens drawn under a grammar's mask.", s.Masks, "model", m)
 	e.emit(prometheus.CounterValue, "weir_mask_seconds_total", "Time that the masks took.", s.MaskTime.Seconds(), "model", m)
+}
+
+func (e emitter) device(s *Engine) {
+	e.gauge("weir_device_info", "1, with what computes.", 1, "model", s.Model, "backend", s.Backend, "level", s.Level, "device", s.Device)
+	if s.DeviceMemory > 0 {
+		e.gauge("weir_device_memory_bytes", "Memory of the GPU.", float64(s.DeviceMemory), "model", s.Model)
+		e.gauge("weir_device_memory_free_bytes", "Memory of the GPU that nobody has taken.", float64(s.DeviceFree), "model", s.Model)
+	}
 }
