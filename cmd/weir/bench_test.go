@@ -26,7 +26,7 @@ func TestBenchEngine(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
 		t.Fatal(err)
 	}
-	want := bench.EngineInfo{Level: "portable", Threads: 2, KVType: "f32", PageSize: 8, BatchTokens: 256}
+	want := bench.EngineInfo{Device: "cpu", Level: "portable", Threads: 2, KVType: "f32", PageSize: 8, BatchTokens: 256}
 	if report.Engine != want {
 		t.Errorf("engine %+v, want %+v", report.Engine, want)
 	}
@@ -68,7 +68,7 @@ func TestBenchEngineRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{"--shape gpt-5", exitUsage, `there is no shape "gpt-5"; there are qwen3-0.6b`},
+		{"--shape gpt-5", exitUsage, `there is no shape "gpt-5"; there are llama-68m`},
 		{"--shape llama-3.1-8b --type q9", exitUsage, `there is no weight type "q9"; there are f32`},
 		{"--shape llama-3.1-8b --load read", exitUsage, "--load says how to read a file"},
 		{"model.gguf --shape llama-3.1-8b", exitUsage, "a model and --shape are given"},

@@ -144,7 +144,6 @@ func (x *sighting) event(prompt int, e *llm.Event) {
 
 // end notes how the request ended.
 func (x *sighting) end() {
-	x.s.running.remove(x)
 	w := x.w
 	reason := ""
 	if w.err != nil {
@@ -157,6 +156,7 @@ func (x *sighting) end() {
 	x.s.opts().Metrics.Answered(cmp.Or(x.route, "none"), status, x.caller, w.usage, w.err, reason)
 	x.observed.End(w.err)
 	x.endSpan(status)
+	x.s.running.remove(x)
 }
 
 func (x *sighting) endSpan(status int) {

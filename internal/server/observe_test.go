@@ -19,6 +19,23 @@ import (
 
 func withMetrics(o *Options) { o.Metrics = metrics.New(metrics.Options{VLLM: true, Version: "test"}) }
 
+// wantedMetrics are what TestMetrics does, counted.
+var wantedMetrics = []string{
+	"Content-Type: text/plain; version=0.0.4",
+	`weir_http_requests_total{route="/v1/chat/completions",status="200"} 2`,
+	`weir_http_requests_total{route="/v1/chat/completions",status="400"} 1`,
+	`weir_http_requests_total{route="/v1/chat/completions",status="429"} 1`,
+	`weir_http_requests_total{route="/health",status="200"} 1`,
+	`weir_http_requests_total{route="none",status="404"} 1`,
+	`weir_refusals_total{reason="queue_full"} 1`,
+	`weir_choices_finished_total{model="tiny",reason="stop"} 2`,
+	`vllm:request_success_total{engine="0",finished_reason="stop",model_name="tiny"} 2`,
+	`weir_generated_tokens_total{model="tiny"} 6`,
+	`weir_inter_token_latency_seconds_count{model="tiny"} 4`,
+	`weir_time_to_first_token_seconds_count{model="tiny"} 2`,
+	`weir_ready 1`, `weir_http_requests_in_flight 0`, `go_goroutines`, `weir_build_info{version="test"} 1`,
+}
+
 func TestMetrics(t *testing.T) {
 	f := newFake()
 	s := serve(t, f, withMetrics)
@@ -30,25 +47,19 @@ func TestMetrics(t *testing.T) {
 	post(askBody)
 	send(t, s.addr, "GET", "/nowhere", "")
 	send(t, s.addr, "GET", "/health", "")
-	got := send(t, s.addr, "GET", "/metrics", "")
-	for _, want := range []string{
-		"Content-Type: text/plain; version=0.0.4",
-		`weir_http_requests_total{route="/v1/chat/completions",status="200"} 2`,
-		`weir_http_requests_total{route="/v1/chat/completions",status="400"} 1`,
-		`weir_http_requests_total{route="/v1/chat/completions",status="429"} 1`,
-		`weir_http_requests_total{route="/health",status="200"} 1`,
-		`weir_http_requests_total{route="none",status="404"} 1`,
-		`weir_refusals_total{reason="queue_full"} 1`,
-		`weir_choices_finished_total{model="tiny",reason="stop"} 2`,
-		`vllm:request_success_total{engine="0",finished_reason="stop",model_name="tiny"} 2`,
-		`weir_generated_tokens_total{model="tiny"} 6`,
-		`weir_inter_token_latency_seconds_count{model="tiny"} 4`,
-		`weir_time_to_first_token_seconds_count{model="tiny"} 2`,
-		`weir_ready 1`, `weir_http_requests_in_flight 0`, `go_goroutines`, `weir_build_info{version="test"} 1`,
-	} {
-		if !strings.Contains(got, want) {
-			t.Errorf("/metrics has no %s", want)
+	missing := ""
+	// A request is counted when it has been answered, which its client may know first.
+	if !eventually(func() bool {
+		got := send(t, s.addr, "GET", "/metrics", "")
+		missing = ""
+		for _, want := range wantedMetrics {
+			if !strings.Contains(got, want) {
+				missing += want + "\n"
+			}
 		}
+		return missing == ""
+	}) {
+		t.Errorf("/metrics has no\n%s", missing)
 	}
 	if got := send(t, s.addr, "GET", "/metrics", "", "Accept: application/openmetrics-text"); !strings.Contains(got, "application/openmetrics-text") || !strings.Contains(got, "# EOF") {
 		t.Error("no OpenMetrics for who asks for it")
