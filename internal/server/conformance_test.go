@@ -15,8 +15,6 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-
-	"weir/internal/openai"
 )
 
 // raw sends bytes and gives everything that comes back until the server closes or
@@ -346,23 +344,6 @@ func FuzzEndpoints(f *testing.F) {
 		}
 		if kind := w.Header().Get("Content-Type"); !strings.HasPrefix(kind, "application/json") && !strings.HasPrefix(kind, "text/event-stream") {
 			t.Fatalf("%s: %s", rt.path, kind)
-		}
-	})
-}
-
-// FuzzSmallDecoders is for those whose requests have no fuzz target of their own.
-func FuzzSmallDecoders(f *testing.F) {
-	for _, seed := range []string{`{"prompt":"ab","return_token_strs":true}`, `{"tokens":[97,98]}`, askBody, `{`, `{"model":null}`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		_, err1 := openai.DecodeTokenize(body)
-		_, err2 := openai.DecodeDetokenize(body)
-		_, err3 := openai.DecodeTemplate(body)
-		for _, err := range []error{err1, err2, err3} {
-			if err != nil && openai.AsError(err).Message == "" {
-				t.Errorf("an error that says nothing: %v", err)
-			}
 		}
 	})
 }
