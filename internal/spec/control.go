@@ -138,9 +138,9 @@ func (c *Control) Shape(t *Tree, l Load) {
 func (c *Control) Off() bool { return c.off }
 
 // forgive makes the past count for less, as a trial that went well does, and has
-// the next one soon.
+// the next one at once.
 func (c *Control) forgive() {
-	c.pause, c.next = min(c.pause, firstPause), 0
+	c.pause, c.next = 0, 0
 	for d := range c.rates {
 		for r := range c.rates[d] {
 			c.rates[d][r].n *= 0.5

@@ -227,6 +227,30 @@ func TestPriorIsExpected(t *testing.T) {
 	}
 }
 
+// A sequence that is easier than those before it is noticed within a few steps.
+func TestTurnsOnSoon(t *testing.T) {
+	var all Control
+	play(&all, 0.05, 300)
+	c := Control{Prior: &all}
+	var shape Tree
+	for step := range 20 {
+		if c.Shape(&shape, load(1)); shape.Len() == 0 {
+			continue
+		}
+		path := make([]int32, shape.Len())
+		for i := range path {
+			path[i] = int32(i)
+		}
+		c.Observe(&shape, path)
+		if step > 12 && c.Off() {
+			t.Errorf("still off at step %d although all came true", step)
+		}
+	}
+	if c.Off() {
+		t.Error("still off after 20 steps in which all came true")
+	}
+}
+
 func TestCostFitsALine(t *testing.T) {
 	c := NewCost()
 	rng := rand.New(rand.NewPCG(3, 3))
