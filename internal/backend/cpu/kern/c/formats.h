@@ -68,7 +68,7 @@ INLINE uint64_t scales_xs(const uint8_t *p)
 }
 
 // AHEAD is how far memory is asked for before it is used.
-#define AHEAD 2048
+#define AHEAD 3072
 
 INLINE void prefetch(const uint8_t *p, int64_t bytes)
 {
