@@ -36,6 +36,16 @@ type opened struct {
 	threads int
 	saves   *cacheDir // nil: the prefix cache is not kept
 	log     *slog.Logger
+
+	phases []any // of the start: name and time taken, in turn, for the log
+	last   time.Time
+}
+
+// did takes note of a phase of the start that has ended.
+func (o *opened) did(phase string) {
+	now := time.Now()
+	o.phases = append(o.phases, phase, now.Sub(o.last).Round(100*time.Microsecond))
+	o.last = now
 }
 
 // close ends the engine, then frees what it used.
@@ -64,14 +74,17 @@ func open(m modelOptions, e engineOptions, name string, read *reading, log *slog
 		return nil, err
 	}
 	log.Debug("model file open", "files", f.Paths(), "bytes", f.Bytes(), "took", time.Since(began))
-	o := &opened{file: f, log: log}
+	o := &opened{file: f, log: log, last: began}
+	o.did("open")
 	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
 		o.closeFiles()
 		return nil, err
 	}
+	o.did("allocate")
 	if err := f.Prefetch(context.Background(), read.report); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
+	o.did("read")
 	if o.saves != nil {
 		logRestored(log, o.engine.Restored(), o.plan.KV.PageSize, o.saves.path)
 	}
@@ -96,6 +109,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 	}
 	options.MaxQueue, options.MaxQueuedTokens, options.StallAfter = e.MaxQueue, e.MaxQueuedTokens, stallAfter
 	options.GrammarTimeout = e.GrammarTimeout
+	options.Phase = o.did
 	options.OnPanic = func(err error) {
 		log.Error("the engine's loop panicked and is started again; its running requests were told", "cause", err)
 	}

@@ -136,14 +136,13 @@ func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr)
 	}
 	s.model.Store(m)
 	fmt.Fprint(io.out, m.plan)
-	loaded := time.Since(began)
-
 	s.phase.Store("warming up")
 	if err := warmUp(m.engine); err != nil {
 		return errors.Join(fmt.Errorf("the warm-up request failed: %w", err), s.close())
 	}
 	s.phase.Store("")
-	log.Info("ready", "model", m.engine.Model().ID, "load", loaded.Round(time.Millisecond), "warm-up", (time.Since(began) - loaded).Round(time.Millisecond))
+	m.did("warm-up")
+	log.Info("ready", append([]any{"model", m.engine.Model().ID, "took", time.Since(began).Round(time.Millisecond)}, m.phases...)...)
 	c.greet(io, s, m, addr)
 	return nil
 }

@@ -35,6 +35,8 @@ type LoadOptions struct {
 	GrammarTimeout time.Duration
 	// MaxQueuedTokens: see Options.
 	MaxQueuedTokens int
+	// Phase, if not nil, is told what has just been done of the loading.
+	Phase func(name string)
 	// OnPanic: see Options.
 	OnPanic func(error)
 
@@ -71,11 +73,13 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 	if err != nil {
 		return nil, err
 	}
+	o.did("tokenizer")
 	o.Limits = withLogitRows(o.Limits)
 	m, err := model.Load(f, o.Backend, model.Options{})
 	if err != nil {
 		return nil, err
 	}
+	o.did("bind")
 	d, err := o.Speculation.load(f, parts, m, o)
 	if err != nil {
 		return nil, err
@@ -84,6 +88,7 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
+	o.did("plan")
 	options := parts.options(m, plan, o)
 	if o.CacheStore != nil {
 		options.CacheIdentity = append([]Named{{"weights", Fingerprint(f)}}, o.CacheIdentity...)
@@ -97,6 +102,13 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 		err = errors.Join(err, options.Proposer.Close())
 	}
 	return e, err
+}
+
+// did tells of a phase that has ended.
+func (o LoadOptions) did(phase string) {
+	if o.Phase != nil {
+		o.Phase(phase)
+	}
 }
 
 // Measure tells what memory a checkpoint takes, without starting an engine: of
