@@ -231,3 +231,16 @@ func TestMemorySizeString(t *testing.T) {
 		}
 	}
 }
+
+// FuzzOptions: whatever the file of options holds, it is taken or refused.
+func FuzzOptions(f *testing.F) {
+	for _, seed := range []string{"port: 1\n", "! 0", "a: &x 1\nb: *x\n", "- 1", "{", "cors-origins: [a, b]\n", "? : :", "\xff"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		values := map[string]any{}
+		if readYAML(data, &values) == nil {
+			keyLines(data)
+		}
+	})
+}

@@ -51,11 +51,22 @@ func loadSettings(args, env []string) (*settings, error) {
 		return nil, fmt.Errorf("reading the file of options: %w", err)
 	}
 	s.file = path
-	if err := yaml.Unmarshal(data, &s.values); err != nil {
+	if err := readYAML(data, &s.values); err != nil {
 		return nil, fmt.Errorf("%s is not YAML lines of `option: value`: %s", path, strings.TrimSpace(err.Error()))
 	}
 	s.lines = keyLines(data)
 	return s, nil
+}
+
+// readYAML reads a file of options. The library panics on some texts that are no
+// YAML, and options are read again while a server runs.
+func readYAML(data []byte, into *map[string]any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the reader of YAML broke on it: %v", p)
+		}
+	}()
+	return yaml.Unmarshal(data, into)
 }
 
 // keyLines tells on which line of a file each key is.

@@ -212,6 +212,7 @@ func TestAppend(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(fileOf("a", "b", "c")))
 	f.Add([]byte("- {}"))
+	f.Add([]byte("! 0"))
 	f.Add([]byte("- name: &a x\n- *a\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := Parse(text)
