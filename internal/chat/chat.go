@@ -164,7 +164,11 @@ func (t *Template) messages(in Input) (*jinja.List, error) {
 		}
 	}
 	if in.OpenAI {
-		return t.habits().adapt(list)
+		h := t.habits()
+		if tools, err := optionalList("tools", in.Tools); err == nil && tools != jinja.None && !h.showsTools {
+			list = withTools(list, in.Tools, !h.readsSystem)
+		}
+		return h.adapt(list)
 	}
 	return list, nil
 }

@@ -22,6 +22,8 @@ type habits struct {
 	readsParts    bool // it prints the text of content that comes in parts
 	readsText     bool // it prints content that is a string
 	textArguments bool // it needs a tool call's arguments as text
+	showsTools    bool // it prints the tools that it is given
+	readsSystem   bool // it prints a system message
 }
 
 const needle = "wEiRnEeDlE"
@@ -37,6 +39,8 @@ func (t *Template) probe() habits {
 	if !h.readsParts {
 		h.readsText = true
 	}
+	h.showsTools = t.showsTools()
+	h.readsSystem = strings.Contains(t.ask(`[{"role":"system","content":"`+needle+`"},{"role":"user","content":"q"}]`), needle)
 	asObject := t.ask(toolCall(`{"` + needle + `":"x"}`))
 	asText := t.ask(toolCall(`"{\"` + needle + `\":\"x\"}"`))
 	h.textArguments = !strings.Contains(asObject, needle) && strings.Contains(asText, needle)
