@@ -29,7 +29,7 @@ const usualGrammarTimeout = 2 * time.Second
 
 // Bounds of what is kept of grammars.
 const (
-	mostGrammars     = 256
+	mostGrammars     = 64
 	mostGrammarBytes = 128 << 20
 	mostSourceBytes  = 1 << 20
 )

@@ -67,6 +67,28 @@ func TestExprs(t *testing.T) {
 	}
 }
 
+func TestForced(t *testing.T) {
+	g := mustCompile(t, Schema(`{"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"}},"required":["name","age"],"additionalProperties":false}`))
+	for _, c := range []struct{ text, want string }{
+		{`{`, ``},        // a blank, a newline or a key
+		{`{"`, `name":`}, // and then a blank or not
+		{`{"name": "a`, ``},
+		{`{"name": "a"`, `,`}, // what follows commas is not known yet
+		{`{"name": "a", `, `"age": `},
+		{`{"name":"a",`, `"age":`[:0]},
+		{`{"name":"a","`, `age":`},
+		{`{"name":"a","age":1`, ``},
+	} {
+		s, ok := g.Start().AcceptBytes([]byte(c.text))
+		if !ok {
+			t.Fatalf("%s is not taken", c.text)
+		}
+		if got := string(s.Forced(100)); got != c.want {
+			t.Errorf("after %s: forced %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
 // Every character is one, in its shortest form, and nothing else is.
 func TestUTF8(t *testing.T) {
 	for _, g := range []*Grammar{mustCompile(t, Regex("(?s).")), mustCompile(t, Schema(`{"type":"string","minLength":1,"maxLength":1}`))} {

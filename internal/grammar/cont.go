@@ -49,7 +49,7 @@ type conts struct {
 	last uint64
 }
 
-const mostConts = 1 << 16
+const mostConts = 1 << 13
 
 func (c *conts) reset() {
 	c.made, c.sets = map[contKey]*cont{}, map[string]*cont{}

@@ -234,7 +234,7 @@ type entry struct {
 }
 
 // mostMasks bounds the memory of a grammar's entries, in bytes.
-const mostMasks = 8 << 20
+const mostMasks = 2 << 20
 
 // Mask sets the bits of the tokens that may follow, those that end the output
 // among them if it may end here, and clears the others. dst has Words words.

@@ -20,7 +20,7 @@ type Grammar struct {
 
 // mostItems bounds the places that a state may be in at once. Only grammars that
 // are ambiguous without end come near it.
-const mostItems = 2000
+const mostItems = 500
 
 // State is what a text so far allows to follow. States are immutable: a state
 // may be kept, and gone on from, in several ways.
@@ -28,6 +28,7 @@ type State struct {
 	g     *Grammar
 	items []item
 	done  bool
+	style style
 }
 
 // Start is the state before any text.
@@ -63,15 +64,16 @@ func (s State) AcceptBytes(text []byte) (State, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var bufs [2][]item
-	items, done := s.items, s.done
+	items, done, style := s.items, s.done, s.style
 	for i, c := range text {
+		style.see(c)
 		bufs[i&1], done = g.advance(bufs[i&1][:0], items, c)
 		items = bufs[i&1]
 		if len(items) == 0 && !done {
 			return s, false
 		}
 	}
-	return State{g: g, items: items, done: done}, true
+	return State{g: g, items: items, done: done, style: style}, true
 }
 
 // advance appends to dst where items are after a byte, and tells whether the
@@ -124,28 +126,65 @@ func appendItem(list []item, it item) []item {
 }
 
 // Forced returns the bytes that must follow whatever is chosen, at most limit.
+// Where nothing but white space is to choose, it is taken to be as it was at the
+// last such place: so this is a guess, though a good one.
 func (s State) Forced(limit int) []byte {
 	g := s.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var out []byte
-	items, done := s.items, s.done
+	items, done, style := s.items, s.done, s.style
 	for len(out) < limit && !done {
-		b, only := g.only(items)
-		if !only {
+		b, ok := g.next(items, style)
+		if !ok {
 			break
 		}
-		items, done = g.advance(nil, items, b)
-		if len(items) == 0 && !done {
+		if items, done = g.advance(nil, items, b); len(items) == 0 && !done {
 			break
 		}
+		style.see(b)
 		out = append(out, b)
 	}
 	return out
 }
 
-// only returns the byte that must come next, if there is only one.
-func (g *Grammar) only(items []item) (b byte, ok bool) {
+// style is how a text writes what a grammar of JSON leaves open.
+type style struct {
+	last         byte
+	comma, colon byte // what stood after the last one; 0: there was none
+}
+
+func (s *style) see(b byte) {
+	switch s.last {
+	case ',':
+		s.comma = b
+	case ':':
+		s.colon = b
+	}
+	s.last = b
+}
+
+// blank tells which of a blank and the one byte that is no white space comes
+// next, if that can be told.
+func (s *style) blank(other byte) (byte, bool) {
+	was := s.comma
+	if s.last == ':' {
+		was = s.colon
+	} else if s.last != ',' {
+		return 0, false
+	}
+	if was == '\n' || was == '\t' || was == 0 {
+		return 0, false // the indentation is not known, or nothing is
+	}
+	return choose(was == ' ', ' ', other), true
+}
+
+// next returns the byte that must come next, or, where white space may, probably
+// does.
+func (g *Grammar) next(items []item, style style) (byte, bool) {
+	var found [2]byte // white space or not: one that may come
+	var have [2]bool
+	blanks := false // other white space than a blank, or several other bytes
 	for i := range items {
 		it := &items[i]
 		f := it.k.barring()
@@ -153,11 +192,24 @@ func (g *Grammar) only(items []item) (b byte, ok bool) {
 			if q, _ := it.t.step(it.q, it.c, byte(c), f); q == dead {
 				continue
 			}
-			if ok && b != byte(c) {
-				return 0, false
+			kind := 0
+			if c == ' ' || c == '\n' || c == '\t' {
+				kind = 1
 			}
-			b, ok = byte(c), true
+			if have[kind] && found[kind] != byte(c) {
+				if kind == 0 {
+					return 0, false
+				}
+				blanks = true
+			}
+			found[kind], have[kind] = byte(c), true
 		}
 	}
-	return b, ok && b != specialByte
+	switch {
+	case have[0] && have[1]:
+		return style.blank(found[0])
+	case have[0]:
+		return found[0], found[0] != specialByte
+	}
+	return found[1], have[1] && !blanks
 }
