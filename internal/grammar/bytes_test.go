@@ -162,3 +162,7 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 }
+
+func hasBit(mask []uint64, id int32) bool {
+	return int(id>>6) < len(mask) && mask[id>>6]>>(id&63)&1 == 1
+}

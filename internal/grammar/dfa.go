@@ -105,16 +105,6 @@ func (b *builder) override(from int32, c byte, to int32) {
 	b.edges[from] = append(kept, edge{c, c, to})
 }
 
-// literal adds states for a text and returns the last.
-func (b *builder) literal(from int32, text string) int32 {
-	for i := range len(text) {
-		to := b.state(noTag)
-		b.on(from, text[i], to)
-		from = to
-	}
-	return from
-}
-
 // finish makes the automaton; counted says that characters are counted.
 func (b *builder) finish(counted bool) (*dfa, error) {
 	d, err := b.table()

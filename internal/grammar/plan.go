@@ -2,7 +2,6 @@ package grammar
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 )
 
@@ -536,5 +535,5 @@ func (sp *shapePlan) possibleArray() bool {
 }
 
 func errNothing(v *value) error {
-	return &UnsupportedError{Path: v.path, Reason: fmt.Sprint("no value can match it")}
+	return &UnsupportedError{Path: v.path, Reason: "no value can match it"}
 }

@@ -73,10 +73,3 @@ func (t *tree) walk(f func(*tree)) {
 		s.walk(f)
 	}
 }
-
-// isRegular tells whether t refers to no rule.
-func (t *tree) isRegular() bool {
-	regular := true
-	t.walk(func(x *tree) { regular = regular && x.op != opRef })
-	return regular
-}

@@ -156,9 +156,6 @@ func (v *Vocab) trie(ids []int32) trie {
 }
 
 func setBit(mask []uint64, id int32) { mask[id>>6] |= 1 << (id & 63) }
-func hasBit(mask []uint64, id int32) bool {
-	return int(id>>6) < len(mask) && mask[id>>6]>>(id&63)&1 == 1
-}
 
 // popcount counts the tokens of a mask.
 func popcount(mask []uint64) int {

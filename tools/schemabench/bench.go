@@ -30,7 +30,7 @@ type bench struct {
 	closing []int32     // tokens that end strings, arrays and objects
 	rng     *rand.Rand
 
-	files, unreadable, compiled, noValidator int
+	files, compiled, noValidator             int
 	refused                                  map[string]int
 	docs, cut, invalid, dead                 int
 	validYes, validNo, invalidYes, invalidNo int
