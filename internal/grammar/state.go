@@ -183,8 +183,7 @@ func (s *style) blank(other byte) (byte, bool) {
 // does.
 func (g *Grammar) next(items []item, style style) (byte, bool) {
 	var found [2]byte // white space or not: one that may come
-	var have [2]bool
-	blanks := false // other white space than a blank, or several other bytes
+	var have, many [2]bool
 	for i := range items {
 		it := &items[i]
 		f := it.k.barring()
@@ -196,20 +195,16 @@ func (g *Grammar) next(items []item, style style) (byte, bool) {
 			if c == ' ' || c == '\n' || c == '\t' {
 				kind = 1
 			}
-			if have[kind] && found[kind] != byte(c) {
-				if kind == 0 {
-					return 0, false
-				}
-				blanks = true
-			}
+			many[kind] = many[kind] || have[kind] && found[kind] != byte(c)
 			found[kind], have[kind] = byte(c), true
 		}
 	}
 	switch {
 	case have[0] && have[1]:
-		return style.blank(found[0])
+		b, ok := style.blank(found[0])
+		return b, ok && (b == ' ' || !many[0])
 	case have[0]:
-		return found[0], found[0] != specialByte
+		return found[0], !many[0] && found[0] != specialByte
 	}
-	return found[1], have[1] && !blanks
+	return found[1], have[1] && !many[1]
 }
