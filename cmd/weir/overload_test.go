@@ -17,7 +17,7 @@ import (
 
 // These are for the run that docs/reliability.md tells of:
 //
-//	go test ./cmd/weir -run TestOverload -overload 2000 -overload-rounds 5 -overload-phase 9s -v
+//	go test ./cmd/weir -run TestOverload -overload 2000 -overload-rounds 5 -overload-phase 9s -timeout 20m -v
 var (
 	overloadClients = flag.Int("overload", 100, "clients of TestOverload")
 	overloadRounds  = flag.Int("overload-rounds", 1, "rounds of TestOverload, each with as many clients as can be served and then with all")
