@@ -24,9 +24,10 @@ const testTools = `[{"type":"function","function":{"name":"get_weather","paramet
 
 func toolRequest(format answers.Format, thinks bool, reading llm.Reading) *llm.Request {
 	r := textRequest("", func(p *llm.Params) { p.MaxTokens, p.Temperature, p.IgnoreEOS = ptr(150), 1, false })
-	template := tinyTemplate + "{# " + marksOf[format] + " #}"
+	// It knows tools, or they would be told in a message longer than the context.
+	template := tinyTemplate + "{% for t in tools or [] %}{{ t.function.name }} {% endfor %}{# " + marksOf[format] + " #}"
 	if thinks {
-		template = tinyTemplate + "<think>{# </think>" + marksOf[format] + " #}"
+		template = tinyTemplate + "{% for t in tools or [] %}{{ t.function.name }} {% endfor %}<think>{# </think>" + marksOf[format] + " #}"
 	}
 	r.Prompt = &llm.Chat{Messages: []byte(`[{"role":"user","content":"hi"}]`), Tools: []byte(testTools), Template: template}
 	r.Reading = reading
