@@ -152,7 +152,6 @@ func (e *Engine) keepPin(r *llm.PinRequest, req *request, o output) llm.PinnedPr
 	p := &pin{PinnedPrefix: llm.PinnedPrefix{ID: req.pin.id, Name: r.Name, Tokens: o.pinned, Prompt: len(req.prompt), Cached: o.cached, Created: time.Now()}}
 	if r.TTL > 0 {
 		p.Expires = p.Created.Add(r.TTL)
-		p.expiry = time.AfterFunc(r.TTL, func() { _ = e.UnpinPrefix(p.ID) }) // it may be gone already
 	}
 	e.mu.Lock()
 	var old []string
@@ -162,6 +161,9 @@ func (e *Engine) keepPin(r *llm.PinRequest, req *request, o output) llm.PinnedPr
 		}
 	}
 	e.pins[p.ID] = p
+	if r.TTL > 0 { // with the lock, so that it finds what it is for, however short
+		p.expiry = time.AfterFunc(r.TTL, func() { _ = e.UnpinPrefix(p.ID) }) // it may be gone already
+	}
 	e.mu.Unlock()
 	for _, id := range old {
 		_ = e.UnpinPrefix(id) // another may have been faster
