@@ -50,6 +50,7 @@ type reply struct {
 // chunk is what is read of a stream's event.
 type chunk struct {
 	Choices []struct {
+		Text     string  `json:"text"` // not used, but a client's work is to read it
 		TokenIDs []int32 `json:"token_ids"`
 	} `json:"choices"`
 	Usage *struct {
@@ -58,6 +59,17 @@ type chunk struct {
 		} `json:"prompt_tokens_details"`
 	} `json:"usage"`
 	Error json.RawMessage `json:"error"`
+}
+
+// readChunk reads an event's data. An event that tells of an error is one.
+func readChunk(data []byte) (c chunk, err error) {
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c, fmt.Errorf("read an event: %w", err)
+	}
+	if c.Error != nil {
+		return c, fmt.Errorf("the stream ended with %s", c.Error)
+	}
+	return c, nil
 }
 
 // complete asks for n tokens after a prompt, greedily and whatever they are.
@@ -115,12 +127,9 @@ func (r *reply) follow(body io.Reader, began time.Time) error {
 		if data = bytes.TrimSpace(data); !ok || string(data) == "[DONE]" {
 			continue
 		}
-		var c chunk
-		if err := json.Unmarshal(data, &c); err != nil {
-			return fmt.Errorf("read an event: %w", err)
-		}
-		if c.Error != nil {
-			return fmt.Errorf("the stream ended with %s", c.Error)
+		c, err := readChunk(data)
+		if err != nil {
+			return err
 		}
 		if len(c.Choices) > 0 {
 			if r.ttft == 0 {

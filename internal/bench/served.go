@@ -63,18 +63,9 @@ var sampleEvent = []byte(`{"id":"cmpl-0123456789abcdef0123456789abcdef","object"
 
 // tokensOf reads an event and counts its tokens.
 func tokensOf(event []byte) (int, error) {
-	var c struct {
-		Choices []struct {
-			Text     string  `json:"text"`
-			TokenIDs []int32 `json:"token_ids"`
-		} `json:"choices"`
-		Error json.RawMessage `json:"error"`
-	}
-	if err := json.Unmarshal(event, &c); err != nil {
-		return 0, fmt.Errorf("read an event: %w", err)
-	}
-	if c.Error != nil {
-		return 0, fmt.Errorf("the stream ended with %s", c.Error)
+	c, err := readChunk(event)
+	if err != nil {
+		return 0, err
 	}
 	if len(c.Choices) == 0 {
 		return 0, nil
