@@ -29,6 +29,9 @@ func (e *Engine) Admit(requests []*llm.Request, atOnce int) (llm.Place, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, r := range requests {
+		r.Place = p
+	}
 	return p, nil
 }
 
@@ -48,9 +51,6 @@ func (e *Engine) admit(requests []*llm.Request, atOnce int) (*place, error) {
 	}
 	if refusal := e.gate.Enter(e.clock(), p.held); refusal != nil {
 		return nil, e.overloaded(refusal)
-	}
-	for _, r := range requests {
-		r.Place = p
 	}
 	e.inFlight.Add(1)
 	return p, nil
@@ -120,7 +120,8 @@ type claim struct {
 	tokens int
 }
 
-// claimFor finds or makes the place of r. leave gives it back if it was made.
+// claimFor finds or makes the place of r. leave gives it back if it was made. It
+// does not write to r, which several calls may share.
 func (e *Engine) claimFor(r *llm.Request) (c *claim, leave func(), err error) {
 	leave = func() {}
 	p, ours := r.Place.(*place)

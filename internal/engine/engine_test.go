@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 
 	"weir/internal/chat"
@@ -223,9 +224,13 @@ func TestFullQueueRefuses(t *testing.T) {
 	next, stop := pull(e, textRequest("x", func(p *llm.Params) { p.MaxTokens, p.IgnoreEOS = ptr(200), true }))
 	defer stop()
 	next()
-	waits, leave := pull(e, textRequest("z", func(p *llm.Params) { p.MaxTokens, p.IgnoreEOS = ptr(200), true }))
+	ctx, leave := context.WithCancel(context.Background())
+	var waits sync.WaitGroup
+	defer waits.Wait()
 	defer leave()
-	go waits()
+	waits.Go(func() {
+		collect(ctx, e, textRequest("z", func(p *llm.Params) { p.MaxTokens, p.IgnoreEOS = ptr(200), true }))
+	})
 	waitFor(t, "one that waits", func() bool { return e.Stats().InFlight == 2 })
 	_, err := collect(context.Background(), e, textRequest("y", nil))
 	var le *llm.Error
