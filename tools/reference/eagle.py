@@ -1,178 +1,210 @@
-"""A reference for EAGLE heads, in Python alone (float64), and the goldens that
-internal/spec/draft compares with:
+"""EAGLE heads in PyTorch, and the goldens that internal/spec/draft compares with:
 
     python3 tools/reference/eagle.py internal/spec/draft/testdata
 
-The layout and the arithmetic are those of the EAGLE project's cnets1.py (EAGLE-1
-and -2) and cnets.py (EAGLE-3), written down from its description: no PyTorch was
-at hand, so nothing here is its output. For each kind it writes a checkpoint
-(eagleN.safetensors, float32), its config.json, and eagleN.json: the tokens, the
-model's states, and the logits after each position and after three guesses.
+A module's state_dict is a checkpoint: its names and shapes are those of the EAGLE project's cnets1.py
+(EAGLE-1 and -2) and cnets.py (EAGLE-3). For each kind this writes a checkpoint with random weights
+(eagleN.safetensors, float32) and eagleN.json: its config.json, the ends of a model, the model's states, and
+what the heads make of them in float64, all positions at once: the logits after each, and after three greedy
+guesses. check_eagle.py compares the same with the EAGLE project's own code.
 """
 
 import json
 import math
-import random
 import struct
 import sys
 
+import torch
+from torch import nn
+from torch.nn import functional as F
+
 WIDTH, HEADS, KV_HEADS, FFN, VOCAB, DRAFTS, LAYERS, EPS, THETA = 16, 4, 2, 24, 40, 12, 8, 1e-5, 10000.0
 HEAD = WIDTH // HEADS
+TOKENS = 7  # known; a state stands before each but the first
+GUESSES = 3
 
 
-def f32(x):
-    return struct.unpack("<f", struct.pack("<f", x))[0]
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(WIDTH))
+
+    def forward(self, x):
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS)
 
 
-class Random:
-    def __init__(self, seed):
-        self.r = random.Random(seed)
+class Attention(nn.Module):
+    """seen: how many vectors of the model's width queries, keys and values are made of."""
 
-    def matrix(self, rows, cols, scale):
-        return [[f32(self.r.gauss(0, scale)) for _ in range(cols)] for _ in range(rows)]
+    def __init__(self, seen):
+        super().__init__()
+        self.q_proj = nn.Linear(seen * WIDTH, HEADS * HEAD, bias=False)
+        self.k_proj = nn.Linear(seen * WIDTH, KV_HEADS * HEAD, bias=False)
+        self.v_proj = nn.Linear(seen * WIDTH, KV_HEADS * HEAD, bias=False)
+        self.o_proj = nn.Linear(HEADS * HEAD, WIDTH, bias=False)
 
-    def vector(self, n, scale=0.2, mean=1.0):
-        return [f32(self.r.gauss(mean, scale)) for _ in range(n)]
-
-
-def mul(w, x):
-    return [sum(a * b for a, b in zip(row, x)) for row in w]
-
-
-def plus(a, b):
-    return [x + y for x, y in zip(a, b)]
-
-
-def norm(x, w):
-    s = 1 / math.sqrt(sum(v * v for v in x) / len(x) + EPS)
-    return [v * s * g for v, g in zip(x, w)]
+    def forward(self, x):  # [n, seen*width]
+        n = len(x)
+        split = lambda y, heads: y.view(n, heads, HEAD).transpose(0, 1)  # [heads, n, head]
+        q, k, v = split(self.q_proj(x), HEADS), split(self.k_proj(x), KV_HEADS), split(self.v_proj(x), KV_HEADS)
+        k, v = (y.repeat_interleave(HEADS // KV_HEADS, 0) for y in (rotate(k), v))
+        scores = rotate(q) @ k.transpose(1, 2) / math.sqrt(HEAD)
+        later = torch.ones(n, n, dtype=torch.bool).triu(1)
+        out = scores.masked_fill(later, -math.inf).softmax(-1) @ v
+        return self.o_proj(out.transpose(0, 1).reshape(n, HEADS * HEAD))
 
 
-def rotate(x, pos):
-    half = HEAD // 2
-    out = list(x)
-    for i in range(half):
-        angle = pos * THETA ** (-2 * i / HEAD)
-        a, b = x[i], x[i + half]
-        out[i] = a * math.cos(angle) - b * math.sin(angle)
-        out[i + half] = b * math.cos(angle) + a * math.sin(angle)
-    return out
+def rotate(x):  # [heads, n, head]
+    angle = torch.arange(x.shape[1]).double()[:, None] * THETA ** (-torch.arange(0, HEAD, 2).double() / HEAD)
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), -1)
 
 
-def heads(x):
-    return [x[i:i + HEAD] for i in range(0, len(x), HEAD)]
+class MLP(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate_proj = nn.Linear(WIDTH, FFN, bias=False)
+        self.up_proj = nn.Linear(WIDTH, FFN, bias=False)
+        self.down_proj = nn.Linear(FFN, WIDTH, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class Layer:
-    """One decoder layer with its cache; three is EAGLE-3's."""
+class Layer1(nn.Module):
+    """A Llama layer without its first norm."""
 
-    def __init__(self, w, three):
-        self.w, self.three, self.keys, self.values = w, three, [], []
+    def __init__(self):
+        super().__init__()
+        self.self_attn, self.post_attention_layernorm, self.mlp = Attention(1), Norm(), MLP()
 
-    def __call__(self, emb, x):
-        w, p = self.w, "midlayer." if self.three else "layers.0."
-        if self.three:
-            seen = norm(emb, w[p + "input_layernorm.weight"]) + norm(x, w[p + "hidden_norm.weight"])
+    def forward(self, x):
+        x = x + self.self_attn(x)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Layer3(nn.Module):
+    """A Llama layer whose attention sees the tokens beside the states."""
+
+    def __init__(self):
+        super().__init__()
+        self.self_attn, self.post_attention_layernorm, self.mlp = Attention(2), Norm(), MLP()
+        self.input_layernorm, self.hidden_norm = Norm(), Norm()
+
+    def forward(self, emb, x):
+        x = x + self.self_attn(torch.cat((self.input_layernorm(emb), self.hidden_norm(x)), -1))
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Eagle1(nn.Module):
+    taps, name, architecture = 1, "eagle1", "LlamaForCausalLM"
+
+    def __init__(self):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(VOCAB, WIDTH)
+        self.layers = nn.ModuleList([Layer1()])
+        self.fc = nn.Linear(2 * WIDTH, WIDTH)
+
+    def forward(self, states, own, tokens, ends):
+        """States of the model, then the heads' own; the token after each. Returns states and logits."""
+        states = torch.cat((ends.norm(states), own))  # a model hands out its last state after its last norm
+        x = self.layers[0](self.fc(torch.cat((self.embed_tokens(tokens), states), -1)))
+        return x, ends.output(x)
+
+    def token(self, i):
+        return i
+
+
+class Eagle3(nn.Module):
+    taps, name, architecture = 3, "eagle3", "LlamaForCausalLMEagle3"
+
+    def __init__(self):
+        super().__init__()
+        self.midlayer, self.norm = Layer3(), Norm()
+        self.fc = nn.Linear(3 * WIDTH, WIDTH, bias=False)
+        self.lm_head = nn.Linear(WIDTH, DRAFTS, bias=False)
+        self.register_buffer("d2t", torch.randperm(VOCAB)[:DRAFTS].sort().values - torch.arange(DRAFTS))
+
+    def forward(self, states, own, tokens, ends):
+        x = self.midlayer(ends.embedding(tokens), torch.cat((self.fc(states), own)))
+        return x, self.lm_head(self.norm(x))
+
+    def token(self, i):
+        return i + int(self.d2t[i])
+
+
+class Ends(nn.Module):
+    """The first and the last of a model."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.norm, self.output = nn.Embedding(VOCAB, WIDTH), Norm(), nn.Linear(WIDTH, VOCAB, bias=False)
+
+
+def fill(module):
+    """Random weights that keep what flows through them of a size, and exact in float32."""
+    for name, p in module.named_parameters():
+        if p.dim() == 1:
+            centre, scale = (0, 0.1) if name.endswith("bias") else (1, 0.2)
         else:
-            seen = x
-        pos = len(self.keys)
-        q = [rotate(h, pos) for h in heads(mul(w[p + "self_attn.q_proj.weight"], seen))]
-        self.keys.append([rotate(h, pos) for h in heads(mul(w[p + "self_attn.k_proj.weight"], seen))])
-        self.values.append(heads(mul(w[p + "self_attn.v_proj.weight"], seen)))
-        out = []
-        for i, h in enumerate(q):
-            kv = i * KV_HEADS // HEADS
-            scores = [sum(a * b for a, b in zip(h, k[kv])) / math.sqrt(HEAD) for k in self.keys]
-            top = max(scores)
-            e = [math.exp(s - top) for s in scores]
-            out += [sum(p * v[kv][j] for p, v in zip(e, self.values)) / sum(e) for j in range(HEAD)]
-        x = plus(x, mul(w[p + "self_attn.o_proj.weight"], out))
-        n = norm(x, w[p + "post_attention_layernorm.weight"])
-        gate, up = mul(w[p + "mlp.gate_proj.weight"], n), mul(w[p + "mlp.up_proj.weight"], n)
-        return plus(x, mul(w[p + "mlp.down_proj.weight"], [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)]))
+            centre, scale = 0, 1 if "emb" in name else 1.2 / math.sqrt(p.shape[1])
+        p.data = (centre + scale * torch.randn(p.shape)).double()
 
 
-def layer_weights(r, prefix, seen):
-    q, kv = HEADS * HEAD, KV_HEADS * HEAD
-    return {
-        prefix + "self_attn.q_proj.weight": r.matrix(q, seen * WIDTH, 0.4),
-        prefix + "self_attn.k_proj.weight": r.matrix(kv, seen * WIDTH, 0.4),
-        prefix + "self_attn.v_proj.weight": r.matrix(kv, seen * WIDTH, 0.3),
-        prefix + "self_attn.o_proj.weight": r.matrix(WIDTH, q, 0.3),
-        prefix + "post_attention_layernorm.weight": r.vector(WIDTH),
-        prefix + "mlp.gate_proj.weight": r.matrix(FFN, WIDTH, 0.3),
-        prefix + "mlp.up_proj.weight": r.matrix(FFN, WIDTH, 0.3),
-        prefix + "mlp.down_proj.weight": r.matrix(WIDTH, FFN, 0.3),
-    }
+def build(kind):
+    """Heads, a model's ends, tokens and states: the same each time."""
+    torch.manual_seed(kind.taps)
+    heads, ends = kind().double(), Ends().double()
+    fill(heads)
+    fill(ends)
+    if kind is Eagle1:
+        ends.embedding.weight = heads.embed_tokens.weight
+    return heads, ends, torch.randint(VOCAB, (TOKENS,)), torch.randn(TOKENS - 1, kind.taps * WIDTH).double()
 
 
-def make(three, directory):
-    r = Random(3 if three else 1)
-    model = {"embedding": r.matrix(VOCAB, WIDTH, 1), "norm": r.vector(WIDTH), "output": r.matrix(VOCAB, WIDTH, 0.4)}
-    if three:
-        w = layer_weights(r, "midlayer.", 2)
-        w["midlayer.input_layernorm.weight"], w["midlayer.hidden_norm.weight"] = r.vector(WIDTH), r.vector(WIDTH)
-        w["fc.weight"] = r.matrix(WIDTH, 3 * WIDTH, 0.2)
-        w["norm.weight"], w["lm_head.weight"] = r.vector(WIDTH), r.matrix(DRAFTS, WIDTH, 0.4)
-        chosen = sorted(r.r.sample(range(VOCAB), DRAFTS))
-        w["d2t"] = [t - i for i, t in enumerate(chosen)]
-    else:
-        w = layer_weights(r, "layers.0.", 1)
-        w["fc.weight"], w["fc.bias"] = r.matrix(WIDTH, 2 * WIDTH, 0.3), r.vector(WIDTH, 0.1, 0)
-        w["embed_tokens.weight"] = model["embedding"]
-    taps = 3 if three else 1
-    tokens = [r.r.randrange(VOCAB) for _ in range(7)]
-    states = [[f32(r.r.gauss(0, 1)) for _ in range(taps * WIDTH)] for _ in range(6)]
+def config(kind):
+    c = {"model_type": "llama", "architectures": [kind.architecture], "hidden_size": WIDTH, "intermediate_size": FFN,
+         "num_hidden_layers": 1, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "vocab_size": VOCAB,
+         "rms_norm_eps": EPS, "rope_theta": THETA, "hidden_act": "silu", "max_position_embeddings": 64}
+    return {**c, **({"draft_vocab_size": DRAFTS} if kind is Eagle3 else {"bias": True})}
 
-    layer = Layer(w, three)
 
-    def step(token, state, own):
-        emb = model["embedding"][token]
-        if not three:
-            x = plus(mul(w["fc.weight"], emb + (state if own else norm(state, model["norm"]))), w["fc.bias"])
-        else:
-            x = state if own else mul(w["fc.weight"], state)
-        x = layer(emb, x)
-        if not three:
-            return x, mul(model["output"], x)
-        small = mul(w["lm_head.weight"], norm(x, w["norm.weight"]))
-        return x, small
-
-    logits, guesses = [], []
-    for i, s in enumerate(states):
-        x, l = step(tokens[i + 1], s, False)
-        logits.append(l)
-    for _ in range(3):
-        best = max(range(len(l)), key=lambda i: l[i])
-        guesses.append(best + w["d2t"][best] if three else best)
-        x, l = step(guesses[-1], x, True)
-        logits.append(l)
-    name = "eagle3" if three else "eagle1"
-    write(f"{directory}/{name}.safetensors", w)
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLMEagle3" if three else "LlamaForCausalLM"],
-              "hidden_size": WIDTH, "intermediate_size": FFN, "num_hidden_layers": 1, "num_attention_heads": HEADS,
-              "num_key_value_heads": KV_HEADS, "vocab_size": VOCAB, "rms_norm_eps": EPS, "rope_theta": THETA,
-              "hidden_act": "silu", "max_position_embeddings": 64}
-    config.update({"draft_vocab_size": DRAFTS} if three else {"bias": True})
-    json.dump({"config": config, "layers": LAYERS, "model": model, "tokens": tokens, "states": states,
-               "guesses": guesses, "logits": logits}, open(f"{directory}/{name}.json", "w"), separators=(",", ":"))
+def run(heads, ends, tokens, states):
+    """The logits after each state and after greedy guesses, which are returned, too."""
+    guesses, own = [], states.new_empty(0, WIDTH)
+    for _ in range(GUESSES + 1):
+        after = torch.cat((tokens[1:], torch.tensor(guesses, dtype=torch.long)))
+        x, logits = heads(states, own, after, ends)
+        own = x[len(states) - 1 :]  # what was guessed goes on from the state before it
+        guesses.append(heads.token(int(logits[-1].argmax())))
+    return logits, guesses[:GUESSES]
 
 
 def write(path, tensors):
     header, data = {}, b""
     for name, t in tensors.items():
-        if name == "d2t":
-            kind, shape, raw = "I64", [len(t)], struct.pack(f"<{len(t)}q", *t)
-        else:
-            flat = t if not isinstance(t[0], list) else [v for row in t for v in row]
-            kind, shape = "F32", [len(t)] if not isinstance(t[0], list) else [len(t), len(t[0])]
-            raw = struct.pack(f"<{len(flat)}f", *flat)
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        kind, t = ("I64", t) if t.dtype == torch.long else ("F32", t.float())
+        raw = t.contiguous().numpy().tobytes()
+        header[name] = {"dtype": kind, "shape": list(t.shape), "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
 
 
-for three in (False, True):
-    make(three, sys.argv[1])
+@torch.no_grad()
+def main(directory):
+    for kind in (Eagle1, Eagle3):
+        heads, ends, tokens, states = build(kind)
+        logits, guesses = run(heads, ends, tokens, states)
+        write(f"{directory}/{kind.name}.safetensors", heads.state_dict())
+        golden = {"config": config(kind), "layers": LAYERS, "torch": torch.__version__,
+                  "model": {"embedding": ends.embedding.weight.tolist(), "norm": ends.norm.weight.tolist(),
+                            "output": ends.output.weight.tolist()},
+                  "tokens": tokens.tolist(), "states": states.tolist(), "guesses": guesses, "logits": logits.tolist()}
+        with open(f"{directory}/{kind.name}.json", "w") as f:
+            json.dump(golden, f, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
