@@ -301,6 +301,9 @@ func (o *Oracle) guess(a *spec.Ask) {
 // Forget implements spec.Proposer.
 func (o *Oracle) Forget(*spec.Ask) {}
 
+// Reset implements spec.Proposer.
+func (o *Oracle) Reset() error { return nil }
+
 // Name implements spec.Proposer.
 func (o *Oracle) Name() string { return "oracle" }
 

@@ -84,7 +84,7 @@ func (l *loop) guess() {
 			g.forced(&g.ask.Draft, min(room, spec.MaxNodes))
 			g.sure = g.ask.Draft.Len() > 0
 		}
-		if l.e.opts.Proposer == nil || g.sure {
+		if l.proposer() == nil || g.sure {
 			continue
 		}
 		if l.shape(q, load, room); g.ask.Shape.Len() > 0 {
@@ -151,7 +151,7 @@ func (l *loop) see(q *sequence, row int) {
 
 // observe shows what the step computed to a proposer that follows hidden states.
 func (l *loop) observe(p *sched.Plan) {
-	watcher, ok := l.e.opts.Proposer.(spec.Watcher)
+	watcher, ok := l.proposer().(spec.Watcher)
 	if !ok || l.host == nil {
 		return
 	}
@@ -235,7 +235,15 @@ func (l *loop) keepBranch(q *sequence, item sched.Item) {
 
 // forget tells the proposer that a sequence has ended or lost its pages.
 func (l *loop) forget(q *sequence) {
-	if l.e.opts.Proposer != nil && q.guess.ask.State != nil {
-		l.e.opts.Proposer.Forget(&q.guess.ask)
+	if p := l.proposer(); p != nil && q.guess.ask.State != nil {
+		p.Forget(&q.guess.ask)
 	}
+}
+
+// proposer is who guesses, or nil.
+func (l *loop) proposer() spec.Proposer {
+	if l.mute {
+		return nil
+	}
+	return l.e.opts.Proposer
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -38,6 +39,7 @@ type loop struct {
 	last backend.Act
 	taps []backend.Act // those that a spec.Watcher follows
 	rows []int
+	mute bool // the proposer broke and could not begin anew
 
 	bits       []uint64 // the mask of the draw at hand
 	asks       []*spec.Ask
@@ -83,7 +85,7 @@ func (l *loop) build() error {
 	*l = loop{
 		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
 		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, cost: spec.NewCost(),
-		host: host, last: last, taps: taps, built: true,
+		host: host, last: last, taps: taps, mute: l.mute, built: true,
 	}
 	return nil
 }
@@ -285,6 +287,7 @@ func (l *loop) restart(cause error) bool {
 	l.endOwned(&llm.Error{Kind: llm.Internal, Err: cause,
 		Message: "the engine failed on an internal error and has been started again; the request was lost, send it again"})
 	l.e.forgetPins()
+	l.resetProposer()
 	l.free()
 	if err := l.build(); err != nil {
 		l.e.fail(fmt.Errorf("starting again after a panic: %w; %w", err, cause))
@@ -326,11 +329,24 @@ func (l *loop) free() {
 	}
 }
 
-// forgetBroken lets the proposer forget a sequence. After a panic it may panic
-// again: what it holds is then lost until the engine ends.
-func (l *loop) forgetBroken(q *sequence) {
-	defer func() { _ = recover() }()
-	l.forget(q)
+// resetProposer has the proposer let go of every sequence after a panic, and begin
+// anew, as the loop does. It may be what broke, and break again: then nothing is
+// guessed any more, which changes no answer.
+func (l *loop) resetProposer() {
+	p := l.e.opts.Proposer
+	if p == nil || l.mute {
+		return
+	}
+	err := errors.New("it panicked")
+	defer func() {
+		if _ = recover(); err != nil {
+			l.mute = true
+			why := fmt.Sprintf("after an internal error it could not begin anew (%v); restart weir", err)
+			l.e.stats.whyOff.Store(&why)
+			l.tellSpeculation()
+		}
+	}()
+	err = p.Reset()
 }
 
 // failAll ends every request, those still in the inbox included.
@@ -352,7 +368,6 @@ func (l *loop) endOwned(err error) {
 	told := map[*request]bool{}
 	for _, q := range l.owner {
 		q.ended = true
-		l.forgetBroken(q)
 		if !told[q.req] {
 			told[q.req] = true
 			q.req.out.put(output{err: err})

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"weir/internal/backend"
 	"weir/internal/backend/cpu"
 	"weir/internal/llm"
+	"weir/internal/spec"
 	"weir/internal/weights"
 )
 
@@ -93,6 +95,82 @@ func TestPanicInTheLoopIsContained(t *testing.T) {
 	if n := e.Stats().Restarts; n != 1 {
 		t.Errorf("%d restarts, want 1", n)
 	}
+}
+
+// fragile is a proposer that panics when it is told to, in the middle of a step and
+// while it is made anew.
+type fragile struct {
+	spec.Proposer
+	breaks atomic.Bool
+	dies   bool
+}
+
+func (f *fragile) Propose(asks []*spec.Ask) {
+	f.Proposer.Propose(asks)
+	if f.breaks.CompareAndSwap(true, false) {
+		panic("a bug in a proposer")
+	}
+}
+
+func (f *fragile) Reset() error {
+	if f.dies {
+		panic("once more")
+	}
+	return f.Proposer.Reset()
+}
+
+func (f *fragile) Held() int { return f.Proposer.(interface{ Held() int }).Held() }
+
+// TestPanicWhileDrafting: a panic in the loop or in the proposer leaves none of its
+// pages held for the sequences that were lost, and guessing goes on; a proposer that
+// can't begin anew is left alone, and said to be off.
+func TestPanicWhileDrafting(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		f := &fragile{dies: dies}
+		e := startDrafting(t, f)
+		p := func(p *llm.Params) { p.MaxTokens, p.IgnoreEOS, p.Temperature = ptr(40), true, 0 }
+		want := mustCollect(t, e, textRequest("x", p)).choices[0].ids()
+		f.breaks.Store(true)
+		var le *llm.Error
+		if _, err := collect(context.Background(), e, textRequest("x", p)); !errors.As(err, &le) || le.Kind != llm.Internal {
+			t.Fatalf("got %v, want Internal", err)
+		}
+		before := e.Stats()
+		if got := mustCollect(t, e, textRequest("x", p)).choices[0].ids(); !slices.Equal(got, want) {
+			t.Errorf("after the panic the answer is %v, before it was %v", got, want)
+		}
+		after, status := e.Stats(), e.Stats().Speculation
+		if guessed := after.Guessed > before.Guessed; guessed == dies || status.On == dies {
+			t.Errorf("can't begin anew: %v; but it guessed: %v, and it is %+v", dies, guessed, status)
+		}
+		if dies && !strings.Contains(status.Why, "begin anew") {
+			t.Errorf("it is off because %q", status.Why)
+		}
+		e.Close()
+		if n := f.Held(); n != 0 && !dies {
+			t.Errorf("%d pages are held for sequences that were lost", n)
+		}
+	}
+}
+
+// startDrafting starts an engine whose draft model f is in the way of.
+func startDrafting(t *testing.T, f *fragile) *Engine {
+	t.Helper()
+	file := openedBytes(t, tinyGGUF(t, 0))
+	dev, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close(); file.Close() })
+	o := LoadOptions{ID: "tiny", Backend: dev, Budget: 1 << 30, PageSize: 16, Limits: schedLimits(usual), MaxQueue: 10, StallAfter: time.Minute}
+	o.Speculation = tinyDraft(0)(t)
+	o.Speculation.Options.Always.SetChain(3)
+	o.Limits.LogitRows = o.Limits.Running + 4 + 3
+	e, err := load(file, o, func(_ MemoryPlan, eo *Options) { f.Proposer = eo.Proposer; eo.Proposer = f; eo.Check = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 // TestLoopGivesUp: a loop that can't make one good step is not started for ever.

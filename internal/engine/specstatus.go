@@ -31,7 +31,7 @@ const turnAfter = 24
 
 // watch notices that guessing does not pay for anybody, or does again, and says so.
 func (l *loop) watch(load spec.Load) {
-	if l.e.opts.Proposer == nil || l.e.opts.Draft.Always.Len() > 0 {
+	if l.proposer() == nil || l.e.opts.Draft.Always.Len() > 0 {
 		return
 	}
 	seen, off := 0, 0
@@ -60,6 +60,10 @@ func (l *loop) watch(load spec.Load) {
 	} else {
 		l.e.stats.whyOff.Store(nil)
 	}
+	l.tellSpeculation()
+}
+
+func (l *loop) tellSpeculation() {
 	if tell := l.e.opts.OnSpeculation; tell != nil {
 		tell(l.e.speculation())
 	}

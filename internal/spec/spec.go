@@ -39,6 +39,10 @@ type Proposer interface {
 	// Forget lets go of what the proposer holds for a sequence, which ended or
 	// has lost its place. It may be asked for again.
 	Forget(a *Ask)
+	// Reset lets go of all that the proposer holds and begins anew, whatever it was
+	// at: the engine's loop panicked, perhaps in it. Nobody asks again who asked
+	// before. After an error it proposes nothing.
+	Reset() error
 	// Name is what --speculate calls the proposer.
 	Name() string
 	Close() error
@@ -114,5 +118,6 @@ func (e *each) Propose(asks []*Ask) {
 }
 
 func (e *each) Forget(a *Ask) { a.State = nil }
+func (e *each) Reset() error  { return nil }
 func (e *each) Name() string  { return e.name }
 func (e *each) Close() error  { return nil }

@@ -16,6 +16,7 @@
 package draft
 
 import (
+	"errors"
 	"fmt"
 
 	"weir/internal/backend"
@@ -44,6 +45,7 @@ type Model struct {
 	vocab   int
 
 	limits Limits
+	layout backend.KVSpec
 	stream backend.Stream
 	store  backend.KV
 	cache  *kv.Cache
@@ -97,22 +99,27 @@ func (m *Model) Plan(l Limits) backend.Plan {
 }
 
 // Start allocates what it computes with.
-func (m *Model) Start(l Limits, spec backend.KVSpec) error {
-	store, err := m.backend.NewKV(spec)
+func (m *Model) Start(l Limits, layout backend.KVSpec) error {
+	m.limits, m.layout = l, layout
+	return m.start()
+}
+
+func (m *Model) start() error {
+	store, err := m.backend.NewKV(m.layout)
 	if err != nil {
 		return fmt.Errorf("allocating the draft model's KV cache: %w", err)
 	}
-	stream, err := m.backend.NewStream(m.Plan(l))
+	stream, err := m.backend.NewStream(m.Plan(m.limits))
 	if err != nil {
 		store.Close()
 		return fmt.Errorf("allocating the draft model's scratch memory: %w", err)
 	}
-	m.limits, m.store, m.stream = l, store, stream
+	m.store, m.stream = store, stream
 	var groups []kv.Group
-	for i, g := range spec.Groups {
-		groups = append(groups, kv.Group{Pages: spec.Pages[i], Window: g.Window})
+	for i, g := range m.layout.Groups {
+		groups = append(groups, kv.Group{Pages: m.layout.Pages[i], Window: g.Window})
 	}
-	m.cache = kv.New(spec.PageSize, groups)
+	m.cache = kv.New(m.layout.PageSize, groups)
 	m.cache.EnablePrefixCache(kv.PrefixOptions{OneClass: true})
 	return nil
 }
@@ -150,6 +157,23 @@ func (m *Model) Close() error {
 	m.stream = nil
 	return err
 }
+
+// Reset implements spec.Proposer: books and device memory are made anew.
+func (m *Model) Reset() error {
+	m.err = errReset
+	m.jobs, m.copies = m.jobs[:0], m.copies[:0]
+	if err := m.Close(); err != nil {
+		return err
+	}
+	if err := m.start(); err != nil {
+		return err
+	}
+	m.err = nil
+	return nil
+}
+
+// errReset is why nothing is proposed once a reset has failed.
+var errReset = errors.New("it could not begin anew")
 
 // Forget implements spec.Proposer.
 func (m *Model) Forget(a *spec.Ask) {

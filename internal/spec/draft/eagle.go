@@ -42,6 +42,7 @@ type Eagle struct {
 	attend  backend.Attention
 
 	limits Limits
+	layout backend.KVSpec
 	stream backend.Stream
 	host   backend.HostActs
 	store  backend.KV
@@ -147,12 +148,17 @@ func (e *Eagle) Allowed() spec.Tree { return spine(3) }
 func (e *Eagle) Name() string { return "eagle" }
 
 // Start allocates what they compute with.
-func (e *Eagle) Start(l Limits, s backend.KVSpec) error {
-	store, err := e.backend.NewKV(s)
+func (e *Eagle) Start(l Limits, layout backend.KVSpec) error {
+	e.limits, e.layout = l, layout
+	return e.start()
+}
+
+func (e *Eagle) start() error {
+	store, err := e.backend.NewKV(e.layout)
 	if err != nil {
 		return fmt.Errorf("allocating the heads' KV cache: %w", err)
 	}
-	stream, err := e.backend.NewStream(e.Plan(l))
+	stream, err := e.backend.NewStream(e.Plan(e.limits))
 	if err != nil {
 		store.Close()
 		return fmt.Errorf("allocating the heads' scratch memory: %w", err)
@@ -163,8 +169,8 @@ func (e *Eagle) Start(l Limits, s backend.KVSpec) error {
 		store.Close()
 		return fmt.Errorf("the %s backend does not show hidden states, which EAGLE heads read: use another --speculate", e.backend.Info().Name)
 	}
-	e.limits, e.store, e.stream, e.host = l, store, stream, host
-	e.cache = kv.New(s.PageSize, []kv.Group{{Pages: s.Pages[0]}})
+	e.store, e.stream, e.host = store, stream, host
+	e.cache = kv.New(e.layout.PageSize, []kv.Group{{Pages: e.layout.Pages[0]}})
 	e.wide = make([]float32, e.vocab)
 	return nil
 }
@@ -177,6 +183,20 @@ func (e *Eagle) Close() error {
 	err := errors.Join(e.stream.Close(), e.store.Close())
 	e.stream = nil
 	return err
+}
+
+// Reset implements spec.Proposer: books and device memory are made anew.
+func (e *Eagle) Reset() error {
+	e.err = errReset
+	e.jobs = e.jobs[:0]
+	if err := e.Close(); err != nil {
+		return err
+	}
+	if err := e.start(); err != nil {
+		return err
+	}
+	e.err = nil
+	return nil
 }
 
 // Forget implements spec.Proposer.

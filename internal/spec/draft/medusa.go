@@ -26,6 +26,7 @@ type Medusa struct {
 	opts    MedusaOptions
 	allowed spec.Tree
 
+	limits Limits
 	lane   *lane
 	x, r   backend.Act // [rows, width] the hidden state; what a layer adds to it
 	ones   backend.Act
@@ -217,7 +218,22 @@ func (m *Medusa) Plan(l Limits) backend.Plan {
 
 // Start allocates what they compute with.
 func (m *Medusa) Start(l Limits) (err error) {
+	m.limits = l
 	m.lane, err = newLane(m.backend, m.Plan(l))
+	return err
+}
+
+// Reset implements spec.Proposer.
+func (m *Medusa) Reset() error {
+	old := m.lane
+	m.lane, m.err = nil, errReset
+	err := old.close()
+	if err == nil {
+		err = m.Start(m.limits)
+	}
+	if err == nil {
+		m.err = nil
+	}
 	return err
 }
 
