@@ -20,12 +20,18 @@ type cachingServer struct {
 	mu     sync.Mutex
 	seen   [][]int32
 	broken int // connections to break first
+	tells  bool
+	cpu    float64 // seconds: one a completion
 }
 
 func (s *cachingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		Prompt    []int32 `json:"prompt"`
 		MaxTokens int     `json:"max_tokens"`
+	}
+	if r.URL.Path == "/metrics" {
+		s.metrics(w)
+		return
 	}
 	body, _ := io.ReadAll(r.Body)
 	if err := json.Unmarshal(body, &q); err != nil {
@@ -38,6 +44,7 @@ func (s *cachingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.broken--
 		panic(http.ErrAbortHandler)
 	}
+	s.cpu++
 	cached := 0
 	for _, p := range s.seen {
 		n := 0
@@ -54,6 +61,17 @@ func (s *cachingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.seen = append(s.seen, said)
 	fmt.Fprintf(w, "data: {\"choices\":[],\"usage\":{\"prompt_tokens_details\":{\"cached_tokens\":%d}}}\n\ndata: [DONE]\n\n", cached)
+}
+
+// metrics tells the processor time, if s does.
+func (s *cachingServer) metrics(w http.ResponseWriter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.tells {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	fmt.Fprintf(w, "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %g\n", s.cpu)
 }
 
 func cacheOptions(t *testing.T, load Load, servers ...http.Handler) CacheOptions {
@@ -101,6 +119,28 @@ func TestCacheLoads(t *testing.T) {
 		back := new(CacheReport)
 		if err := r.WriteJSON(&js); err != nil || json.Unmarshal(js.Bytes(), back) != nil || len(back.Results) != 2 {
 			t.Errorf("%v\n%s", err, js.String())
+		}
+	}
+}
+
+// The processor time of a server is that of the rounds, and is compared where both
+// tell it.
+func TestCacheLoadCPU(t *testing.T) {
+	tells, silent := &cachingServer{tells: true}, &cachingServer{}
+	for _, servers := range [][]http.Handler{{tells, tells, silent}, {silent, tells}} {
+		r, err := RunCache(context.Background(), cacheOptions(t, UniqueLoad, servers...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, res := range r.Results {
+			told := servers[i] == http.Handler(tells)
+			compared := told && servers[0] == http.Handler(tells)
+			if (res.CPU != nil) != told || (res.CPURatio != nil) != compared {
+				t.Fatalf("%s: %v, %v", res.Name, res.CPU, res.CPURatio)
+			}
+			if told && res.CPU.Median != 12 || compared && res.CPURatio.Median != 1 { // 3 clients of 4 turns
+				t.Errorf("%s: %v, %v", res.Name, res.CPU, res.CPURatio)
+			}
 		}
 	}
 }

@@ -76,7 +76,8 @@ type cacheRun struct {
 type round struct {
 	ttfts          []float64 // ms
 	took           time.Duration
-	prompt, cached int // tokens
+	cpu            float64 // seconds of the server's processors; NaN: it does not tell
+	prompt, cached int     // tokens
 	told           bool
 	output         int
 }
@@ -169,13 +170,14 @@ func (r *cacheRun) once(ctx context.Context, c *client, p *prompts) (round, erro
 		}
 	}
 	replies, errs := make([][]reply, r.Clients), make([]error, r.Clients)
-	began := time.Now()
+	cpu, began := c.cpuSeconds(ctx), time.Now()
 	var all sync.WaitGroup
 	for i, turns := range p.tails {
 		all.Go(func() { replies[i], errs[i] = r.talk(ctx, c, p.shared, turns) })
 	}
 	all.Wait()
 	out := round{took: time.Since(began), told: true}
+	out.cpu = c.cpuSeconds(ctx) - cpu
 	for _, list := range replies {
 		for _, a := range list {
 			out.ttfts = append(out.ttfts, a.ttft.Seconds()*1e3)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -29,12 +30,17 @@ type CacheResult struct {
 	TTFT    Summary `json:"ttft_ms"`     // a round's median
 	TTFT95  Summary `json:"ttft_p95_ms"` // a round's 95th percentile
 	Seconds Summary `json:"seconds"`     // from a round's first request to its last token
+	// CPU is the processor time of the server's process in a round, nil if it does
+	// not tell (as process_cpu_seconds_total in its /metrics).
+	CPU *Summary `json:"cpu_seconds"`
 	// Cached is the share of prompt tokens that the server had cached, nil if it
 	// does not tell.
 	Cached *float64 `json:"cached"`
-	// TTFTRatio and SecondsRatio compare with the first target, round by round.
-	TTFTRatio    Ratio `json:"ttft_ratio"`
-	SecondsRatio Ratio `json:"seconds_ratio"`
+	// The ratios compare with the first target, round by round. CPURatio is nil where
+	// one of the two does not tell.
+	TTFTRatio    Ratio  `json:"ttft_ratio"`
+	SecondsRatio Ratio  `json:"seconds_ratio"`
+	CPURatio     *Ratio `json:"cpu_ratio"`
 }
 
 // Ratio is a median of ratios with its 95 % interval.
@@ -55,6 +61,14 @@ func (r *cacheRun) report(d disturbance) *CacheReport {
 		c := column(rounds)
 		res := CacheResult{Target: r.Targets[i], TTFT: Summarize(c.ttft), TTFT95: Summarize(c.ttft95), Seconds: Summarize(c.seconds)}
 		res.TTFTRatio, res.SecondsRatio = ratios(c.ttft, base.ttft), ratios(c.seconds, base.seconds)
+		if c.cpuTold() {
+			s := Summarize(c.cpu)
+			res.CPU = &s
+		}
+		if c.cpuTold() && base.cpuTold() {
+			ratio := ratios(c.cpu, base.cpu)
+			res.CPURatio = &ratio
+		}
 		if c.told && c.prompt > 0 {
 			share := float64(c.cached) / float64(c.prompt)
 			res.Cached = &share
@@ -66,9 +80,14 @@ func (r *cacheRun) report(d disturbance) *CacheReport {
 
 // columns are a target's figures, by round.
 type columns struct {
-	ttft, ttft95, seconds []float64
-	prompt, cached        int
-	told                  bool
+	ttft, ttft95, seconds, cpu []float64
+	prompt, cached             int
+	told                       bool
+}
+
+// cpuTold tells whether the server told its processor time, around every round.
+func (c columns) cpuTold() bool {
+	return !slices.ContainsFunc(c.cpu, func(v float64) bool { return math.IsNaN(v) || v <= 0 })
 }
 
 func column(rounds []round) columns {
@@ -76,7 +95,7 @@ func column(rounds []round) columns {
 	for _, r := range rounds {
 		v := sorted(r.ttfts)
 		c.ttft, c.ttft95 = append(c.ttft, quantile(v, 0.5)), append(c.ttft95, quantile(v, 0.95))
-		c.seconds = append(c.seconds, r.took.Seconds())
+		c.seconds, c.cpu = append(c.seconds, r.took.Seconds()), append(c.cpu, r.cpu)
 		c.prompt, c.cached, c.told = c.prompt+r.prompt, c.cached+r.cached, c.told && r.told
 	}
 	return c
@@ -112,15 +131,22 @@ func (r *CacheReport) WriteJSON(w io.Writer) error {
 	return e.Encode(r)
 }
 
-var cacheHeadings = []string{"target", "TTFT ms", "min – max", "p95 ms", "seconds", "min – max", "cached", "TTFT ratio", "time ratio"}
+var cacheHeadings = []string{"target", "TTFT ms", "min – max", "p95 ms", "seconds", "min – max", "CPU s", "cached", "TTFT ratio", "time ratio", "CPU ratio"}
 
 func (c *CacheResult) row() []string {
-	cached := "not told"
+	const untold = "not told"
+	cached, cpu, ratio := untold, untold, untold
 	if c.Cached != nil {
 		cached = percent(*c.Cached)
 	}
+	if c.CPU != nil {
+		cpu = number(c.CPU.Median)
+	}
+	if c.CPURatio != nil {
+		ratio = c.CPURatio.String()
+	}
 	span := func(s Summary) string { return number(s.Min) + " – " + number(s.Max) }
-	return []string{c.Name, number(c.TTFT.Median), span(c.TTFT), number(c.TTFT95.Median), number(c.Seconds.Median), span(c.Seconds), cached, c.TTFTRatio.String(), c.SecondsRatio.String()}
+	return []string{c.Name, number(c.TTFT.Median), span(c.TTFT), number(c.TTFT95.Median), number(c.Seconds.Median), span(c.Seconds), cpu, cached, c.TTFTRatio.String(), c.SecondsRatio.String(), ratio}
 }
 
 // facts are what stands above the table.
