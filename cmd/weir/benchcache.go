@@ -64,7 +64,7 @@ func (c *benchCacheCmd) Run(s streams, log *slog.Logger) error {
 		o.Targets = append(o.Targets, t)
 	}
 	report, err := bench.RunCache(ctx, o)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return codedError{errors.New("interrupted; nothing was measured to the end"), exitInterrupted}
 	}
 	if err != nil {
@@ -76,6 +76,9 @@ func (c *benchCacheCmd) Run(s streams, log *slog.Logger) error {
 	}
 	if err := write(s.out); err != nil {
 		return fmt.Errorf("printing: %w", err)
+	}
+	if done := report.Settings.Repeat; done < c.Repeat {
+		return codedError{fmt.Errorf("interrupted; the report is of the %d rounds of %d that were measured to the end", done, c.Repeat), exitInterrupted}
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type cachingServer struct {
 	broken int // connections to break first
 	tells  bool
 	cpu    float64 // seconds: one a completion
+	each   func()  // is called before each answer
 }
 
 func (s *cachingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -45,6 +46,9 @@ func (s *cachingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	s.cpu++
+	if s.each != nil {
+		s.each()
+	}
 	cached := 0
 	for _, p := range s.seen {
 		n := 0
@@ -142,6 +146,32 @@ func TestCacheLoadCPU(t *testing.T) {
 				t.Errorf("%s: %v, %v", res.Name, res.CPU, res.CPURatio)
 			}
 		}
+	}
+}
+
+// Who interrupts a measurement gets the rounds that are complete.
+func TestCacheLoadInterrupted(t *testing.T) {
+	for _, stop := range []struct{ after, rounds int }{{5, 0}, {13, 1}, {24, 1}, {30, 2}} {
+		ctx, cancel := context.WithCancel(context.Background())
+		left := stop.after // completions; a target does 6 a round
+		server := &cachingServer{}
+		o := cacheOptions(t, UniqueLoad, server, server)
+		o.Clients, o.Turns = 1, 6
+		server.each = func() {
+			if left--; left == 0 {
+				cancel()
+			}
+		}
+		r, err := RunCache(ctx, o)
+		switch {
+		case stop.rounds == 0 && err == nil:
+			t.Errorf("stopped after %d completions: no error", stop.after)
+		case stop.rounds > 0 && err != nil:
+			t.Errorf("stopped after %d completions: %v", stop.after, err)
+		case stop.rounds > 0 && r.Settings.Repeat != stop.rounds:
+			t.Errorf("stopped after %d completions: %d rounds, want %d", stop.after, r.Settings.Repeat, stop.rounds)
+		}
+		cancel()
 	}
 }
 

@@ -84,7 +84,8 @@ type round struct {
 
 // RunCache does the load on every target, in turns, and compares them with the
 // first. Each round has prompts of its own, the same for all targets: what one
-// computed is of no use to another, nor to a later round.
+// computed is of no use to another, nor to a later round. If ctx ends after the
+// first round, the report is of the rounds that all targets have done.
 func RunCache(ctx context.Context, o CacheOptions) (*CacheReport, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -102,12 +103,24 @@ func RunCache(ctx context.Context, o CacheOptions) (*CacheReport, error) {
 	noise := readCPUTime()
 	for i := range o.Repeat {
 		if err := r.round(ctx, i); err != nil {
-			return nil, err
+			if i == 0 || ctx.Err() == nil {
+				return nil, err
+			}
+			r.stopAfter(i)
+			break
 		}
 	}
 	var d disturbance
 	d.add(noise, readCPUTime())
 	return r.report(d), nil
+}
+
+// stopAfter forgets the rounds that not every target has done.
+func (r *cacheRun) stopAfter(n int) {
+	r.Repeat = n
+	for i := range r.rounds {
+		r.rounds[i] = r.rounds[i][:n]
+	}
 }
 
 // round does the load once on each target, beginning with another each time.
