@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/internal/backend/cpu"
 	"weir/internal/backend/cpu/kern"
 )
 
@@ -38,16 +39,18 @@ type memoryOptions struct {
 	Memory memorySize `help:"Memory that the model, its KV cache and scratch may take: a size (12GiB) or a share of what is available (80%)." default:"85%" group:"Engine"`
 	Ctx    int        `help:"Longest prompt and output together, in tokens; 0: what the model allows and memory holds." default:"0" group:"Engine"`
 	kvOptions
-	MaxRunning  int  `help:"Sequences computed at once; others wait." default:"64" group:"Engine"`
-	BatchTokens *int `help:"Tokens computed in one step: more make prompts faster and the pauses between tokens longer (default: 256, or --max-running if that is more)." placeholder:"N" group:"Engine"`
+	MaxRunning  int      `help:"Sequences computed at once; others wait." default:"64" group:"Engine"`
+	portion     *portion `kong:"-"` // of what several models share; nil: there is one, and Memory is its own
+	BatchTokens *int     `help:"Tokens computed in one step: more make prompts faster and the pauses between tokens longer (default: 256, or --max-running if that is more)." placeholder:"N" group:"Engine"`
 }
 
 // computeOptions say what computes. serve, run and bench share them.
 type computeOptions struct {
 	deviceOptions
-	Threads       int    `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
-	CPULevel      string `name:"cpu-level" help:"Instruction set to compute with: portable; avx2, avx512, avx512bf16 or amx; on arm64 neon or neonbf16; best: the highest that this machine runs." default:"best" placeholder:"best" group:"Engine"`
-	Deterministic bool   `help:"The same bits on every machine and at every level, and the same for prompts as for generated tokens; slower." group:"Engine"`
+	pool          *cpu.Pool `kong:"-"` // shared by several models; nil: one of its own
+	Threads       int       `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
+	CPULevel      string    `name:"cpu-level" help:"Instruction set to compute with: portable; avx2, avx512, avx512bf16 or amx; on arm64 neon or neonbf16; best: the highest that this machine runs." default:"best" placeholder:"best" group:"Engine"`
+	Deterministic bool      `help:"The same bits on every machine and at every level, and the same for prompts as for generated tokens; slower." group:"Engine"`
 }
 
 // engineOptions say how the engine runs a model. serve and run share them.
@@ -152,6 +155,7 @@ func (o *computeOptions) level() (kern.Level, error) {
 type memorySize struct {
 	bytes int64
 	share float64 // in (0, 1]; 0: bytes says it
+	from  string  // what the bytes are, if not what the user wrote
 }
 
 var memoryUnits = []struct {

@@ -92,13 +92,19 @@ func (o *memoryOptions) fitGPU(to *engine.LoadOptions, b *cuda.Backend) error {
 			free = int64(float64(free) / o.Memory.share)
 		}
 	}
+	asked, portion := o.Memory, func(all int64) int64 { return all }
+	if o.portion != nil {
+		asked, portion = o.portion.whole, o.portion.of
+	}
 	switch {
-	case o.Memory.share > 0:
-		to.Budget, to.BudgetFrom = int64(o.Memory.share*float64(free)), fmt.Sprintf("%.0f%% of %s", o.Memory.share*100, what)
-	case o.Memory.bytes > total:
-		return fmt.Errorf("--memory is %s but the GPU has %s; ask for less, or for a share such as 80%%", host.Bytes(o.Memory.bytes), host.Bytes(total))
+	case asked.share > 0 && o.portion != nil: // what is free is less with each model that is loaded
+		return fmt.Errorf("several models share the GPU: give --memory as the size that they may take together, of %s", what)
+	case asked.share > 0:
+		to.Budget, to.BudgetFrom = int64(asked.share*float64(free)), fmt.Sprintf("%.0f%% of %s", asked.share*100, what)
+	case asked.bytes > total:
+		return fmt.Errorf("--memory is %s but the GPU has %s; ask for less, or for a share such as 80%%", host.Bytes(asked.bytes), host.Bytes(total))
 	default:
-		to.Budget, to.BudgetFrom = o.Memory.bytes, "as --memory says, of "+what
+		to.Budget, to.BudgetFrom = max(1, portion(asked.bytes)), "as --memory says, of "+what
 	}
 	if o.BatchTokens == nil {
 		to.Limits.BatchTokens = max(gpuBatchTokens, o.MaxRunning)
@@ -112,7 +118,7 @@ func (o *computeOptions) cpuBackend(threads int) (backend.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cpu.New(cpu.Options{Threads: threads, Level: level, Deterministic: o.Deterministic})
+	return cpu.New(cpu.Options{Threads: threads, Pool: o.pool, Level: level, Deterministic: o.Deterministic})
 }
 
 // onGPU loads the model onto the GPU, if the options want one and there is one. It

@@ -201,7 +201,7 @@ func TestProbesUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "a full engine", func() bool { return s.service.model.Load().engine.Stats().Running == 8 })
+	waitFor(t, "a full engine", func() bool { return s.only().engine.Stats().Running == 8 })
 	var times []time.Duration
 	for i := range 200 {
 		began := time.Now()

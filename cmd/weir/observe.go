@@ -65,11 +65,9 @@ func (s *service) stopTracing(log *slog.Logger) {
 
 // engines gives what metrics tell of the engines that run.
 func (s *service) engines() []metrics.Engine {
-	m := s.model.Load()
-	if m == nil {
-		return nil
-	}
-	return []metrics.Engine{engineMetrics(m)}
+	var list []metrics.Engine
+	s.each(func(m *opened) { list = append(list, engineMetrics(m)) })
+	return list
 }
 
 func engineMetrics(m *opened) metrics.Engine {
@@ -115,14 +113,14 @@ func (m *opened) deviceMetrics(out *metrics.Engine) {
 
 // sequences gives what the engines compute.
 func (s *service) sequences(ctx context.Context) ([]server.Sequence, error) {
-	m := s.model.Load()
-	if m == nil {
-		return nil, nil
-	}
-	states, err := m.engine.Inspect(ctx)
 	var list []server.Sequence
-	for _, q := range states {
-		list = append(list, server.Sequence(q))
-	}
-	return list, err
+	var all error
+	s.each(func(m *opened) {
+		states, err := m.engine.Inspect(ctx)
+		for _, q := range states {
+			list = append(list, server.Sequence(q))
+		}
+		all = errors.Join(all, err)
+	})
+	return list, all
 }

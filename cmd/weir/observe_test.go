@@ -18,7 +18,7 @@ func TestServeMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the engine idle", func() bool { return idle(s.service.model.Load().engine.Stats()) })
+	waitFor(t, "the engine idle", func() bool { return idle(s.only().engine.Stats()) })
 	_, text := s.get(t, "/metrics")
 	value := func(series string) float64 {
 		t.Helper()

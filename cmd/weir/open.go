@@ -234,6 +234,9 @@ func (m memorySize) budget(machine *host.Host) (int64, string, error) {
 	if m.share > 0 {
 		return int64(m.share * float64(have.Available())), fmt.Sprintf("%.0f%% of %s", m.share*100, have), nil
 	}
+	if m.from != "" {
+		return m.bytes, m.from, nil
+	}
 	return m.bytes, fmt.Sprintf("as --memory says, of %s", have), nil
 }
 

@@ -123,8 +123,8 @@ func (r *reloader) take(next *setting) error {
 	if r.level != nil {
 		r.level.Set(next.cli.logLevel())
 	}
-	if m := r.service.model.Load(); m != nil {
-		return m.engine.SetQueue(c.MaxQueue, c.MaxQueuedTokens)
-	}
-	return nil
+	r.service.limits.set(c.MaxQueue, c.MaxQueuedTokens)
+	var all error
+	r.service.each(func(m *opened) { all = errors.Join(all, m.engine.SetQueue(c.MaxQueue, c.MaxQueuedTokens)) })
+	return all
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"weir/internal/host"
 	"weir/internal/llm"
 	"weir/internal/server"
-	"weir/internal/trace"
 )
 
 type serveCmd struct {
@@ -26,7 +24,8 @@ type serveCmd struct {
 	securityOptions
 	observeOptions
 
-	Name         string        `help:"Name under which requests ask for the model (default: the file's)." placeholder:"NAME" group:"Server"`
+	More []string `arg:"" optional:"" name:"more" help:"Further models, as FILE or NAME=FILE; requests say which they want. Each gets a part of the memory in proportion to its weights."`
+	multiOptions
 	Host         string        `help:"Address to listen on. 0.0.0.0 is every address; --keys says who may use it then." default:"127.0.0.1" placeholder:"127.0.0.1" group:"Server"`
 	Port         int           `help:"Port to listen on; 0 picks a free one." default:"8080" group:"Server"`
 	MaxBody      memorySize    `help:"Largest request body." default:"32MiB" group:"Server"`
@@ -41,7 +40,8 @@ func (*serveCmd) Help() string {
 
     weir serve
     weir serve model.gguf --ctx 8192 --port 9000
-    weir serve path/to/checkpoint/ --memory 12GiB`
+    weir serve path/to/checkpoint/ --memory 12GiB
+    weir serve chat=large.gguf code=small.gguf --max-loaded-models 1`
 }
 
 // Validate is called by kong; it hides engineOptions' own.
@@ -55,6 +55,12 @@ func (c *serveCmd) Validate() error {
 		return fmt.Errorf("--drain-timeout is %v; it must be positive, or 0 to wait for ever", c.DrainTimeout)
 	case c.KeepAlive < 0:
 		return fmt.Errorf("--keep-alive is %v; it must be positive, or 0 for never", c.KeepAlive)
+	}
+	if err := c.multiOptions.check(1 + len(c.More)); err != nil {
+		return err
+	}
+	if len(c.More) > 0 && (c.ChatTemplate != "" || c.DraftModel != "" || c.Medusa != "" || c.Eagle != "") {
+		return errors.New("--chat-template, --draft-model, --medusa and --eagle are for one model, and several are to be served; serve that one by itself")
 	}
 	for _, validate := range []func() error{c.limitOptions.Validate, c.securityOptions.Validate, c.observeOptions.Validate, c.engineOptions.Validate} {
 		if err := validate(); err != nil {
@@ -127,42 +133,47 @@ func (c *serveCmd) serverOptions(s *service, log *slog.Logger) server.Options {
 
 // load brings the model up and says what became of it.
 func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr) error {
-	began := time.Now()
 	s.phase.Store("loading the model")
-	read := newReading(io.err, func(what string) { s.phase.Store(what) }, log)
-	m, err := open(c.modelOptions, c.engineOptions, c.Name, read, log)
+	list, err := c.models()
 	if err != nil {
 		return err
 	}
-	s.model.Store(m)
-	fmt.Fprint(io.out, m.plan)
-	s.phase.Store("warming up")
-	if err := warmUp(m.engine); err != nil {
-		return errors.Join(fmt.Errorf("the warm-up request failed: %w", err), s.close())
+	if err := c.route(list, io, s, log); err != nil {
+		return err
+	}
+	if err := c.loadFirst(context.Background(), list, s); err != nil {
+		return errors.Join(err, s.close())
 	}
 	s.phase.Store("")
-	m.did("warm-up")
-	log.Info("ready", append([]any{"model", m.engine.Model().ID, "took", time.Since(began).Round(time.Millisecond)}, m.phases...)...)
-	c.greet(io, s, m, addr)
+	n, err := threads(host.New("/"), c.Threads)
+	if err != nil {
+		return err
+	}
+	c.greet(io, s, n, addr)
+	printServed(io.out, list)
 	return nil
 }
 
 // greet tells a person how to talk to the server.
-func (c *serveCmd) greet(io streams, s *service, m *opened, addr net.Addr) {
-	id, url := m.engine.Model().ID, "http://"+reachable(addr)
+func (c *serveCmd) greet(io streams, s *service, threads int, addr net.Addr) {
+	models, url := s.Models(), "http://"+reachable(addr)
+	model, names, which := models[0], models[0].ID, ""
+	for _, m := range models[1:] {
+		names, which = names+", "+m.ID, fmt.Sprintf(`"model":%q,`, model.ID)
+	}
 	if c.TLSCert != "" {
 		url = "https://" + reachable(addr)
 	}
-	try := `/v1/chat/completions --json '{"messages":[{"role":"user","content":"What are you?"}],"stream":true}'`
+	try := `/v1/chat/completions --json '{` + which + `"messages":[{"role":"user","content":"What are you?"}],"stream":true}'`
 	note := ""
-	if !m.engine.Model().Chat {
-		note = id + " has no chat template, so /v1/chat/completions needs --chat-template FILE\n"
-		try = `/v1/completions --json '{"prompt":"Once upon a time","max_tokens":64,"stream":true}'`
+	if !model.Chat {
+		note = model.ID + " has no chat template, so /v1/chat/completions needs --chat-template FILE\n"
+		try = `/v1/completions --json '{` + which + `"prompt":"Once upon a time","max_tokens":64,"stream":true}'`
 	}
 	if s.secured.keys.Ring() != nil {
 		try += ` -H "Authorization: Bearer $WEIR_API_KEY"`
 	}
-	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n%stry   curl -N %s%s\n", id, plural(m.threads, "thread", ""), url, note, url, try)
+	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n%stry   curl -N %s%s\n", names, plural(threads, "thread", ""), url, note, url, try)
 }
 
 // reachable is an address that a client here can use: one that listens on every
@@ -203,7 +214,7 @@ func (c *serveCmd) watchSignals(signals <-chan os.Signal, srv *server.Server, s 
 		select {
 		case first := <-signals:
 			defer close(done)
-			if s.model.Load() == nil {
+			if s.starting() {
 				log.Info("stopped while loading")
 				os.Exit(exitCode(first)) // nothing runs that could be lost
 			}
@@ -284,53 +295,4 @@ func (c *serveCmd) inUse() error {
 		next = fmt.Sprintf("stop it, or use the next free port: --port %d", free)
 	}
 	return fmt.Errorf("port %d is in use by %s; %s", c.Port, who, next)
-}
-
-// service is what the server asks: who answers, and how it is. It exists before
-// the model does.
-type service struct {
-	secured secured
-	tracer  *trace.Tracer // nil: no traces
-	phase   atomic.Value  // string; "" once ready
-	model   atomic.Pointer[opened]
-}
-
-// Generator implements server.Backend.
-func (s *service) Generator(model string) (llm.Generator, error) {
-	m := s.model.Load()
-	if m == nil {
-		return nil, &llm.Error{Kind: llm.Unavailable, Message: "the model is still loading; ask /ready and try again when it answers 200", RetryAfter: time.Second}
-	}
-	return server.Static{m.engine}.Generator(model)
-}
-
-// Models implements server.Backend.
-func (s *service) Models() []llm.Model {
-	if m := s.model.Load(); m != nil {
-		return []llm.Model{m.engine.Model()}
-	}
-	return nil
-}
-
-// Live implements server.Health.
-func (s *service) Live() error {
-	if m := s.model.Load(); m != nil {
-		return m.engine.Health()
-	}
-	return nil
-}
-
-// Ready implements server.Health.
-func (s *service) Ready() error {
-	if phase := s.phase.Load().(string); phase != "" {
-		return errors.New(phase)
-	}
-	return s.Live()
-}
-
-func (s *service) close() error {
-	if m := s.model.Swap(nil); m != nil {
-		return m.close()
-	}
-	return nil
 }

@@ -60,7 +60,7 @@ func serveWith(t *testing.T, io streams, args ...string) *serving {
 	}()
 	s.url = s.waitReady(t)
 	t.Cleanup(func() {
-		if m := s.service.model.Load(); m != nil {
+		if m := s.only(); m != nil {
 			waitFor(t, "all pages free", func() bool { return idle(m.engine.Stats()) })
 			s.stop(t)
 		}
@@ -69,6 +69,12 @@ func serveWith(t *testing.T, io streams, args ...string) *serving {
 		waitFor(t, "no file left open", func() bool { return openFiles() <= files })
 	})
 	return s
+}
+
+// only is the model that is served, if it is loaded.
+func (s *serving) only() (m *opened) {
+	s.service.each(func(o *opened) { m = o })
+	return m
 }
 
 func idle(s engine.Stats) bool {
@@ -85,7 +91,7 @@ func openFiles() int {
 	return len(list)
 }
 
-var servedAt = regexp.MustCompile(`(?m)^serving \S+ with \d+ threads? at (http://\S+)/v1`)
+var servedAt = regexp.MustCompile(`(?m)^serving .+ with \d+ threads? at (http://\S+)/v1`)
 
 func (s *serving) waitReady(t *testing.T) string {
 	t.Helper()
@@ -423,7 +429,7 @@ func checkCancellation(t *testing.T, s *serving, c openai.Client) {
 	if !events.Next() {
 		t.Fatalf("no first chunk: %v", events.Err())
 	}
-	e := s.service.model.Load().engine
+	e := s.only().engine
 	if idle(e.Stats()) {
 		t.Error("nothing runs after the first chunk")
 	}

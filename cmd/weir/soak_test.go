@@ -50,7 +50,7 @@ func TestSoak(t *testing.T) {
 	all.Go(func() { s.reloadEveryMoment(ctx, config) })
 	all.Go(func() { s.watch(ctx) })
 	all.Wait()
-	waitFor(t, "all pages free", func() bool { return idle(s.service.model.Load().engine.Stats()) })
+	waitFor(t, "all pages free", func() bool { return idle(s.only().engine.Stats()) })
 	for _, q := range s.questions { // and once more without load
 		if got := s.answer(t, q.body); got != q.want {
 			t.Errorf("after the load %s is answered with %q, before it was %q", q.body, got, q.want)
@@ -348,7 +348,7 @@ func (s *soak) report(t *testing.T) {
 	if why := s.failed.Load(); why != nil {
 		t.Error(*why)
 	}
-	stats := s.service.model.Load().engine.Stats()
+	stats := s.only().engine.Stats()
 	t.Logf("%d answered as without load, %d refused, %d went away, %d nonsense, %d slow readers, %d late, %d probes (slowest %v), %d reloads; %d cut off, %d preempted, %d panics",
 		s.answered.Load(), s.refused.Load(), s.broken.Load(), s.nonsense.Load(), s.slow.Load(), s.late.Load(), s.probes.Load(),
 		time.Duration(s.slowestProbe.Load()).Round(100*time.Microsecond), s.reloads.Load(), stats.CutOff, stats.Preemptions, stats.Restarts)

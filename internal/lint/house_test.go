@@ -24,6 +24,7 @@ var longFuncs = exceptions{
 // sleepers may sleep.
 var sleepers = exceptions{
 	"internal/backend/cpu/pool_test.go": "polls until the runtime has let go of threads, which it tells nobody",
+	"internal/router/router_test.go":    "its time is that of testing/synctest, where a sleep is over as soon as everybody waits",
 }
 
 func TestPackageNames(t *testing.T) {

@@ -89,6 +89,7 @@ type Model struct {
 	Params   int64    // number of weights
 	OwnedBy  string   // for listings
 	MaxTopLP int      // most top logprobs that a request may ask for
+	State    string   // "loaded", "unloaded" or between them; "": it is always there
 
 	// Defaults are the parameters of a request that names none, from the
 	// model's generation_config; nil for [DefaultParams].

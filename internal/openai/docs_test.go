@@ -21,7 +21,7 @@ func TestDocs(t *testing.T) {
 	text := string(b)
 	for name, fields := range map[string][]Field{
 		"chat": ChatFields(), "completions": CompletionFields(),
-		"tokenize": TokenizeFields(), "detokenize": DetokenizeFields(), "apply-template": TemplateFields(), "cache-prefixes": PinFields(),
+		"tokenize": TokenizeFields(), "detokenize": DetokenizeFields(), "apply-template": TemplateFields(), "cache-prefixes": PinFields(), "models-load": ModelFields(),
 	} {
 		before, rest, found := strings.Cut(text, "<!-- fields: "+name+" -->\n")
 		have, after, ends := strings.Cut(rest, "<!-- end -->")

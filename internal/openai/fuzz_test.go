@@ -12,7 +12,8 @@ func FuzzSmallRequests(f *testing.F) {
 		_, err2 := DecodeDetokenize(body)
 		_, err3 := DecodeTemplate(body)
 		_, err4 := DecodePin(body)
-		for _, err := range []error{err1, err2, err3, err4} {
+		_, err5 := DecodeModelName(body)
+		for _, err := range []error{err1, err2, err3, err4, err5} {
 			if err != nil && AsError(err).Message == "" {
 				t.Errorf("an error that says nothing: %v", err)
 			}

@@ -153,8 +153,27 @@ func AppendModel(dst []byte, m llm.Model, name string) []byte {
 	dst = strconv.AppendInt(append(dst, `,"object":"model","created":`...), m.Created, 10)
 	dst = appendString(appendKey(dst, "owned_by"), m.OwnedBy)
 	dst = appendString(appendKey(dst, "root"), m.ID)
-	dst = strconv.AppendInt(appendKey(dst, "max_model_len"), int64(m.Context), 10)
+	if m.Context > 0 { // else it has not been loaded yet
+		dst = strconv.AppendInt(appendKey(dst, "max_model_len"), int64(m.Context), 10)
+	}
+	if m.State != "" {
+		dst = appendString(appendKey(dst, "state"), m.State)
+	}
 	return append(dst, '}')
+}
+
+// ModelFields lists the fields of a request about a model alone.
+func ModelFields() []Field { return modelTable.fields() }
+
+var modelTable = newTable([]entry[string]{
+	text("model", modelNote, func(r *string) *string { return r }),
+})
+
+// DecodeModelName reads the body of POST /models/load and /models/unload.
+func DecodeModelName(body []byte) (string, error) {
+	var name string
+	err := decode(body, modelTable, &name)
+	return name, err
 }
 
 // AppendModels appends the response of /v1/models: every model under each of its names.

@@ -50,16 +50,27 @@ func (s *Server) bounded(do handler) handler {
 // full.
 func (s *Server) generating(do handler) handler {
 	return s.bounded(func(w *response, r *http.Request) error {
-		if g, err := s.backend.Generator(""); err == nil {
-			if a, ok := g.(llm.Admitter); ok {
-				c := s.caller(r.Context())
-				if err := a.Full(c.Name, c.Share); err != nil {
-					return err
-				}
-			}
+		if err := s.full(r.Context()); err != nil {
+			return err
 		}
 		return do(w, r)
 	})
+}
+
+// full tells whether there is no room for a request of which nothing is known yet.
+// Of several models it is not known either which is meant.
+func (s *Server) full(ctx context.Context) error {
+	if len(s.backend.Models()) != 1 {
+		return nil
+	}
+	c := s.caller(ctx)
+	var err error
+	s.backend.Each(func(g llm.Generator) {
+		if a, ok := g.(llm.Admitter); ok {
+			err = a.Full(c.Name, c.Share)
+		}
+	})
+	return err
 }
 
 // texting bounds a handler that works on text alone.

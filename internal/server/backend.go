@@ -1,18 +1,33 @@
 package server
 
 import (
+	"context"
+
 	"weir/internal/llm"
 	"weir/internal/openai"
 )
 
 // Backend says who answers. Its methods are called by many goroutines.
 type Backend interface {
-	// Generator gives who serves the model of that name; the name is empty for
-	// a request that gives none. The error is an [*llm.Error]: NotFound for a
-	// name that is not served.
-	Generator(model string) (llm.Generator, error)
-	// Models lists what is served.
+	// Generator gives who serves the model of that name, to be used until it is
+	// released; the name is empty for a request that gives none. It may take as long
+	// as loading the model does. The error is an [*llm.Error] (NotFound for a name
+	// that is not served) or the cause of ctx.
+	Generator(ctx context.Context, model string) (g llm.Generator, release func(), err error)
+	// Models lists what is served, in memory or not.
 	Models() []llm.Model
+	// Each calls look with the generators that are in memory. It must not take long.
+	Each(look func(llm.Generator))
+}
+
+// Loader is what a [Backend] offers besides when it can bring its models into
+// memory and take them out of it. The errors are those of Generator.
+type Loader interface {
+	// Load brings a model into memory and waits for it.
+	Load(ctx context.Context, model string) error
+	// Unload takes one out once the requests that it answers have ended. It does
+	// not wait for that.
+	Unload(model string) error
 }
 
 // Health tells how whoever computes is. Both methods answer at once, from what
@@ -30,21 +45,22 @@ type Health interface {
 type Static []llm.Generator
 
 // Generator implements [Backend].
-func (s Static) Generator(model string) (llm.Generator, error) {
+func (s Static) Generator(_ context.Context, model string) (llm.Generator, func(), error) {
+	release := func() {}
 	if model == "" && len(s) == 1 {
-		return s[0], nil
+		return s[0], release, nil
 	}
 	var served []string
 	for _, g := range s {
 		m := g.Model()
 		for _, name := range append([]string{m.ID}, m.Aliases...) {
 			if name == model {
-				return g, nil
+				return g, release, nil
 			}
 			served = append(served, name)
 		}
 	}
-	return nil, openai.NoModel(model, served)
+	return nil, nil, openai.NoModel(model, served)
 }
 
 // Models implements [Backend].
@@ -54,4 +70,11 @@ func (s Static) Models() []llm.Model {
 		list = append(list, g.Model())
 	}
 	return list
+}
+
+// Each implements [Backend].
+func (s Static) Each(look func(llm.Generator)) {
+	for _, g := range s {
+		look(g)
+	}
 }

@@ -11,15 +11,11 @@ import (
 // caches lists the prefix caches of the models that are served.
 func (s *Server) caches() []openai.CacheOf {
 	var list []openai.CacheOf
-	for _, m := range s.backend.Models() {
-		g, err := s.backend.Generator(m.ID)
-		if err != nil {
-			continue // it went away meanwhile
-		}
+	s.backend.Each(func(g llm.Generator) {
 		if c, ok := g.(llm.PrefixCacher); ok {
-			list = append(list, openai.CacheOf{Model: m, Status: c.CacheStatus(), Prefixes: c.PinnedPrefixes()})
+			list = append(list, openai.CacheOf{Model: g.Model(), Status: c.CacheStatus(), Prefixes: c.PinnedPrefixes()})
 		}
-	}
+	})
 	return list
 }
 
@@ -42,10 +38,11 @@ func (s *Server) pin(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	g, err := s.backend.Generator(q.Model)
+	g, release, err := s.backend.Generator(r.Context(), q.Model)
 	if err != nil {
 		return err
 	}
+	defer release()
 	m := g.Model()
 	c, ok := g.(llm.PrefixCacher)
 	if !ok {
@@ -68,25 +65,21 @@ func (s *Server) pin(w *response, r *http.Request) error {
 // unpin lets go of a prefix, whichever model's it is.
 func (s *Server) unpin(w *response, r *http.Request) error {
 	id := r.PathValue("id")
-	var missing error = &llm.Error{Kind: llm.NotFound, Code: "prefix_not_found", Message: "no prefix of that id is kept: GET /cache/prefixes lists them"}
-	for _, m := range s.backend.Models() {
-		g, err := s.backend.Generator(m.ID)
-		if err != nil {
-			continue
-		}
+	var err error = &llm.Error{Kind: llm.NotFound, Code: "prefix_not_found", Message: "no prefix of that id is kept: GET /cache/prefixes lists them"}
+	s.backend.Each(func(g llm.Generator) {
 		c, ok := g.(llm.PrefixCacher)
 		if !ok {
-			continue
+			return
 		}
-		err = c.UnpinPrefix(id)
-		var e *llm.Error
-		switch {
-		case err == nil:
-			w.json(http.StatusOK, openai.AppendDeleted(nil, id))
-			return nil
-		case !errors.As(err, &e) || e.Kind != llm.NotFound:
-			return err
+		e := c.UnpinPrefix(id)
+		var none *llm.Error
+		if !errors.As(e, &none) || none.Kind != llm.NotFound {
+			err = e
 		}
+	})
+	if err != nil {
+		return err
 	}
-	return missing
+	w.json(http.StatusOK, openai.AppendDeleted(nil, id))
+	return nil
 }

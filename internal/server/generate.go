@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"weir/internal/llm"
 	"weir/internal/openai"
@@ -75,10 +76,18 @@ func (s *Server) completion(w *response, r *http.Request) error {
 
 // generate answers a call.
 func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) error {
-	g, err := s.backend.Generator(c.ModelName())
+	d, err := s.deadlines(r, c.Deadlines())
 	if err != nil {
 		return err
 	}
+	ctx, begun, stop := watch(r.Context(), w.start, d)
+	defer stop()
+	w.begun = begun
+	g, release, err := s.generator(ctx, c.ModelName(), w.start, d.Queue)
+	if err != nil {
+		return explain(ctx, err)
+	}
+	defer release()
 	m := g.Model()
 	w.model = m.ID
 	requests, err := c.Requests(m)
@@ -91,10 +100,6 @@ func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) er
 		}
 	}
 	w.seen.generating(m, requests, c.Streaming())
-	d, err := s.deadlines(r, c.Deadlines())
-	if err != nil {
-		return err
-	}
 	leave, err := s.admit(r.Context(), g, requests)
 	if err != nil {
 		return err
@@ -105,14 +110,23 @@ func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) er
 			q.QueueBy = w.start.Add(d.Queue)
 		}
 	}
-	ctx, begun, stop := watch(r.Context(), w.start, d)
-	defer stop()
-	w.begun = begun
 	h := openai.Head{ID: w.id, Created: s.now().Unix(), Model: m.ID, Fingerprint: s.fingerprint(m)}
 	if c.Streaming() {
 		return s.stream(ctx, w, g, requests, batched(enc.stream(h), cmp.Or(c.Interval(), s.opts().StreamInterval)))
 	}
 	return s.whole(ctx, w, g, requests, enc.whole(h))
+}
+
+// generator finds who answers. A model that has to be loaded first must be there by
+// the deadline of the queue.
+func (s *Server) generator(ctx context.Context, model string, start time.Time, queue time.Duration) (llm.Generator, func(), error) {
+	if queue == 0 {
+		return s.backend.Generator(ctx, model)
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, start.Add(queue), &llm.Error{Kind: llm.Timeout, Code: "queue_timeout", Err: context.DeadlineExceeded,
+		Message: fmt.Sprintf("the model was not loaded within %v: try again later, or allow more time", queue)})
+	defer cancel()
+	return s.backend.Generator(ctx, model)
 }
 
 // fingerprint changes when what computes does: the program or the model.

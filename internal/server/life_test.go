@@ -505,7 +505,7 @@ func TestStatic(t *testing.T) {
 		{Static{a, b}, "c", nil, `model "c" is not served; served: "tiny", "small", "b"`},
 		{Static{}, "", nil, "no model is served"},
 	} {
-		got, err := c.list.Generator(c.name)
+		got, _, err := c.list.Generator(t.Context(), c.name)
 		if got != c.want || (err == nil) != (c.want != nil) || (err != nil && !strings.Contains(err.Error(), c.part)) {
 			t.Errorf("%q of %d: got %v, %v", c.name, len(c.list), got, err)
 		}

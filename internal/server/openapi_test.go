@@ -32,7 +32,7 @@ func requestSchemas() string {
 		fields []openai.Field
 	}{
 		{"ChatRequest", openai.ChatFields()}, {"CompletionRequest", openai.CompletionFields()}, {"TokenizeRequest", openai.TokenizeFields()},
-		{"DetokenizeRequest", openai.DetokenizeFields()}, {"TemplateRequest", openai.TemplateFields()}, {"PinRequest", openai.PinFields()},
+		{"DetokenizeRequest", openai.DetokenizeFields()}, {"TemplateRequest", openai.TemplateFields()}, {"PinRequest", openai.PinFields()}, {"ModelRequest", openai.ModelFields()},
 	} {
 		fmt.Fprintf(&b, "    %s:\n      type: object\n      additionalProperties: false\n      properties:\n", s.name)
 		for _, f := range s.fields {

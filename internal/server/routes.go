@@ -32,6 +32,8 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/tokenize", do: s.texting(s.tokenize), scope: auth.Inference},
 		{method: "POST", path: "/detokenize", do: s.texting(s.detokenize), scope: auth.Inference},
 		{method: "POST", path: "/apply-template", do: s.texting(s.applyTemplate), scope: auth.Inference},
+		{method: "POST", path: "/models/load", do: s.load, scope: auth.Admin},
+		{method: "POST", path: "/models/unload", do: s.unload, scope: auth.Admin},
 		{method: "GET", path: "/cache", do: s.cache, scope: auth.Metrics},
 		{method: "GET", path: "/cache/prefixes", do: s.prefixes, scope: auth.Admin},
 		{method: "POST", path: "/cache/prefixes", do: s.pin, scope: auth.Admin},

@@ -2,8 +2,11 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"slices"
 
+	"weir/internal/llm"
 	"weir/internal/openai"
 )
 
@@ -17,12 +20,63 @@ func (s *Server) model(w *response, r *http.Request) error {
 	if id == "" {
 		return s.models(w, r)
 	}
-	g, err := s.backend.Generator(id)
+	var served []string
+	for _, m := range s.backend.Models() {
+		names := append([]string{m.ID}, m.Aliases...)
+		if slices.Contains(names, id) {
+			w.json(http.StatusOK, openai.AppendModel(nil, m, id))
+			return nil
+		}
+		served = append(served, names...)
+	}
+	return openai.NoModel(id, served)
+}
+
+// load brings a model into memory, or takes it out.
+func (s *Server) load(w *response, r *http.Request) error {
+	return s.moving(w, r, func(l Loader, model string) error { return l.Load(r.Context(), model) })
+}
+
+func (s *Server) unload(w *response, r *http.Request) error {
+	return s.moving(w, r, func(l Loader, model string) error { return l.Unload(model) })
+}
+
+// moving does something with the model that a request names, and answers with what
+// has become of it.
+func (s *Server) moving(w *response, r *http.Request, do func(l Loader, model string) error) error {
+	l, ok := s.backend.(Loader)
+	if !ok {
+		return &llm.Error{Kind: llm.Invalid, Code: "unsupported", Message: "this server's models stay in memory: they can't be loaded or unloaded"}
+	}
+	body, err := s.body(w, r)
 	if err != nil {
 		return err
 	}
-	w.json(http.StatusOK, openai.AppendModel(nil, g.Model(), id))
+	name, err := openai.DecodeModelName(body)
+	if err == nil {
+		err = do(l, name)
+	}
+	if err != nil {
+		return withCause(err)
+	}
+	for _, m := range s.backend.Models() {
+		if m.ID == name || name == "" {
+			w.json(http.StatusOK, openai.AppendModel(nil, m, m.ID))
+		}
+	}
 	return nil
+}
+
+// withCause tells those who run the server why a model could not be loaded. Those
+// who use it do not learn what its files are.
+func withCause(err error) error {
+	var e *llm.Error
+	if !errors.As(err, &e) || e.Code != "model_not_loaded" || e.Err == nil {
+		return err
+	}
+	told := *e
+	told.Message = "the model could not be loaded: " + e.Err.Error()
+	return &told
 }
 
 // live tells whether work moves on; a supervisor restarts what does not.

@@ -1,26 +1,28 @@
 package server
 
 import (
+	"context"
 	"net/http"
 
 	"weir/internal/llm"
 	"weir/internal/openai"
 )
 
-// texter finds who can tell of a model's text.
-func (s *Server) texter(model string) (llm.Texter, llm.Model, error) {
-	g, err := s.backend.Generator(model)
+// texter finds who can tell of a model's text, until he is released.
+func (s *Server) texter(ctx context.Context, model string) (_ llm.Texter, _ llm.Model, release func(), _ error) {
+	g, release, err := s.backend.Generator(ctx, model)
 	if err != nil {
-		return nil, llm.Model{}, err
+		return nil, llm.Model{}, nil, err
 	}
 	m := g.Model()
 	t, ok := g.(llm.Texter)
 	if !ok {
 		e := llm.Invalidf("model", "model %q is served by an engine whose tokeniser and template weir cannot reach", m.ID)
 		e.Code = "unsupported_parameter"
-		return nil, m, e
+		release()
+		return nil, m, nil, e
 	}
-	return t, m, nil
+	return t, m, release, nil
 }
 
 func (s *Server) tokenize(w *response, r *http.Request) error {
@@ -32,10 +34,11 @@ func (s *Server) tokenize(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, m, err := s.texter(q.Model)
+	t, m, release, err := s.texter(r.Context(), q.Model)
 	if err != nil {
 		return err
 	}
+	defer release()
 	prompt, o, err := q.Input(m)
 	if err != nil {
 		return err
@@ -61,10 +64,11 @@ func (s *Server) detokenize(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, m, err := s.texter(q.Model)
+	t, m, release, err := s.texter(r.Context(), q.Model)
 	if err != nil {
 		return err
 	}
+	defer release()
 	if err := q.Check(m); err != nil {
 		return err
 	}
@@ -85,10 +89,11 @@ func (s *Server) applyTemplate(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, m, err := s.texter(q.Model)
+	t, m, release, err := s.texter(r.Context(), q.Model)
 	if err != nil {
 		return err
 	}
+	defer release()
 	if err := q.Check(m); err != nil {
 		return err
 	}
