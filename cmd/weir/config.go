@@ -23,7 +23,7 @@ type modelArg struct {
 type modelOptions struct {
 	modelArg
 	Load         string `help:"How to read the weights: mmap maps the file; read copies it into memory, for those who replace files in place." enum:"mmap,read" default:"mmap" placeholder:"mmap" group:"Model"`
-	ChatTemplate string `help:"Jinja file to use instead of the model's own chat template." placeholder:"FILE" group:"Model"`
+	ChatTemplate string `help:"Jinja file to use instead of the model's own chat template, or the name of a format: alpaca, chatml, gemma, llama2, llama3, mistral, phi3, vicuna or zephyr." placeholder:"FILE" group:"Model"`
 }
 
 // kvOptions say how the KV cache is stored. serve, run, show and bench share

@@ -107,7 +107,7 @@ func (c *conversation) describe() string {
 	what := fmt.Sprintf("%s (%s, %s, context %d)", m.ID, m.Family, m.Quant, m.Context)
 	switch {
 	case c.raw && !m.Chat:
-		return what + "\nIt has no chat template, so weir continues your text instead of answering it; --chat-template FILE gives it one."
+		return what + "\nIt has no chat template, so weir continues your text instead of answering it; --chat-template FILE or FORMAT gives it one."
 	case c.raw:
 		return what + "\nYour text is continued as it stands, without the chat template."
 	}

@@ -110,7 +110,7 @@ func TestSeveralModelsRefused(t *testing.T) {
 		"--chat-template":             {small, large, "--chat-template", chatTemplate(t)},
 		"--swap-after is 0s":          {small, large, "--swap-after", "0"},
 		"--max-loaded-models is -1":   {small, large, "--max-loaded-models", "-1"},
-		"leave nothing of 1.0 MiB":      {small, large, "--memory", "1MiB", "--device", "cpu"},
+		"leave nothing of 1.0 MiB":    {small, large, "--memory", "1MiB", "--device", "cpu"},
 	} {
 		r := weir(t, "", nil, append([]string{"serve", "--port", "0"}, args...)...)
 		if r.code == exitOK || !strings.Contains(r.err, want) || strings.Count(r.err, "weir: ") != 1 {
@@ -156,4 +156,18 @@ func TestUnloadedUnderLoad(t *testing.T) {
 	}
 	all.Wait()
 	s.stop(t)
+}
+
+// TestChatFormats: a model without a template chats by the format that it is given.
+func TestChatFormats(t *testing.T) {
+	s := serve(t, smallFile(t), "--chat-template", "chatml", "--memory", "4MiB")
+	status, body := s.post(t, "/apply-template", `{"messages":[{"role":"user","content":"Hi"}]}`)
+	if want := `"<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"`; status != http.StatusOK || !strings.Contains(body, want) {
+		t.Errorf("%d %s", status, body)
+	}
+	s.stop(t)
+	r := weir(t, "", nil, "serve", "--port", "0", smallFile(t), "--chat-template", "chatlm")
+	if r.code != exitError || !strings.Contains(r.err, "alpaca, chatml, gemma") {
+		t.Errorf("%+v", r)
+	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"weir/internal/backend"
 	"weir/internal/builtin"
+	"weir/internal/chat"
 	answers "weir/internal/chat/answer"
 	"weir/internal/engine"
 	"weir/internal/host"
@@ -197,6 +198,12 @@ func (m modelOptions) template() (string, error) {
 	}
 	source, err := os.ReadFile(m.ChatTemplate)
 	if err != nil {
+		if format, ok := chat.Bundled(m.ChatTemplate); ok {
+			return format, nil
+		}
+		if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(m.ChatTemplate, "./") {
+			return "", fmt.Errorf("--chat-template %s: there is no such file, and of formats there are %s", m.ChatTemplate, strings.Join(chat.BundledNames(), ", "))
+		}
 		return "", fmt.Errorf("reading the chat template: %w", err)
 	}
 	if strings.TrimSpace(string(source)) == "" {

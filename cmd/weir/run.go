@@ -110,7 +110,7 @@ func (c *runCmd) prompt(in io.Reader, terminal bool) (string, error) {
 // answer answers one prompt. Standard output gets the answer and nothing else.
 func answer(s streams, talk *conversation, prompt string, asked bool) error {
 	if talk.raw && !asked && !talk.quiet {
-		fmt.Fprintf(s.err, "weir: %s has no chat template, so the prompt is continued as plain text; --chat-template FILE gives it one\n", talk.gen.Model().ID)
+		fmt.Fprintf(s.err, "weir: %s has no chat template, so the prompt is continued as plain text; --chat-template FILE or FORMAT gives it one%s\n", talk.gen.Model().ID, likely(talk.gen.Model()))
 	}
 	out := s.out
 	if _, ok := isTerminal(out); ok {

@@ -167,13 +167,21 @@ func (c *serveCmd) greet(io streams, s *service, threads int, addr net.Addr) {
 	try := `/v1/chat/completions --json '{` + which + `"messages":[{"role":"user","content":"What are you?"}],"stream":true}'`
 	note := ""
 	if !model.Chat {
-		note = model.ID + " has no chat template, so /v1/chat/completions needs --chat-template FILE\n"
+		note = model.ID + " has no chat template, so /v1/chat/completions needs --chat-template FILE or FORMAT" + likely(model) + "\n"
 		try = `/v1/completions --json '{` + which + `"prompt":"Once upon a time","max_tokens":64,"stream":true}'`
 	}
 	if s.secured.keys.Ring() != nil {
 		try += ` -H "Authorization: Bearer $WEIR_API_KEY"`
 	}
 	fmt.Fprintf(io.out, "serving %s with %s at %s/v1  (^C drains, twice stops)\n%stry   curl -N %s%s\n", names, plural(threads, "thread", ""), url, note, url, try)
+}
+
+// likely is a hint at the format that a model without a chat template may know.
+func likely(m llm.Model) string {
+	if m.Likely == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (its vocabulary has the marks of %s; if it was trained on chats: --chat-template %s)", m.Likely, m.Likely)
 }
 
 // reachable is an address that a client here can use: one that listens on every

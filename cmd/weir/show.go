@@ -58,7 +58,7 @@ func showTemplate(w io.Writer, f *weights.File) error {
 		return err
 	}
 	if config.ChatTemplate == "" {
-		return fmt.Errorf("%s has no chat template; serve it with --chat-template FILE", f.Name())
+		return fmt.Errorf("%s has no chat template; serve it with --chat-template FILE or FORMAT", f.Name())
 	}
 	if _, err = fmt.Fprint(w, config.ChatTemplate); err != nil {
 		return fmt.Errorf("printing: %w", err)
@@ -159,10 +159,10 @@ func tied(c model.Config) string {
 
 func template(c model.Config) string {
 	if c.ChatTemplate == "" {
-		return "none: chats need --chat-template FILE; completions work"
+		return "none: chats need --chat-template FILE or FORMAT; completions work"
 	}
 	if _, err := chat.Parse(c.ChatTemplate); err != nil {
-		return fmt.Sprintf("can't be used: %v; give another with --chat-template FILE", err)
+		return fmt.Sprintf("can't be used: %v; give another with --chat-template FILE or FORMAT", err)
 	}
 	lines := 1 + strings.Count(strings.TrimRight(c.ChatTemplate, "\n"), "\n")
 	return plural(lines, "line", "") + " (weir show --template prints it)"

@@ -16,7 +16,7 @@ const (
 
 // ErrNoTemplate is the error for a model that ships no chat template.
 var ErrNoTemplate = errors.New("the model has no chat template, so it is not known how it expects conversations: " +
-	"pass one with --chat-template FILE, or use /v1/completions, which takes a plain prompt")
+	"pass one with --chat-template FILE or FORMAT, or use /v1/completions, which takes a plain prompt")
 
 // Sources are the texts of a model's chat templates by name. A model with a
 // single template has it under DefaultName.
@@ -103,7 +103,7 @@ func (s *Set) For(withTools bool) (*Template, error) {
 		names = append(names, name)
 	}
 	sort.Strings(names)
-	return nil, fmt.Errorf("the model has several chat templates (%s) but none named %q: pass one with --chat-template FILE",
+	return nil, fmt.Errorf("the model has several chat templates (%s) but none named %q: pass one with --chat-template FILE or FORMAT",
 		strings.Join(names, ", "), DefaultName)
 }
 

@@ -264,10 +264,14 @@ func scratchBytes(p backend.Plan, vocab int) int64 {
 // options puts an engine's parts together.
 func (p parts) options(m model.Model, plan MemoryPlan, o LoadOptions) Options {
 	defaults := p.params()
+	likely := ""
+	if p.templates == nil {
+		likely = chat.Likely(func(text string) bool { _, ok := p.tokenizer.ID(text); return ok })
+	}
 	return Options{
 		Describe: llm.Model{
 			ID: o.ID, Family: p.config.Family, Created: time.Now().Unix(),
-			Context: plan.Context, Vocab: p.config.Vocab, Chat: p.templates != nil,
+			Context: plan.Context, Vocab: p.config.Vocab, Chat: p.templates != nil, Likely: likely,
 			Bytes: p.config.Bytes, Quant: p.config.Quant, Params: p.config.Params,
 			OwnedBy: "weir", MaxTopLP: 20, Defaults: &defaults,
 		},

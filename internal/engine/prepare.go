@@ -199,7 +199,7 @@ func (e *Engine) template(c *llm.Chat) (*chat.Template, error) {
 	}
 	t, err := e.opts.Templates.For(hasTools(c.Tools))
 	if err != nil {
-		return nil, llm.Invalidf("messages", "model %q has no chat template, so it can't take messages; start weir with --chat-template FILE, or use /v1/completions", e.opts.Describe.ID)
+		return nil, llm.Invalidf("messages", "model %q has no chat template, so it can't take messages; start weir with --chat-template, or use /v1/completions", e.opts.Describe.ID)
 	}
 	return t, nil
 }

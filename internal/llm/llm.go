@@ -84,6 +84,7 @@ type Model struct {
 	Context  int      // longest prompt and output together, in tokens
 	Vocab    int      // number of token ids
 	Chat     bool     // it has a chat template
+	Likely   string   // the format of chats that the vocabulary of a model without one has the marks of
 	Bytes    int64    // weights
 	Quant    string   // "Q8_0", "Q4_K_M": what most weights are stored as
 	Params   int64    // number of weights
