@@ -117,11 +117,12 @@ func (s *Server) debugRequests(w *response, r *http.Request) error {
 
 var flightsPage = template.Must(template.New("requests").Parse(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>weir: requests</title>
-<style>body{font:14px system-ui,sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ccc;vertical-align:top}td.n{text-align:right}</style>
+<style>body{font:14px system-ui,sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ccc;vertical-align:top}td,th{white-space:nowrap}td.n{text-align:right}td.why{white-space:normal;min-width:16em}</style>
 <h1>{{len .Requests}} requests</h1><p>{{.At.Format "2006-01-02 15:04:05 UTC"}} {{.Note}}</p>
 <table><tr><th>id<th>route<th>caller<th>model<th>state<th>age<th>tokens<th>choice<th>engine<th>prompt<th>cached<th>computed<th>pages<th>preempted<th>why it waits</tr>
-{{range .Requests}}{{$r := .}}<tr><td>{{.RequestID}}<td>{{.Route}}<td>{{.Caller}}<td>{{.Model}}<td>{{.State}}<td class=n>{{printf "%.1f s" .Age}}<td class=n>{{.Tokens}}<td colspan=8></tr>
-{{range .Sequences}}<tr><td colspan=7><td class=n>{{.Choice}}<td>{{.State}}<td class=n>{{.Prompt}}<td class=n>{{.Cached}}<td class=n>{{.Computed}}<td class=n>{{.Pages}}<td class=n>{{.Preemptions}}<td>{{.Why}}</tr>
+{{range .Requests}}<tr><td>{{.RequestID}}<td>{{.Route}}<td>{{.Caller}}<td>{{.Model}}<td>{{.State}}<td class=n>{{printf "%.1f s" .Age}}<td class=n>{{.Tokens}}
+{{range $i, $q := .Sequences}}{{if $i}}<tr><td colspan=7>{{end}}<td class=n>{{.Choice}}<td>{{.State}}<td class=n>{{.Prompt}}<td class=n>{{.Cached}}<td class=n>{{.Computed}}<td class=n>{{.Pages}}<td class=n>{{.Preemptions}}<td class=why>{{.Why}}</tr>
+{{else}}<td colspan=8></tr>
 {{end}}{{end}}</table></html>
 `))
 
