@@ -32,6 +32,7 @@ type guess struct {
 	forced func(t *spec.Tree, room int)
 	sure   bool // the draft at hand is forced's
 
+	budget spec.Budget
 	next   int     // the node of the draft that the walk has come to, or None
 	path   []int32 // the nodes that came true
 	counts guesses
@@ -69,8 +70,9 @@ func (g *guesses) addTo(u *llm.Usage) {
 // guess drafts what each decoding sequence may say next, as far as that is worth
 // its cost.
 func (l *loop) guess() {
-	l.asks = l.asks[:0]
+	l.asks, l.held, l.drafted = l.asks[:0], 0, 0
 	load := l.load()
+	probe := l.ledger.Probe(load.Rows)
 	for _, s := range l.sched.Running() {
 		q := l.owner[s]
 		g := &q.guess
@@ -84,11 +86,11 @@ func (l *loop) guess() {
 			g.forced(&g.ask.Draft, min(room, spec.MaxNodes))
 			g.sure = g.ask.Draft.Len() > 0
 		}
-		if l.proposer() == nil || g.sure {
+		if l.proposer() == nil || g.sure || probe {
 			continue
 		}
-		if l.shape(q, load, room); g.ask.Shape.Len() > 0 {
-			g.ask.Tokens = q.tokens
+		g.ask.Tokens = q.tokens
+		if l.shape(q, &load, room); g.ask.Shape.Len() > 0 {
 			l.asks = append(l.asks, &g.ask)
 		}
 	}
@@ -102,22 +104,29 @@ func (l *loop) guess() {
 // load is what the step looks like without drafts.
 func (l *loop) load() spec.Load {
 	o := &l.e.opts.Draft
-	load := spec.Load{Rows: l.sched.RunningSeqs(), Cost: &l.cost, Drafting: &l.drafting, Width: max(1, o.Width), Depth: o.Depth}
+	load := spec.Load{Rows: l.sched.RunningSeqs(), Cost: &l.ledger.Cost, Drafting: &l.ledger.Drafting, Width: max(1, o.Width), Depth: o.Depth, Left: l.ledger.Left()}
 	if o.Allowed.Len() > 0 {
 		load.Allowed = &o.Allowed
 	}
 	return load
 }
 
-func (l *loop) shape(q *sequence, load spec.Load, room int) {
+// shape sets the shape of q's next draft, and takes from the load what that may lose.
+func (l *loop) shape(q *sequence, load *spec.Load, room int) {
 	g := &q.guess
 	if always := &l.e.opts.Draft.Always; always.Len() > 0 {
 		g.ask.Shape.Copy(always, room)
 		return
 	}
-	load.Room = room
+	load.Room, load.Own, load.Reading = room, g.budget.Left(), 0
+	load.Length = min(float64(room), l.ledger.Length())
 	g.control.Prior = &l.experience
-	g.control.Shape(&g.ask.Shape, load)
+	if !g.control.Idle() {
+		load.Reading = l.ledger.Reading(l.behind(&g.ask), load.Rows)
+	}
+	if g.control.Shape(&g.ask.Shape, *load); g.ask.Shape.Len() > 0 {
+		load.Left -= load.Risk(&g.ask.Shape) + load.Reading
+	}
 }
 
 // room is how many guesses could still be of use to q: the step draws one token
@@ -131,14 +140,15 @@ func (l *loop) propose() {
 	if len(l.asks) == 0 {
 		return
 	}
-	depth := 0
+	depth, behind := 0, 0
 	for _, a := range l.asks {
 		depth = max(depth, a.Shape.MaxDepth())
+		behind += l.behind(a)
 	}
 	began := l.e.clock()
 	l.e.opts.Proposer.Propose(l.asks)
 	l.prune()
-	l.drafting.Observe(depth, (l.e.clock() - began).Seconds())
+	l.ledger.Guessed(depth, behind, (l.e.clock() - began).Seconds())
 }
 
 // see keeps the hidden state of a wanted row, which the last token of q was drawn
@@ -152,9 +162,11 @@ func (l *loop) see(q *sequence, row int) {
 // observe shows what the step computed to a proposer that follows hidden states.
 func (l *loop) observe(p *sched.Plan) {
 	watcher, ok := l.proposer().(spec.Watcher)
-	if !ok || l.host == nil {
+	broke := l.ledger.Left() < 0 && l.e.opts.Draft.Always.Len() == 0
+	if !ok || l.host == nil || broke { // after a gap it begins anew
 		return
 	}
+	began := l.e.clock()
 	read := func(tap, row int) []float32 { return l.host.ReadAct(l.taps[tap], row) }
 	first := 0
 	for _, item := range p.Items {
@@ -172,6 +184,7 @@ func (l *loop) observe(p *sched.Plan) {
 		}
 		first += n + item.Draft
 	}
+	l.ledger.Watched((l.e.clock() - began).Seconds())
 }
 
 // descend follows the draft to the child that came true, if one did.
@@ -185,6 +198,9 @@ func (l *loop) descend(q *sequence, node int, id int32) {
 		g.path = append(g.path, int32(g.next))
 		// Deeper ones, which a grammar makes, count as the deepest.
 		depth := min(len(g.path), spec.MaxDepth) - 1
+		if !g.sure {
+			l.held++
+		}
 		g.counts.heldAt[depth]++
 		l.e.stats.held[depth].Add(1)
 	}

@@ -46,8 +46,9 @@ type loop struct {
 	idle       bool         // speculation is off by itself
 	turning    int          // steps in a row that were otherwise
 	paths      []int32      // that the batch's tree rows list
-	cost       spec.Cost    // of a step, by rows
-	drafting   spec.Cost    // of the drafts for a step, by depth
+	ledger     spec.Ledger  // what guessing costs and gives
+	drafted    int          // nodes of the step that the proposer guessed
+	held       int          // of them, those that came true
 	experience spec.Control // of all sequences: what a new one expects
 	decodeOnly bool         // the batch has no prompt's rows
 	plain      bool         // every wanted row is for its highest logit alone
@@ -84,7 +85,7 @@ func (l *loop) build() error {
 	l.e.scratch = sample.Scratch{}
 	*l = loop{
 		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
-		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, cost: spec.NewCost(),
+		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, ledger: spec.NewLedger(),
 		host: host, last: last, taps: taps, mute: l.mute, built: true,
 	}
 	return nil
@@ -187,6 +188,7 @@ func (l *loop) steps() (good int, err error) {
 		l.pack(plan)
 		result, err := l.forward()
 		l.settle(plan, result, err)
+		l.account(plan, l.e.clock()-began, err)
 		l.e.stats.timed(l.e.clock()-began, l.forwardTime)
 		l.report()
 		good++
@@ -265,9 +267,6 @@ func (l *loop) forward() (*backend.Result, error) {
 	result, err := l.device.Wait()
 	l.e.stats.stepStart.Store(0)
 	l.forwardTime = l.e.clock() - began
-	if l.decodeOnly {
-		l.cost.Observe(l.batch.Rows(), l.forwardTime.Seconds())
-	}
 	return result, err
 }
 

@@ -113,6 +113,7 @@ type variant struct {
 	config
 	preempts bool
 	blind    bool // guesses may all be wrong
+	frugal   bool // there may be few guesses, as they pay: this draft model costs as much as the model
 }
 
 func variants(base config, oracle func() spec.Proposer) []variant {
@@ -234,7 +235,7 @@ func together(t *testing.T, v variant, requests []*llm.Request, want []answer) {
 	if s := e.Stats().Prefix; !v.noPrefixCache && v.window == 0 && (s.Hit == 0 || s.Nodes == 0) {
 		t.Errorf("the prefix cache did nothing: %+v", s)
 	}
-	if s := e.Stats(); (v.proposer != nil || v.speculation != nil) && (s.Guessed == 0 || s.Held == 0 && !v.blind || s.Held == s.Guessed) {
+	if s := e.Stats(); (v.proposer != nil || v.speculation != nil) && !v.frugal && (s.Guessed == 0 || s.Held == 0 && !v.blind || s.Held == s.Guessed) {
 		t.Errorf("%d tokens guessed, %d came true: the test does not test it", s.Guessed, s.Held)
 	}
 	if n := e.Stats().Preemptions; v.preempts && n == 0 {

@@ -48,6 +48,9 @@ func (l *loop) packDraft(q *sequence, i int, item sched.Item) {
 	if t.Len() == 0 {
 		return
 	}
+	if !q.guess.sure {
+		l.drafted += t.Len()
+	}
 	b := &l.batch
 	root, chain := b.Rows()-1, t.Chain()
 	if !chain {

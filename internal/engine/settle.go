@@ -127,6 +127,7 @@ func (l *loop) draw(q *sequence, node int, r *backend.Result, i int) {
 		out.finish, out.complete = llm.FinishStop, true
 	}
 	if out.finish != llm.FinishNone {
+		l.ledger.Ended(q.generated())
 		l.drop(q)
 	}
 	if q.req.out.put(out) > l.e.opts.Backlog*len(q.req.seqs) {

@@ -80,6 +80,9 @@ func whyOff(c *spec.Control, load spec.Load) string {
 	if need > 1 {
 		pays = "guessing can't pay"
 	}
+	if load.Left <= 0 {
+		pays += ", and all is spent that wrong guesses may cost"
+	}
 	return fmt.Sprintf("%.0f %% of first guesses come true; %s %s (a further row costs %.0f %% of a step)",
 		100*c.Rate(1, 0), beside, pays, 100*(load.Cost.Of(load.Rows+1)/load.Cost.Of(load.Rows)-1))
 }

@@ -182,6 +182,7 @@ func TestSameTokensWithProposers(t *testing.T) {
 				c := variant{name: v.name, config: base}
 				c.speculation, c.draft = v.spec, v.drafts
 				c.blind = strings.HasPrefix(v.name, "eagle") // random heads; package draft compares real ones
+				c.frugal = c.draft.Width == 0
 				v.change(&c.config)
 				together(t, c, requests, want)
 			})

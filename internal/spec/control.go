@@ -1,5 +1,7 @@
 package spec
 
+import "math"
+
 const (
 	// MaxDepth is the longest path of a draft.
 	MaxDepth = 16
@@ -17,9 +19,13 @@ type Control struct {
 	Prior *Control
 	rates [MaxDepth][MaxRank]rate
 	off   bool
-	pause int // steps until the next trial, while off
-	next  int // the pause after that, should the trial fail
+	poor  bool // what pays could lose more than there is
+	pause int  // steps until the next trial, while off
+	next  int  // the pause before that
+	vain  int  // drafts in a row of which nothing came true
 	cand  []candidate
+	// chances are the rates, while a shape grows, by rank and depth.
+	chances [MaxRank][MaxDepth]float32
 }
 
 // rate is how often a place in the tree came true, given that its parent had:
@@ -39,8 +45,16 @@ const (
 // Observe records the fate of a draft: path lists the nodes that came true, from
 // the root down, and after the last of them none of its children did.
 func (c *Control) Observe(t *Tree, path []int32) {
-	if c.off && len(path) > 0 {
+	if len(path) > 0 {
+		c.vain = 0
+	} else {
+		c.vain++
+	}
+	switch {
+	case c.off && len(path) > 0:
 		c.forgive()
+	case c.off:
+		c.wait()
 	}
 	at, step := Root, 0
 	for {
@@ -77,18 +91,44 @@ func (c *Control) note(depth, rank int, held bool) {
 // (from 1), given that its parent has. What has not been seen is expected to be
 // much like what is one level up.
 func (c *Control) Rate(depth, rank int) float64 {
+	rates := c.expect(rank)
+	return float64(rates[min(depth, MaxDepth)-1])
+}
+
+// expect lists the rates of a rank by depth.
+func (c *Control) expect(rank int) (rates [MaxDepth]float32) {
+	rank = min(rank, MaxRank-1)
 	expected := float32(0.5)
 	if rank > 0 {
 		expected = 0.3 / float32(rank+1)
 	}
-	for d := range min(depth, MaxDepth) {
-		if c.Prior != nil {
-			expected = float32(c.Prior.Rate(d+1, rank))
-		}
-		r := c.rates[d][min(rank, MaxRank-1)]
-		expected = (r.held + faith*expected) / (r.n + faith)
+	var prior [MaxDepth]float32
+	if c.Prior != nil {
+		prior = c.Prior.expect(rank)
 	}
-	return float64(min(expected, 0.995))
+	for d := range rates {
+		if c.Prior != nil {
+			expected = prior[d]
+		}
+		r := c.rates[d][rank]
+		expected = min((r.held+faith*expected)/(r.n+faith), 0.995)
+		rates[d] = expected
+	}
+	return rates
+}
+
+// hope lists the rates of a rank by depth as they may well be, for all that is known:
+// the less that is, the more is hoped. Being wrong is bounded elsewhere.
+func (c *Control) hope(rank int) [MaxDepth]float32 {
+	rates := c.expect(rank)
+	for d, p := range rates {
+		n := c.rates[d][rank].n + faith
+		if c.Prior != nil {
+			n += min(c.Prior.rates[d][rank].n, 3*faith)
+		}
+		rates[d] = min(p+0.5*float32(math.Sqrt(float64(p*(1-p)/n))), 0.995)
+	}
+	return rates
 }
 
 // Load is what a step looks like without the draft at hand.
@@ -102,6 +142,22 @@ type Load struct {
 	Allowed *Tree
 	// Room is the most nodes; it bounds the depth, too.
 	Room int
+
+	// Left and Own are what the engine and the sequence may lose; no draft costs
+	// more should all of it fail.
+	Left, Own float64
+	// Reading is what it costs to let the proposer catch up with the sequence before
+	// it can guess. It pays over the Length tokens that are expected to come; what
+	// the engine has earned before is to lose.
+	Reading float64
+	Length  float64
+}
+
+// Risk is what a draft costs, in seconds, should all of it fail.
+func (l *Load) Risk(t *Tree) float64 {
+	plain := l.Cost.Of(l.Rows)
+	with := l.Cost.AtWorst(l.Rows+t.Len(), plain/float64(l.Rows))
+	return max(0, with-plain) + l.Drafting.Of(t.MaxDepth())
 }
 
 // BreakEven is how often the first guess must come true for a draft of one token to
@@ -111,9 +167,10 @@ func (l *Load) BreakEven() float64 {
 	return float64(l.Rows) * (with/l.Cost.Of(l.Rows) - 1)
 }
 
-// Shape sets t to the draft that pays best; empty: none does.
+// Shape sets t to the draft that pays best, as far as it may fail; empty: none does.
 func (c *Control) Shape(t *Tree, l Load) {
 	t.Reset()
+	c.poor = false
 	if l.Room < 1 {
 		return
 	}
@@ -121,21 +178,47 @@ func (c *Control) Shape(t *Tree, l Load) {
 		c.pause--
 		return
 	}
-	trial := c.off
-	if c.grow(t, l); t.Len() > 0 {
+	saved := c.grow(t, l)
+	pays := t.Len() > 0
+	switch {
+	case pays:
 		c.off, c.next = false, 0
+	case !c.off:
+		c.off = true
+		c.wait()
 		return
-	}
-	c.off = true
-	c.next = min(max(2*c.next, firstPause), lastPause)
-	c.pause = c.next
-	if trial {
+	default:
 		t.SetChain(min(trialDepth, l.Room))
 	}
+	if l.Reading > l.Left && (!pays || l.Left <= 0 || l.Reading > saved*l.Length) {
+		t.Reset()
+	}
+	for t.Len() > 0 && l.Risk(t) > min(l.Own, l.Left) {
+		t.Cut(t.Len() - 1)
+	}
+	c.poor = pays && t.Len() == 0
+}
+
+// wait sets the steps until the next trial: ever more while they fail. A trial for
+// which the proposer had no guess has cost little and tells nothing, and is repeated.
+// The first comes the later the more drafts have failed for others.
+func (c *Control) wait() {
+	first := firstPause
+	if c.Prior != nil {
+		first = min(first*(1+c.Prior.vain), lastPause/8)
+	}
+	c.next = min(max(2*c.next, first), lastPause)
+	c.pause = c.next
 }
 
 // Off tells whether drafting did not pay when it was last looked at.
-func (c *Control) Off() bool { return c.off }
+func (c *Control) Off() bool { return c.off || c.poor }
+
+// Poor tells whether it might pay, but has lost as much as it may.
+func (c *Control) Poor() bool { return c.poor }
+
+// Idle tells that the next step will have no draft.
+func (c *Control) Idle() bool { return c.off && c.pause > 0 }
 
 // forgive makes the past count for less, as a trial that went well does, and has
 // the next one at once.
@@ -156,12 +239,15 @@ type candidate struct {
 }
 
 // grow adds nodes, the likeliest first, and keeps as many as give the step most
-// tokens for its time.
-func (c *Control) grow(t *Tree, l Load) {
+// tokens for its time. It returns the seconds that this is expected to save a token.
+func (c *Control) grow(t *Tree, l Load) float64 {
+	for rank := range min(max(l.Width, 1), MaxRank) {
+		c.chances[rank] = c.hope(rank)
+	}
 	plain := float64(l.Rows) / l.Cost.Of(l.Rows)
 	best, size, worth := plain*least, 0, float64(l.Rows)
 	var values [MaxNodes]float64
-	c.cand = append(c.cand[:0], candidate{Root, 0, c.Rate(1, 0)})
+	c.cand = append(c.cand[:0], candidate{Root, 0, float64(c.chances[0][0])})
 	for t.Len() < min(l.Room, MaxNodes) && len(c.cand) > 0 {
 		next := c.take()
 		if next.value < 0.01 {
@@ -174,23 +260,24 @@ func (c *Control) grow(t *Tree, l Load) {
 		if speed := worth / cost; speed > best {
 			best, size = speed, n+1
 		}
-		depth := int(t.Depth[n])
 		above := 1.0
 		if next.parent >= 0 {
 			above = values[next.parent]
 		}
-		c.offer(t, l, candidate{next.parent, next.rank + 1, above * c.Rate(depth, next.rank+1)}, depth)
-		c.offer(t, l, candidate{n, 0, next.value * c.Rate(depth+1, 0)}, depth+1)
+		depth := int(t.Depth[n])
+		c.offer(t, l, candidate{next.parent, next.rank + 1, above}, depth)
+		c.offer(t, l, candidate{n, 0, next.value}, depth+1)
 	}
 	t.Cut(size)
+	return 1/plain - 1/best
 }
 
-// offer lists a candidate, or what stands in for it where only some shapes are
-// allowed.
+// offer lists a candidate, which has its parent's value, if the shape is allowed.
 func (c *Control) offer(t *Tree, l Load, d candidate, depth int) {
 	if depth > MaxDepth || l.Depth > 0 && depth > l.Depth || d.rank >= min(l.Width, MaxRank) || !l.allows(t, d) {
 		return
 	}
+	d.value *= float64(c.chances[d.rank][depth-1])
 	c.cand = append(c.cand, d)
 }
 

@@ -1,9 +1,14 @@
 package spec
 
 // Cost estimates what a step takes by its rows, from the steps there were: the
-// mean of those of that size where there were some lately, else a line through
-// all, a + b*rows. The zero value is what costs nothing; [NewCost] makes one
-// that assumes a further row to cost a fifth of the first.
+// mean of those of that size where there were some, else a line through all,
+// a + b*rows. The zero value is what costs nothing; [NewCost] makes one that
+// assumes a further row to cost a fifth of the first.
+//
+// A machine has other things to do: what takes far longer than others of its size
+// counts as twice as long, and steps that take longer than those of their size did
+// move the estimates of the other sizes along, so that these are right when their
+// turn comes.
 type Cost struct {
 	assumed float64 // share of the first row that a further one costs; 0: all is free until seen
 	n, x, y float64 // sums that forget, weighted by newness
@@ -16,33 +21,87 @@ type mean struct{ n, sum float64 }
 const (
 	sizes  = 65 // rows from 0 on that have a mean of their own
 	forget = 0.98
-	// trust is how many steps of a size the line counts as.
-	trust = 4
+	recent = 0.9 // the same for the means
+	// known is how many steps of a size tell what it costs, without the line.
+	known = 4
+	// along is how far other sizes go along with one.
+	along = 0.5
 )
 
 // NewCost makes an estimate that starts from an assumption.
 func NewCost() Cost { return Cost{assumed: 0.2} }
 
+// Blank tells that nothing is known.
+func (c *Cost) Blank() bool { return c.n == 0 }
+
+// Seen is how much is known of steps of a size: their number, less what is forgotten.
+func (c *Cost) Seen(rows int) float64 {
+	if rows >= sizes {
+		return 0
+	}
+	return c.sizes[rows].n
+}
+
+// Clip is what a step counts as.
+func (c *Cost) Clip(rows int, seconds float64) float64 {
+	if c.Seen(rows) < known-1 {
+		return seconds
+	}
+	return min(seconds, 2*c.Of(rows))
+}
+
 // Observe records a step.
 func (c *Cost) Observe(rows int, seconds float64) {
+	seconds = c.Clip(rows, seconds)
+	if rows < sizes {
+		m := &c.sizes[rows]
+		before, settled := m.sum/max(m.n, 1), m.n >= known-1
+		m.n, m.sum = recent*m.n+1, recent*m.sum+seconds
+		if settled && before > 0 {
+			c.move(rows, 1+along*(m.sum/m.n/before-1))
+		}
+	}
 	r := float64(rows)
 	c.n, c.x, c.y = forget*c.n+1, forget*c.x+r, forget*c.y+seconds
 	c.xx, c.xy = forget*c.xx+r*r, forget*c.xy+r*seconds
-	if rows < sizes {
-		m := &c.sizes[rows]
-		m.n, m.sum = 0.9*m.n+1, 0.9*m.sum+seconds
+}
+
+// move scales what is known of all sizes but one.
+func (c *Cost) move(but int, factor float64) {
+	c.y *= factor
+	c.xy *= factor
+	for i := range c.sizes {
+		if i != but {
+			c.sizes[i].sum *= factor
+		}
 	}
 }
 
 // Of is the estimated cost of a step.
 func (c *Cost) Of(rows int) float64 {
-	a, b := c.line()
-	line := a + b*float64(rows)
 	if rows >= sizes {
-		return line
+		a, b := c.line()
+		return a + b*float64(rows)
 	}
 	m := c.sizes[rows]
-	return (m.sum + trust*line) / (m.n + trust)
+	trust := max(0, 2-2*m.n/(known-1)) // how many steps the line counts as
+	if trust == 0 {
+		return m.sum / m.n
+	}
+	a, b := c.line()
+	return (m.sum + trust*(a+b*float64(rows))) / (m.n + trust)
+}
+
+// AtWorst is what a step may cost that is larger than any seen: as one of a size
+// that was, and each further row as much as a step of its own, which takes row
+// seconds.
+func (c *Cost) AtWorst(rows int, row float64) float64 {
+	for seen := min(rows, sizes-1); seen > 0; seen-- {
+		if c.sizes[seen].n > 0 {
+			return c.Of(seen) + row*float64(rows-seen)
+		}
+	}
+	return row * float64(rows)
 }
 
 // line fits a and b. Where the steps seen do not tell them apart (all of one

@@ -22,7 +22,8 @@
 // latter, and the shape of the next draft is the one that gives the step most
 // tokens for its time: nothing where guesses fail, or beside many other
 // sequences. Then it is tried again now and then, ever more rarely while it
-// fails.
+// fails. Expectations can be wrong, and texts change; so a [Budget] bounds what is
+// lost, whatever happens, to a seventieth of the time.
 package spec
 
 import (
@@ -51,6 +52,12 @@ type Proposer interface {
 // HiddenReader is a Proposer that may need Ask.Hidden.
 type HiddenReader interface {
 	NeedsHidden() bool
+}
+
+// Reader is a Proposer that reads what a sequence has said before it can guess.
+type Reader interface {
+	// Behind is how many tokens it would have to read. a.Tokens is set.
+	Behind(a *Ask) int
 }
 
 // Watcher is a Proposer that follows the model's hidden states.

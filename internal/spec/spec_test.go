@@ -116,7 +116,7 @@ func play(c *Control, p float64, n int) {
 // the first.
 func load(rows int) Load {
 	cost := NewCost()
-	return Load{Rows: rows, Cost: &cost, Drafting: &Cost{}, Width: 1, Room: MaxNodes}
+	return Load{Rows: rows, Cost: &cost, Drafting: &Cost{}, Width: 1, Room: MaxNodes, Left: 100, Own: 100}
 }
 
 func TestShapeFollowsAcceptanceAndLoad(t *testing.T) {
@@ -233,7 +233,7 @@ func TestTurnsOnSoon(t *testing.T) {
 	play(&all, 0.05, 300)
 	c := Control{Prior: &all}
 	var shape Tree
-	for step := range 20 {
+	for step := range 40 {
 		if c.Shape(&shape, load(1)); shape.Len() == 0 {
 			continue
 		}
@@ -242,12 +242,12 @@ func TestTurnsOnSoon(t *testing.T) {
 			path[i] = int32(i)
 		}
 		c.Observe(&shape, path)
-		if step > 12 && c.Off() {
+		if step > 36 && c.Off() {
 			t.Errorf("still off at step %d although all came true", step)
 		}
 	}
 	if c.Off() {
-		t.Error("still off after 20 steps in which all came true")
+		t.Error("still off after 40 steps in which all came true")
 	}
 }
 

@@ -215,6 +215,9 @@ func (m *Model) Propose(asks []*spec.Ask) {
 	}
 }
 
+// Behind implements spec.Reader.
+func (m *Model) Behind(a *spec.Ask) int { return len(a.Tokens) - m.stateOf(a).known }
+
 func (m *Model) stateOf(a *spec.Ask) *state {
 	st, ok := a.State.(*state)
 	if !ok {

@@ -260,6 +260,14 @@ func (e *Eagle) see(a *spec.Ask, st *eagleState, n int) int {
 	return n
 }
 
+// Behind implements spec.Reader.
+func (e *Eagle) Behind(a *spec.Ask) int {
+	if st, ok := a.State.(*eagleState); ok {
+		return len(st.pending)
+	}
+	return 0
+}
+
 // Propose implements spec.Proposer.
 func (e *Eagle) Propose(asks []*spec.Ask) {
 	if e.err != nil {

@@ -1,0 +1,42 @@
+package engine
+
+import (
+	"time"
+
+	"weir/internal/sched"
+	"weir/internal/spec"
+)
+
+// behind is what the proposer has to read of a sequence before it can guess.
+func (l *loop) behind(a *spec.Ask) int {
+	if r, ok := l.e.opts.Proposer.(spec.Reader); ok {
+		return l.ledger.Behind(r.Behind(a))
+	}
+	return 0
+}
+
+// account settles a step in the books of guessing.
+func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
+	if l.proposer() == nil || err != nil || len(p.Items) == 0 {
+		return
+	}
+	step := spec.Step{Seqs: len(p.Items), Rows: l.batch.Rows(), Drafted: l.drafted, Held: l.held, Prompts: !l.decodeOnly, Seconds: took.Seconds()}
+	if step.Prompts {
+		step.Seqs = l.sched.RunningSeqs()
+	}
+	bill, ok := l.ledger.Settle(step)
+	if !ok {
+		return
+	}
+	for _, item := range p.Items {
+		q := l.owner[item.Seq]
+		if q == nil || q.generated() == 0 {
+			continue
+		}
+		nodes, held := item.Draft, len(q.guess.path)
+		if q.guess.sure {
+			nodes, held = 0, 0
+		}
+		bill.SettleOwn(&q.guess.budget, nodes, held)
+	}
+}
