@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -27,7 +28,7 @@ import (
 type benchSpeculateCmd struct {
 	modelArg
 	Load  string `help:"How to read the weights: mmap maps the file; read copies it into memory." enum:"mmap,read" default:"mmap" placeholder:"mmap" group:"Model"`
-	Shape string `help:"Measure random weights of a named shape instead, such as tinyllama-1.1b; texts are left out then." placeholder:"NAME" group:"Model"`
+	Shape string `help:"Measure random weights of a named shape instead, such as tinyllama-1.1b; of texts there is noise alone then, for ngram." placeholder:"NAME" group:"Model"`
 	Type  string `help:"With --shape, what the weights are stored as (default: q8_0)." placeholder:"TYPE" group:"Model"`
 
 	Proposers   string `help:"What to measure on texts, with commas between: ngram, draft, medusa, eagle; those whose model or heads are not there are left out." default:"ngram,draft,medusa,eagle" placeholder:"LIST" group:"Measurement"`
@@ -35,6 +36,7 @@ type benchSpeculateCmd struct {
 	Medusa      string `help:"Heads for medusa." placeholder:"PATH" group:"Model"`
 	Eagle       string `help:"Heads for eagle." placeholder:"PATH" group:"Model"`
 	Temperature floats `help:"Temperatures to measure texts at." default:"0,0.8" placeholder:"0,0.8" group:"Measurement"`
+	Texts       string `help:"Kinds of texts, with commas between: json, go, story, chat; noise, which nobody can foretell, at temperature 2; none: not measured. With --shape there is noise alone." default:"json,go,story,chat,noise" placeholder:"LIST" group:"Measurement"`
 	Answer      int    `help:"Most tokens of an answer." default:"160" placeholder:"160" group:"Measurement"`
 	Rows        sizes  `help:"Sizes of steps of one sequence, the cost of which is measured over one row's; none: not measured." default:"1,2,3,4,5,6,8,12,16,24,32" placeholder:"LIST" group:"Measurement"`
 	Accept      floats `help:"Chances of an oracle to be right at each place, whose speed is measured; none: not measured." default:"0.05,0.3,0.5,0.7,0.8,0.9,0.97" placeholder:"LIST" group:"Measurement"`
@@ -99,6 +101,11 @@ func (c *benchSpeculateCmd) Validate() error {
 			return fmt.Errorf("--rows has %d; it must be from 1 to %d", n, spec.MaxNodes/2)
 		}
 	}
+	for kind := range strings.SplitSeq(c.Texts, ",") {
+		if kind = strings.TrimSpace(kind); kind != "none" && !slices.Contains(bench.TextKinds(), kind) {
+			return fmt.Errorf("--texts has %q; there are %s, or none", kind, strings.Join(bench.TextKinds(), ", "))
+		}
+	}
 	for name := range strings.SplitSeq(c.Proposers, ",") {
 		switch strings.TrimSpace(name) {
 		case engine.SpeculateNGram, engine.SpeculateDraft, engine.SpeculateMedusa, engine.SpeculateEagle:
@@ -120,6 +127,17 @@ func (c *benchSpeculateCmd) Validate() error {
 		}
 	}
 	return errors.Join(c.kvOptions.Validate(), c.computeOptions.Validate())
+}
+
+// kinds are the texts to measure. A shape's random weights have nothing to say but
+// noise.
+func (c *benchSpeculateCmd) kinds() (list []string) {
+	for kind := range strings.SplitSeq(c.Texts, ",") {
+		if kind = strings.TrimSpace(kind); kind != "none" && (c.Shape == "" || kind == bench.NoiseText) {
+			list = append(list, kind)
+		}
+	}
+	return list
 }
 
 // engine is the command that opens the same model.
@@ -235,8 +253,8 @@ func (b *speculationBench) measure(ctx context.Context) (*speculationReport, err
 	if err != nil {
 		return nil, err
 	}
-	if b.c.Shape == "" {
-		if r.Texts, err = b.speak(ctx, plain); err != nil {
+	if kinds := b.c.kinds(); len(kinds) > 0 {
+		if r.Texts, err = b.speak(ctx, plain, kinds); err != nil {
 			return nil, err
 		}
 	}
@@ -245,12 +263,16 @@ func (b *speculationBench) measure(ctx context.Context) (*speculationReport, err
 
 func (b *speculationBench) progress(what string) { b.log.Info(what) }
 
-func (b *speculationBench) speak(ctx context.Context, plain *engine.Engine) ([]bench.Spoken, error) {
-	s := bench.Speaking{Plain: plain, Temperatures: b.c.Temperature, Generate: b.c.Answer, Repeat: b.c.Repeat, Progress: b.progress, Loose: bench.Loose(b.gpu)}
+func (b *speculationBench) speak(ctx context.Context, plain *engine.Engine, kinds []string) ([]bench.Spoken, error) {
+	s := bench.Speaking{Plain: plain, Kinds: kinds, Temperatures: b.c.Temperature, Generate: b.c.Answer, Repeat: b.c.Repeat, Progress: b.progress, Loose: bench.Loose(b.gpu)}
 	for name := range strings.SplitSeq(b.c.Proposers, ",") {
 		name = strings.TrimSpace(name)
 		o := speculateOptions{Speculate: name, DraftModel: b.c.DraftModel, Medusa: b.c.Medusa, Eagle: b.c.Eagle}
-		if there, why := o.there(b.c.modelArg); !there {
+		there, why := o.there(b.c.modelArg)
+		if b.c.Shape != "" && name != engine.SpeculateNGram {
+			there, why = false, "random weights have none"
+		}
+		if !there {
 			b.log.Info("left out", "proposer", name, "why", why)
 			continue
 		}
@@ -298,17 +320,17 @@ func (b *speculationBench) verify(ctx context.Context, plain *engine.Engine, r *
 
 // write prints the report for people.
 func (r *speculationReport) write(w io.Writer) error {
-	fmt.Fprintf(w, "%s, weir %s, level %s, %s, medians of %d rounds (least – greatest)\n", r.Model, r.Version, r.Level, plural(r.Threads, "thread", ""), r.Repeat)
+	fmt.Fprintf(w, "%s, weir %s, level %s, %s, medians of %d rounds (least – greatest); ratios answer by answer, by turns, with 95 %% intervals\n", r.Model, r.Version, r.Level, plural(r.Threads, "thread", ""), r.Repeat)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(r.Texts) > 0 {
-		fmt.Fprintf(t, "\nproposer\ttext\ttemp.\tholds at place 1, 2, ...\ttokens/step, 4 ahead\ttokens/step\tplain tok/s\tspeculating\tratio\n")
+		fmt.Fprintf(t, "\nproposer\ttext\ttemp.\tholds at place 1, 2, ...\ttokens/step, 4 ahead\ttokens/step\tplain tok/s\tspeculating\tratio\tof CPU time\n")
 	}
 	for _, x := range r.Texts {
 		var held []string
 		for _, a := range x.Acceptance {
 			held = append(held, fmt.Sprintf("%.0f%%", 100*a))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%g\t%s\t%.2f\t%.2f\t%.0f\t%.0f\t%s\n", x.Proposer, x.Text, x.Temperature, strings.Join(held, " "), x.FixedTokens, x.FreeTokens, x.PlainSpeed.Median, x.Speed.Median, spread(x.Ratio))
+		fmt.Fprintf(t, "%s\t%s\t%g\t%s\t%.2f\t%.2f\t%.0f\t%.0f\t%s\t%s\n", x.Proposer, x.Text, x.Temperature, strings.Join(held, " "), x.FixedTokens, x.FreeTokens, x.PlainSpeed.Median, x.Speed.Median, x.Ratio, x.CPU)
 	}
 	if len(r.Rows) > 0 {
 		fmt.Fprintf(t, "\nrows\tms\tchain, over one row\ttree, over one row\n")
@@ -317,10 +339,10 @@ func (r *speculationReport) write(w io.Writer) error {
 		fmt.Fprintf(t, "%d\t%.1f\t%s\t%s\n", x.Rows, x.Ms, spread(x.Chain), spread(x.Tree))
 	}
 	if len(r.Foretold) > 0 {
-		fmt.Fprintf(t, "\noracle right\ttokens/step\tplain tok/s\tspeculating\tratio\n")
+		fmt.Fprintf(t, "\noracle right\ttokens/step\tplain tok/s\tspeculating\tratio\tof CPU time\n")
 	}
 	for _, x := range r.Foretold {
-		fmt.Fprintf(t, "%.0f%%\t%.2f\t%.1f\t%.1f\t%s\n", 100*x.Chance, x.TokensPerStep, x.Plain.Median, x.Speed.Median, spread(x.Ratio))
+		fmt.Fprintf(t, "%.0f%%\t%.2f\t%.1f\t%.1f\t%s\t%s\n", 100*x.Chance, x.TokensPerStep, x.Plain.Median, x.Speed.Median, x.Ratio, x.CPU)
 	}
 	return t.Flush()
 }
