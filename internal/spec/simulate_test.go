@@ -205,11 +205,11 @@ func unpredictable(rng *rand.Rand) func(seq, at int) float64 {
 func TestUnpredictableCostsLittle(t *testing.T) {
 	rng := newRand(t)
 	worst, drafts := 0.0, 0
-	for i := range 100 {
+	for i := range 60 {
 		w := newWorld(rng)
 		w.chance = unpredictable(rng)
 		atOnce := []int{1, 1, 4, 16}[i%4]
-		r := w.run(atOnce, 24*atOnce, 20+rng.IntN(300))
+		r := w.run(atOnce, 12+8*atOnce, 20+rng.IntN(300))
 		over := (r.spent - r.plain - All.Credit*w.rows[atOnce] - 2*r.reading) / r.plain
 		worst, drafts = max(worst, over), drafts+r.drafts
 		if over > 0.03 {
