@@ -111,6 +111,8 @@ type Options struct {
 	GrammarTimeout time.Duration
 	// StallAfter is how long one step may take before Health says so.
 	StallAfter time.Duration
+	// Clock is the time since some moment, for tests; nil: the machine's.
+	Clock func() time.Duration
 	// Check verifies the page tables after every step and panics if they are
 	// wrong. For tests: it costs time in proportion to the cache.
 	Check bool

@@ -34,10 +34,11 @@ func (l *loop) watch(load spec.Load) {
 	if l.proposer() == nil || l.e.opts.Draft.Always.Len() > 0 {
 		return
 	}
-	seen, off := 0, 0
+	seen, off, rates := 0, 0, 0.0
 	for _, s := range l.sched.Running() {
 		if q := l.owner[s]; q.Remaining() == 1 && q.generated() > 0 {
 			seen++
+			rates += q.guess.control.Rate(1, 0)
 			if q.guess.control.Off() {
 				off++
 			}
@@ -55,7 +56,7 @@ func (l *loop) watch(load spec.Load) {
 	}
 	l.turning, l.idle = 0, !l.idle
 	if l.idle {
-		why := whyOff(&l.experience, load)
+		why := whyOff(rates/float64(seen), load)
 		l.e.stats.whyOff.Store(&why)
 	} else {
 		l.e.stats.whyOff.Store(nil)
@@ -69,8 +70,9 @@ func (l *loop) tellSpeculation() {
 	}
 }
 
-// whyOff says in one line why guessing does not pay.
-func whyOff(c *spec.Control, load spec.Load) string {
+// whyOff says in one line why guessing does not pay, of a rate at which the running
+// sequences' first guesses come true.
+func whyOff(rate float64, load spec.Load) string {
 	beside := "alone"
 	if load.Rows > 1 {
 		beside = fmt.Sprintf("beside %d other sequences", load.Rows-1)
@@ -80,9 +82,9 @@ func whyOff(c *spec.Control, load spec.Load) string {
 	if need > 1 {
 		pays = "guessing can't pay"
 	}
-	if load.Left <= 0 {
-		pays += ", and all is spent that wrong guesses may cost"
+	if load.Left <= 0 || rate >= need {
+		pays += ", but what wrong guesses may cost is spent"
 	}
-	return fmt.Sprintf("%.0f %% of first guesses come true; %s %s (a further row costs %.0f %% of a step)",
-		100*c.Rate(1, 0), beside, pays, 100*(load.Cost.Of(load.Rows+1)/load.Cost.Of(load.Rows)-1))
+	return fmt.Sprintf("about %.0f %% of first guesses come true; %s %s (a further row costs %.0f %% of a step)",
+		100*rate, beside, pays, 100*(load.Cost.Of(load.Rows+1)/load.Cost.Of(load.Rows)-1))
 }

@@ -181,7 +181,12 @@ func (l *loop) report() {
 
 // clock is the time since the engine was made: monotonic, so that a jump of the
 // wall clock is never taken for a stalled step. Never 0.
-func (e *Engine) clock() time.Duration { return time.Since(e.born) + 1 }
+func (e *Engine) clock() time.Duration {
+	if e.opts.Clock != nil {
+		return e.opts.Clock() + 1
+	}
+	return time.Since(e.born) + 1
+}
 
 // Health tells whether the loop lives and moves: an error if it has ended by
 // itself, or if the step that it is in has taken longer than StallAfter. It
