@@ -81,7 +81,7 @@ func engineMetrics(m *opened) metrics.Engine {
 		StepTime: st.StepTime, ForwardTime: st.DeviceTime,
 		StepRowBounds: engine.StepRowBounds[:], StepRows: st.StepRows[:],
 		CacheQueried: st.Prefix.Queried, CacheHit: st.Prefix.Hit, CacheEvicted: st.Prefix.Evicted,
-		Drafts: st.Drafts, Guessed: st.Guessed, HeldAt: st.HeldAt[:],
+		Drafts: st.Drafts, Guessed: st.Guessed, Saved: st.Saved, HeldAt: st.HeldAt[:],
 		Compiled: st.Compiled, CompileHits: st.CompileHits, CompileFailed: st.CompileFailed, Masks: st.Masks,
 		CompileTime: st.CompileTime, MaskTime: st.MaskTime,
 		Restarts: st.Restarts, CutOff: st.CutOff,

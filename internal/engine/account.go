@@ -28,6 +28,7 @@ func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
 	if !ok {
 		return
 	}
+	l.e.stats.saved.Store(int64(l.ledger.Saved() * float64(time.Second)))
 	for _, item := range p.Items {
 		q := l.owner[item.Seq]
 		if q == nil || q.generated() == 0 {

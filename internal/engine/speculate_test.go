@@ -177,6 +177,8 @@ func TestSameTokensWithProposers(t *testing.T) {
 			{"eagle, chains", tinyEagle, chain, func(*config) {}},
 			{"eagle, pages short", tinyEagle, tree, func(c *config) { c.sequences, c.running, c.pageSize = 1, 16, 4 }},
 			{"draft model, as it pays", tinyDraft(window), DraftOptions{}, func(*config) {}},
+			{"heads, as it pays", tinyMedusa, DraftOptions{}, func(c *config) { c.running = 1 }},
+			{"eagle, as it pays", tinyEagle, DraftOptions{}, func(c *config) { c.running = 2 }},
 		} {
 			t.Run(fmt.Sprintf("%s, window %d", v.name, window), func(t *testing.T) {
 				c := variant{name: v.name, config: base}

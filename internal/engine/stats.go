@@ -27,6 +27,7 @@ type stats struct {
 	overtaken, awaited                         atomic.Int64 // by scheduling with it
 	drafts, guessed                            atomic.Int64 // of speculation
 	held                                       [spec.MaxDepth]atomic.Int64
+	saved                                      atomic.Int64           // nanoseconds
 	whyOff                                     atomic.Pointer[string] // nil: speculation is on
 
 	stepTime, deviceTime atomic.Int64 // ns
@@ -62,6 +63,7 @@ type Stats struct {
 	Drafts             int64                // drafts computed, of whatever size
 	Guessed            int64                // tokens guessed ahead
 	Held               int64                // of them, those that came true
+	Saved              time.Duration        // by guesses, less what they cost; since the loop began
 	HeldAt             [spec.MaxDepth]int64 // the same by depth of the draft, from its first token on
 	Speculation        SpeculationStatus
 	// StepTime is what all steps took together, from planning to the last token
@@ -120,7 +122,7 @@ func (e *Engine) Stats() Stats {
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
 		Compiled: s.compiled.Load(), CompileHits: s.compileHits.Load(), CompileFailed: s.compileFailed.Load(), Masks: s.masks.Load(),
 		CompileTime: time.Duration(s.compileTime.Load()), MaskTime: time.Duration(s.maskTime.Load()),
-		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(), Speculation: e.speculation(),
+		Drafts: s.drafts.Load(), Guessed: s.guessed.Load(), Saved: time.Duration(s.saved.Load()), Speculation: e.speculation(),
 		FreePages: s.freePages.Load(), Pages: s.pages.Load(), InFlight: e.inFlight.Load(),
 		StepTime: time.Duration(s.stepTime.Load()), DeviceTime: time.Duration(s.deviceTime.Load()),
 	}

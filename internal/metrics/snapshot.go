@@ -28,7 +28,8 @@ type Engine struct {
 
 	CacheQueried, CacheHit, CacheEvicted int64 // tokens; pages for the last
 	Drafts, Guessed                      int64
-	HeldAt                               []int64 // guesses that came true, by depth from 1
+	Saved                                time.Duration // by guesses, less what they cost
+	HeldAt                               []int64       // guesses that came true, by depth from 1
 	Restarts, CutOff                     int64
 
 	Backend, Level, Device   string // what computes: "cuda", its kernels, the card's name ("" for a CPU)
@@ -176,6 +177,7 @@ func (e emitter) speculation(s *Engine) {
 		e.counter("weir_speculation_accepted_tokens_at_depth_total", "Guessed tokens that came true, by their place in the draft, from 0.", n, "model", m, "depth", strconv.Itoa(i))
 	}
 	e.gauge("weir_speculation_on", "1 while tokens are guessed ahead.", truth(s.SpeculationOn), "model", m)
+	e.gauge("weir_speculation_saved_seconds", "Time that guesses have saved, less what they cost; negative if they cost more.", s.Saved.Seconds(), "model", m)
 	e.counter("weir_speculation_drafts_total", "Drafts checked.", s.Drafts, "model", m)
 	e.counter("weir_speculation_guessed_tokens_total", "Tokens guessed.", s.Guessed, "model", m)
 	e.counter("weir_speculation_accepted_tokens_total", "Guessed tokens that came true.", held, "model", m)

@@ -9,6 +9,8 @@ type Ledger struct {
 	reading  Cost // of what a proposer reads before it can guess, by tokens
 	budget   Budget
 
+	saved float64 // seconds, in all
+
 	guessing, catching, watching float64 // of the step at hand, in seconds
 
 	unbroken int     // steps in a row with guesses
@@ -34,6 +36,10 @@ func NewLedger() Ledger { return Ledger{Cost: NewCost()} }
 
 // Left is what may be lost.
 func (l *Ledger) Left() float64 { return l.budget.Left() }
+
+// Saved is the time that guesses have saved, less what they cost: negative, if they
+// cost more.
+func (l *Ledger) Saved() float64 { return l.saved }
 
 // Probe tells that the next step, of so many sequences, is to have no guesses, so
 // that what such a step takes is known.
@@ -126,6 +132,7 @@ func (l *Ledger) Settle(s Step) (b Bill, ok bool) {
 		b.Node = (extra + drafting) / float64(s.Drafted)
 	}
 	saved := b.Token * float64(s.Held)
+	l.saved += saved - extra - spent
 	l.budget.Settle(All, step-extra+saved, saved-extra-spent, plain)
 	return b, true
 }
