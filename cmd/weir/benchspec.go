@@ -121,6 +121,9 @@ func (c *benchSpeculateCmd) Validate() error {
 	case c.Answer < 8 || c.Generate < 8 || c.Steps < 2 || c.Depth < 1 || c.Repeat < 1 || c.Repeat > 1000:
 		return errors.New("--answer and --generate must be at least 8, --steps 2, --depth and --repeat 1 (and --repeat at most 1000)")
 	}
+	if len(c.kinds())+len(c.Rows)+len(c.Accept) == 0 {
+		return errors.New("nothing is left to measure: --texts (with --shape noise alone), --rows and --accept are all none")
+	}
 	if c.Shape != "" {
 		if _, _, err := c.engine().random(); err != nil {
 			return err
