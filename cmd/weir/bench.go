@@ -39,12 +39,13 @@ type benchEngineCmd struct {
 
 	Save string `help:"With --shape, write the random weights to a GGUF file too, for other engines to be measured on." placeholder:"FILE" group:"Model"`
 
-	Prompt   int   `help:"Tokens of the prompt that prefill is measured on; 0: prefill is not measured." default:"512" placeholder:"512" group:"Measurement"`
-	Generate int   `help:"Tokens of each sequence that decode is measured on." default:"32" placeholder:"32" group:"Measurement"`
-	Batch    sizes `help:"Sequences that decode at once: one measurement for each number; none: decode is not measured." default:"1,8,16,64" placeholder:"1,8,16,64" group:"Measurement"`
-	Served   int   `help:"Also measure so many streams through weir's server, in turns with as many straight from the engine, beside the same clients' work; 0: not." default:"0" placeholder:"64" group:"Measurement"`
-	Depth    int   `help:"Tokens of each sequence before those that decode is measured on." default:"1" placeholder:"1" group:"Measurement"`
-	Repeat   int   `help:"Rounds that are measured, after one that warms up. A round measures each thing once." default:"5" placeholder:"5" group:"Measurement"`
+	Prompt     int   `help:"Tokens of the prompt that prefill is measured on; 0: prefill is not measured." default:"512" placeholder:"512" group:"Measurement"`
+	Generate   int   `help:"Tokens of each sequence that decode is measured on." default:"32" placeholder:"32" group:"Measurement"`
+	Batch      sizes `help:"Sequences that decode at once: one measurement for each number; none: decode is not measured." default:"1,8,16,64" placeholder:"1,8,16,64" group:"Measurement"`
+	Served     int   `help:"Also measure so many streams through weir's server, in turns with as many straight from the engine, beside the same clients' work; 0: not." default:"0" placeholder:"64" group:"Measurement"`
+	Structured int   `help:"Also measure so many requests at once that are held to a JSON Schema, in turns with as many that are not; 0: not." default:"0" placeholder:"32" group:"Measurement"`
+	Depth      int   `help:"Tokens of each sequence before those that decode is measured on." default:"1" placeholder:"1" group:"Measurement"`
+	Repeat     int   `help:"Rounds that are measured, after one that warms up. A round measures each thing once." default:"5" placeholder:"5" group:"Measurement"`
 
 	Memory      memorySize `help:"Memory that all of it may take, 1 GiB that memory is measured on included." default:"85%" group:"Engine"`
 	BatchTokens int        `help:"Tokens computed in one step." default:"256" placeholder:"256" group:"Engine"`
@@ -91,7 +92,7 @@ func parseSizes(text string) (sizes, error) {
 }
 
 func (c *benchEngineCmd) settings() bench.Settings {
-	return bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Served: c.Served, Repeat: c.Repeat}
+	return bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Served: c.Served, Structured: c.Structured, Repeat: c.Repeat}
 }
 
 // Validate is called by kong.
@@ -345,6 +346,9 @@ func (c *benchEngineCmd) command() string {
 	}
 	if c.Served > 0 {
 		words = append(words, fmt.Sprintf("--served %d", c.Served))
+	}
+	if c.Structured > 0 {
+		words = append(words, fmt.Sprintf("--structured %d", c.Structured))
 	}
 	if c.Threads > 0 {
 		words = append(words, fmt.Sprintf("--threads %d", c.Threads))

@@ -24,6 +24,9 @@ type Settings struct {
 	Batches  []int `json:"batches"`  // sequences at once
 	Served   int   `json:"served"`   // streams through the server, and as many without; 0: not measured
 	Repeat   int   `json:"repeat"`   // rounds that count
+	// Structured is how many requests at once are held to a JSON Schema, in turns with as
+	// many that are not; 0: not measured.
+	Structured int `json:"structured"`
 }
 
 // Validate tells what is wrong with s.
@@ -39,8 +42,10 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("--repeat is %d; it must be from 1 to 1000", s.Repeat)
 	case s.Served < 0 || s.Served > 4096:
 		return fmt.Errorf("--served is %d; it must be from 1 to 4096 streams, or 0 to leave the server out", s.Served)
-	case s.Prompt == 0 && len(s.Batches) == 0 && s.Served == 0:
-		return errors.New("nothing is measured: give --prompt, --batch or --served")
+	case s.Structured < 0 || s.Structured > 4096:
+		return fmt.Errorf("--structured is %d; it must be from 1 to 4096 requests, or 0 to leave structured output out", s.Structured)
+	case s.Prompt == 0 && len(s.Batches) == 0 && s.Served == 0 && s.Structured == 0:
+		return errors.New("nothing is measured: give --prompt, --batch, --served or --structured")
 	}
 	for _, b := range s.Batches {
 		if b < 1 || b > 4096 {
@@ -56,15 +61,18 @@ func (s Settings) Running() int {
 	for _, b := range s.Batches {
 		n = max(n, b)
 	}
-	return max(n, s.Served)
+	return max(n, s.Served, s.Structured)
 }
 
 // sizes are the batches that decode.
 func (s Settings) sizes() []int {
-	if s.Served == 0 {
-		return s.Batches
+	all := slices.Clone(s.Batches)
+	for _, n := range []int{s.Served, s.Structured} {
+		if n > 0 {
+			all = append(all, n)
+		}
 	}
-	return append(slices.Clone(s.Batches), s.Served)
+	return all
 }
 
 // Context is the longest sequence that is computed, in steps of at most chunk
@@ -152,6 +160,8 @@ type run struct {
 	probe  prober
 	cases  []*measured
 	local  *local // nil: nothing is measured through the server
+
+	structures *Structured // nil: nothing is held to a structure
 }
 
 // measured is one kind of work and its measurements, one a round.
@@ -189,6 +199,9 @@ func runOn(ctx context.Context, o Options, probeBytes int64) (report *Report, er
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, r.local.close()) }()
+	}
+	if n := o.Settings.Structured; n > 0 {
+		r.structures = &Structured{Requests: n, Tokens: o.Settings.Generate}
 	}
 	r.plan()
 	return r.measure(ctx)
@@ -251,6 +264,9 @@ func (r *run) measure(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 	}
+	if err := r.structuredRound(ctx, 0, warmUp); err != nil {
+		return nil, err
+	}
 	began, prefix := readCPUTime(), r.o.Engine.Stats().Prefix
 	var machines []machine
 	for i := range r.o.Settings.Repeat {
@@ -267,11 +283,14 @@ func (r *run) measure(ctx context.Context) (*Report, error) {
 				return nil, err
 			}
 		}
+		if err := r.structuredRound(ctx, i, counts); err != nil {
+			return nil, err
+		}
 	}
 	var all disturbance
 	all.add(began, readCPUTime())
 	after := r.o.Engine.Stats().Prefix
-	report.Served = r.servedShare()
+	report.Served, report.Structured = r.servedShare(), r.concludeStructured()
 	report.PrefixCache = PrefixCache{Queried: after.Queried - prefix.Queried, Hit: after.Hit - prefix.Hit}
 	r.conclude(report, machines, all)
 	return report, nil

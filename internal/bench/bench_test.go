@@ -59,7 +59,7 @@ func builtIn(t *testing.T) *weights.File {
 
 // TestRun measures a little of everything on the built-in model.
 func TestRun(t *testing.T) {
-	s := Settings{Prompt: 40, Generate: 3, Depth: 5, Batches: []int{1, 3}, Served: 2, Repeat: 2}
+	s := Settings{Prompt: 40, Generate: 3, Depth: 5, Batches: []int{1, 3}, Served: 2, Structured: 3, Repeat: 2}
 	o := start(t, builtIn(t), kern.Best(), s)
 	var rounds []string
 	o.Progress = func(what string) { rounds = append(rounds, what) }
@@ -95,11 +95,14 @@ func TestRun(t *testing.T) {
 	if want := []string{"prefill 40", "decode, batch 1", "decode, batch 3", "decode, batch 2, clients' work beside", "decode, batch 2, through the server"}; !slices.Equal(names, want) {
 		t.Errorf("measured %q, want %q", names, want)
 	}
-	if c := r.PrefixCache; c.Queried != 2*(40+4*5+4*5) || c.Hit != 0 {
+	if c := r.PrefixCache; c.Queried != 2*(40+4*5+4*5+6*5) || c.Hit != 0 {
 		t.Errorf("prefix cache %+v: prompts must be new to it", c)
 	}
 	if r.Served == nil || !(r.Served.Min > 0) {
 		t.Errorf("share through the server: %+v", r.Served)
+	}
+	if s := r.Structured; s == nil || !(s.Share.Min > 0 && s.MaskUs > 0 && s.MaskPart > 0 && s.MaskPart < 1) || len(s.held) != 2 || s.masks < 2*3*3 {
+		t.Errorf("structured output: %+v", s)
 	}
 	if !(r.Limits.ReadGBps.Min > 0 && r.Limits.Gflops.Min > 0) {
 		t.Errorf("limits %+v", r.Limits)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,7 @@ func (r *cacheRun) round(ctx context.Context, i int) error {
 			r.Progress(fmt.Sprintf("round %d of %d: %s", i+1, r.Repeat, r.clients[at].target.Name))
 		}
 		got, err := r.once(ctx, r.clients[at], prompts)
-		if err != nil {
+		if err = cmp.Or(err, ctx.Err()); err != nil { // what ended it may have kept the server from telling its times
 			return err
 		}
 		r.rounds[at] = append(r.rounds[at], got)

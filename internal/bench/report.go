@@ -25,7 +25,9 @@ type Report struct {
 	Results  []Result   `json:"results"`
 	// Served is how much of the engine's own speed streams through the server have,
 	// round by round; nil: not measured.
-	Served      *Summary    `json:"served_share,omitempty"`
+	Served *Summary `json:"served_share,omitempty"`
+	// Structured is what structured output costs; nil: not measured.
+	Structured  *Structured `json:"structured,omitempty"`
 	PrefixCache PrefixCache `json:"prefix_cache"`
 	Noise       Noise       `json:"noise"`
 }

@@ -237,8 +237,11 @@ func (s Shape) meta(q Quant) []weights.KV {
 // vocabulary is numbered words: the engine wants text for each token.
 func (s Shape) vocabulary() []weights.KV {
 	const normal, unknown, control, bytePiece = 1, 2, 3, 6
-	// Other engines want a byte for the end of a line.
-	tokens, kinds := []string{"<unk>", "<s>", "</s>", "<0x0A>"}, []int32{unknown, control, control, bytePiece}
+	// Bytes spell what a structure asks for; other engines want one for the end of a line.
+	tokens, kinds := []string{"<unk>", "<s>", "</s>"}, []int32{unknown, control, control}
+	for b := range 256 {
+		tokens, kinds = append(tokens, fmt.Sprintf("<0x%02X>", b)), append(kinds, bytePiece)
+	}
 	for i := len(tokens); i < s.Vocab; i++ {
 		tokens, kinds = append(tokens, fmt.Sprintf("▁w%d", i)), append(kinds, normal)
 	}

@@ -112,6 +112,9 @@ func (r *Report) notes() []string {
 		notes = append(notes, fmt.Sprintf("%d streams through the server have %s of the engine's own speed (%s – %s) beside the same clients' work.",
 			r.Settings.Served, percent(s.Median), percent(s.Min), percent(s.Max)))
 	}
+	if r.Structured != nil {
+		notes = append(notes, r.Structured.String())
+	}
 	if r.Model.StepBytes < cacheSized {
 		notes = append(notes, fmt.Sprintf("Weights of %s may stay in the processor's caches, so shares of the memory's bandwidth say little and may pass 100%%.", host.Bytes(r.Model.StepBytes)))
 	}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+
 	"weir/internal/backend"
 	"weir/internal/llm"
 	"weir/internal/sched"
@@ -28,9 +30,11 @@ type guess struct {
 	control spec.Control
 	// forced, if not nil, adds to a draft, which is empty, what the sequence can't
 	// but say next, at most room tokens: a grammar knows. The proposer is asked
-	// only where it adds nothing.
-	forced func(t *spec.Tree, room int)
-	sure   bool // the draft at hand is forced's
+	// only where it adds nothing. What is sure is the text; a model may spell it
+	// in other tokens, so that it, too, is drafted only as far as that pays.
+	forced  func(t *spec.Tree, room int)
+	forcing spec.Control // of forced's drafts
+	sure    bool         // the draft at hand is forced's
 
 	budget spec.Budget
 	next   int     // the node of the draft that the walk has come to, or None
@@ -83,8 +87,7 @@ func (l *loop) guess() {
 		}
 		room := l.room(q)
 		if g.forced != nil && room > 0 {
-			g.forced(&g.ask.Draft, min(room, spec.MaxNodes))
-			g.sure = g.ask.Draft.Len() > 0
+			l.force(q, load, room)
 		}
 		if l.proposer() == nil || g.sure || probe {
 			continue
@@ -99,6 +102,23 @@ func (l *loop) guess() {
 	for _, s := range l.sched.Running() {
 		s.Draft = l.owner[s].guess.ask.Draft.Len()
 	}
+}
+
+// force drafts forced text, as deep as such drafts pay.
+func (l *loop) force(q *sequence, load spec.Load, room int) {
+	g := &q.guess
+	n := min(room, spec.MaxNodes)
+	if l.e.opts.Draft.Always.Len() == 0 {
+		load.Room, load.Width, load.Depth, load.Allowed, load.Drafting = n, 1, 0, nil, new(spec.Cost)
+		load.Left, load.Own = math.Inf(1), math.Inf(1)
+		g.forcing.Prior = &l.forcing
+		g.forcing.Shape(&g.ask.Shape, load)
+		n = g.ask.Shape.Len()
+	}
+	if n > 0 {
+		g.forced(&g.ask.Draft, n)
+	}
+	g.sure = g.ask.Draft.Len() > 0
 }
 
 // load is what the step looks like without drafts.
@@ -220,7 +240,10 @@ func (l *loop) settleGuesses(p *sched.Plan) {
 			continue
 		}
 		g := &q.guess
-		if !g.sure {
+		if g.sure {
+			g.forcing.Observe(&g.ask.Draft, g.path)
+			l.forcing.Observe(&g.ask.Draft, g.path)
+		} else {
 			g.control.Observe(&g.ask.Draft, g.path)
 			l.experience.Observe(&g.ask.Draft, g.path)
 		}

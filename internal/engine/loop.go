@@ -50,6 +50,7 @@ type loop struct {
 	drafted    int          // nodes of the step that the proposer guessed
 	held       int          // of them, those that came true
 	experience spec.Control // of all sequences: what a new one expects
+	forcing    spec.Control // the same, of forced text
 	decodeOnly bool         // the batch has no prompt's rows
 	plain      bool         // every wanted row is for its highest logit alone
 	picked     bool         // the device has picked this step's tokens: there are no logits
@@ -85,7 +86,7 @@ func (l *loop) build() error {
 	l.e.scratch = sample.Scratch{}
 	*l = loop{
 		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
-		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, ledger: spec.NewLedger(),
+		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, ledger: spec.NewLedger(), forcing: spec.Confident(),
 		host: host, last: last, taps: taps, mute: l.mute, built: true,
 	}
 	return nil

@@ -91,7 +91,9 @@ func checkStructure(t *testing.T, s *llm.Structure, c reply) {
 
 // Forced text is drafted, checked, and true.
 func TestForcedTextIsDrafted(t *testing.T) {
-	e := startTiny(t, usual)
+	c := usual
+	c.draft.Always.SetChain(1) // whether it pays on this machine or not
+	e := startTiny(t, c)
 	r := textRequest("x", func(p *llm.Params) {
 		p.MaxTokens = ptr(120)
 		p.Structure = &llm.Structure{Regex: `a very long text that cannot be otherwise[0-9]`}
@@ -110,6 +112,24 @@ func TestForcedTextIsDrafted(t *testing.T) {
 	mustCollect(t, e, r)
 	if s := e.Stats(); s.Compiled != 1 || s.CompileHits != 1 {
 		t.Errorf("asked again: compiled %d, found %d", s.Compiled, s.CompileHits)
+	}
+}
+
+// A model that spells forced text in other tokens than the tokeniser does is not
+// given it again and again: each would be a row for nothing.
+func TestForcedTextSpeltOtherwise(t *testing.T) {
+	e := startTiny(t, usual)
+	both := e.opts.Tokenizer.Encode("ab", token.EncodeOptions{})
+	if len(both) != 1 {
+		t.Fatalf("the tokeniser spells it %v", both)
+	}
+	a := mustCollect(t, e, textRequest("x", func(p *llm.Params) {
+		p.MaxTokens, p.LogitBias = ptr(200), map[int32]float64{both[0]: -100}
+		p.Structure = &llm.Structure{Regex: `(ab){80}`}
+	}))
+	n := len(a.choices[0].tokens)
+	if s := e.Stats(); n != 160 || s.Guessed > int64(4*n) || s.Masks != int64(n) {
+		t.Errorf("%d guesses for %d tokens, which are all spelt otherwise but for each second one's first; %d masks", s.Guessed, n, s.Masks)
 	}
 }
 

@@ -174,6 +174,7 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 		MaxQueue: c.queue, MaxQueuedTokens: 1 << 20, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
 		PinnedShare: 0.5, CacheStore: c.store, CacheSaveLimit: cmp.Or(c.saveLimit, 1<<30), CacheIdentity: c.identity,
 	}
+	o.Speculation.Options = c.draft
 	if c.proposer != nil {
 		o.Speculation.Proposer, o.Speculation.Options = c.proposer(), c.draft
 		if c.draft.Width == 0 {
