@@ -2,6 +2,7 @@ package sample
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 
 	"weir/internal/llm"
@@ -126,29 +127,46 @@ func (a *adjustment) penalize(logit float32, t *seen) float32 {
 // inRow keeps ids that are no tokens, which a request may name, off the row.
 func inRow(logits []float32, id int32) bool { return id >= 0 && int(id) < len(logits) }
 
+// nevers are the logits of a word's tokens when none of them may be drawn.
+var nevers = func() (v [64]float32) {
+	for i := range v {
+		v[i] = float32(math.Inf(-1))
+	}
+	return v
+}()
+
 // bar rules out the tokens whose bit is not set, and those that the mask is too
-// short for.
+// short for. A branch for each token would be guessed wrongly too often: words with
+// few bits set are overwritten as a whole and the few put back, of others the bits that
+// are not set are visited.
 func bar(logits []float32, mask []uint64) {
-	never := float32(math.Inf(-1))
+	const few = 16
+	var kept [few]float32
 	for i := 0; i < len(logits); i += 64 {
 		word := uint64(0)
 		if i/64 < len(mask) {
 			word = mask[i/64]
 		}
 		part := logits[i:min(i+64, len(logits))]
-		switch word {
-		case ^uint64(0):
-			continue
-		case 0:
-			for j := range part {
-				part[j] = never
+		if len(part) < 64 { // the rest of the word is no tokens
+			word &= 1<<len(part) - 1
+		}
+		if bits.OnesCount64(word) > few {
+			for out := ^word; out != 0 && bits.TrailingZeros64(out) < len(part); out &= out - 1 {
+				part[bits.TrailingZeros64(out)] = nevers[0]
 			}
 			continue
 		}
-		for j := range part {
-			if word>>j&1 == 0 {
-				part[j] = never
-			}
+		n := 0
+		for in := word; in != 0; in &= in - 1 {
+			kept[n] = part[bits.TrailingZeros64(in)]
+			n++
+		}
+		copy(part, nevers[:])
+		n = 0
+		for in := word; in != 0; in &= in - 1 {
+			part[bits.TrailingZeros64(in)] = kept[n]
+			n++
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package sample
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"weir/internal/backend/cpu/kern"
@@ -44,5 +46,57 @@ func TestKernelsChangeNothing(t *testing.T) {
 				t.Fatalf("%+v: alternative %d is %+v, and %+v", p, i, a.Top[i], b.Top[i])
 			}
 		}
+	}
+}
+
+// naiveBar is bar token by token.
+func naiveBar(logits []float32, mask []uint64) {
+	for i := range logits {
+		if i/64 >= len(mask) || mask[i/64]>>(i%64)&1 == 0 {
+			logits[i] = float32(math.Inf(-1))
+		}
+	}
+}
+
+// TestBar compares masks of all densities, and rows that end within a word or beyond
+// the mask, with the plain loop.
+func TestBar(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := range 400 {
+		n := rng.IntN(400)
+		row := rowOf(rng, n, false)
+		mask := maskOf(rng, max(0, (n+63)/64+rng.IntN(3)-1), float64(i%11)/10)
+		want, got := slices.Clone(row), slices.Clone(row)
+		naiveBar(want, mask)
+		bar(got, mask)
+		if !slices.Equal(got, want) {
+			t.Fatalf("a row of %d under %x: %v, want %v", n, mask, got, want)
+		}
+	}
+}
+
+// maskOf has each bit set with a chance.
+func maskOf(rng *rand.Rand, words int, chance float64) []uint64 {
+	mask := make([]uint64, words)
+	for i := range mask {
+		for b := range 64 {
+			if rng.Float64() < chance {
+				mask[i] |= 1 << b
+			}
+		}
+	}
+	return mask
+}
+
+func BenchmarkBar(b *testing.B) {
+	const vocab = 128_256
+	for _, chance := range []float64{0, 0.02, 0.3, 0.5, 0.9, 0.99, 1} {
+		rng := rand.New(rand.NewPCG(5, 6))
+		row, mask := rowOf(rng, vocab, false), maskOf(rng, vocab/64, chance)
+		b.Run(fmt.Sprint(chance), func(b *testing.B) {
+			for b.Loop() {
+				bar(row, mask)
+			}
+		})
 	}
 }
