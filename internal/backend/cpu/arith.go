@@ -109,7 +109,7 @@ func (a arith) tileScratch(cols int) int {
 	if a.level.Blocked() {
 		return max(kern.PackRows*cols, kern.DecodeScratch, a.blockFloats(), kern.PromptScratch(maxQueries, fastDim))
 	}
-	return a.panelFloats(cols) + gemmRows*panelRows
+	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats())
 }
 
 func (a arith) panelFloats(cols int) int {
@@ -121,6 +121,7 @@ type operands struct {
 	quantized []float32 // decode rows, by row
 	laid      []float32 // decode rows once more, by span.laid
 	packed    []float32 // prefill rows, in the order of classes.prefill
+	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor
 }
 
 func (o *operands) layout(a *arena, how arith, rows, cols int) {
@@ -132,6 +133,9 @@ func (o *operands) layout(a *arena, how arith, rows, cols int) {
 		o.laid = a.take((rows/n + 1) * kern.TileBytes(cols) / 4)
 	}
 	o.packed = a.take(how.level.PackedBytes(rows, cols) / 4)
+	if how.integers() {
+		o.integers = a.take(rows * kern.IntegerBytes(cols) / 4)
+	}
 }
 
 // pack prepares t's rows: an item is a row of decode class, or some columns of a span
@@ -248,6 +252,12 @@ func (t *linearTask) packTile(i int, scratch []float32) {
 		x = scratch
 	}
 	l, cols := t.arith.level, t.x.cols
+	if t.byIntegers {
+		t.packIntegers(x, i*kern.PackRows, len(rows))
+	}
+	if !t.byPanels {
+		return
+	}
 	width := cols
 	if l.Blocked() {
 		width = kern.BlockCols
@@ -312,6 +322,10 @@ func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
 	}
 	if t.arith.level.Blocked() {
 		t.blocks(p, lo, hi, scratch)
+		return
+	}
+	if t.arith.level.IntegersFor(p.w.typ) {
+		t.integers(p, lo, hi, scratch)
 		return
 	}
 	l, cols := t.arith.level, t.x.cols

@@ -38,11 +38,11 @@ func (g *rig) beginMixed(rng *rand.Rand, rows int) []backend.Class {
 }
 
 // fastTolerance bounds the error of a fast product over that of float32 sums.
-// Decode rounds x to 1/127 of its block's greatest number; prefill, at levels
-// that round prompts, rounds both operands to 8 bits.
+// Decode, and prefill where it multiplies integers, round x to 1/127 of its block's
+// greatest number; prefill, at levels that round prompts, rounds both operands to 8 bits.
 func fastTolerance(l kern.Level, class backend.Class, typ weights.Type, x, w []float32) float64 {
 	var bound float64
-	if class == backend.Prefill {
+	if class == backend.Prefill && !l.IntegersFor(typ) {
 		if l.RoundsPrompts() {
 			for i := range x {
 				bound += math.Abs(float64(x[i])*float64(w[i])) * 0x1.02p-7
@@ -105,8 +105,8 @@ func TestLevelsThatCannotRun(t *testing.T) {
 }
 
 // Every level computes the same model: the toy has every operation in it. As
-// prompts, unless the level rounds them, it is all float32 and logits are equal but for
-// rounding; other arithmetic has operands of 8 bits, which the toy, with its random
+// prompts, unless the level rounds them or multiplies them in integers, it is all float32
+// and logits are equal but for rounding; other arithmetic has operands of 8 bits, which the toy, with its random
 // weights of two bits and more, turns into some percent, and now and then into
 // another choice of expert. A wrong head, position or scale moves nearly all
 // logits by as much as their size.
@@ -120,7 +120,7 @@ func TestLevelsAgree(t *testing.T) {
 		want := logits(Options{Level: kern.Portable})
 		eachFast(t, func(t *testing.T, o Options) {
 			bound, most := 0.25, 0.1
-			if prompt && !o.Level.RoundsPrompts() {
+			if prompt && !o.Level.RoundsPrompts() && !o.Level.IntegersFor(weights.Q8_0) {
 				bound, most = 0.002, 0
 			}
 			got := logits(o)

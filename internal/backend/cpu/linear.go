@@ -32,6 +32,8 @@ type linearTask struct {
 	group   [maxGroup]projection
 	n       int
 	scratch [][]float32
+	// How the prefill rows are multiplied: with the group's weights one or both.
+	byIntegers, byPanels bool
 
 	// What becomes of logits.
 	scale, softcap float32
@@ -100,6 +102,7 @@ func (s *stream) classesOf(x backend.Act) *classes {
 func (t *linearTask) reset(s *stream, x mat, c *classes) {
 	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, s.scratch, 1, 0
 	t.arith, t.classes, t.packed = s.arith, c, &s.packed
+	t.byIntegers, t.byPanels = false, false
 }
 
 func (t *linearTask) add(w *weight, bias []float32, dst mat) {
@@ -108,6 +111,11 @@ func (t *linearTask) add(w *weight, bias []float32, dst mat) {
 	}
 	t.group[t.n] = projection{w: w, bias: bias, dst: dst}
 	t.n++
+	if t.arith.level.IntegersFor(w.typ) {
+		t.byIntegers = true
+	} else {
+		t.byPanels = true
+	}
 }
 
 // cut chooses the size of a tile and returns how many there are.

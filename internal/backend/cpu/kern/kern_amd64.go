@@ -144,7 +144,7 @@ func (l Level) Peak(a *Probe) {
 	case AVX512:
 		avx512_peak_fma(unsafe.Pointer(a))
 	default:
-		avx2_peak_fma(unsafe.Pointer(a))
+		avx2_peak_ints(unsafe.Pointer(a))
 	}
 }
 
@@ -158,7 +158,7 @@ func (l Level) PeakOps() int {
 	case AVX512:
 		return 12 * 16
 	default:
-		return 6 * 16
+		return 12 * 32
 	}
 }
 

@@ -1,0 +1,77 @@
+package cpu
+
+import (
+	"weir/internal/backend/cpu/kern"
+	"weir/internal/weights"
+)
+
+// Prefill at a level that multiplies prompts in integers (kern.Level.IntegersFor).
+//
+// The rows of x are quantised once for all weights of a group. An item is panelRows
+// weights; it takes the columns piece by piece, and for each piece its panels of
+// kern.IntegerWeights, which stay in the first-level cache while all rows of x pass, from
+// the second. The sums of the rows and panels of an item wait in the second, too:
+//
+//	for each piece of columns            x: [integerRows][kern.IntegerCols], 2.5 bytes each
+//	    for each panel of the item       w: [16][kern.IntegerCols], up to 17 KB
+//	        for each six rows of x       sums: [6][16]
+
+// integerRows is how many rows of x are taken at a time: of a piece of 512 columns and 16
+// weights, well below half a millisecond.
+const integerRows = 512
+
+// integers tells whether some type's prompts are multiplied in integers.
+func (a arith) integers() bool { return a.fast() && a.level.IntegersFor(weights.Q8_0) }
+
+// integerFloats is the scratch memory of integers: a panel, sums, outputs that can't go
+// where they belong at once.
+func (a arith) integerFloats() int {
+	if !a.integers() {
+		return 0
+	}
+	return kern.IntegerPanelBytes(kern.IntegerCols)/4 + integerRows*panelRows + integerRows*kern.IntegerWeights
+}
+
+// packIntegers packs rows of prefill class, the first of which is at in their order.
+func (t *linearTask) packIntegers(x []float32, at, rows int) {
+	ld := kern.IntegerBytes(t.x.cols)
+	t.arith.level.PackIntegers(&kern.Convert{X: bytesOf(x), Y: bytesOf(t.packed.integers[at*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
+		LdX: 4 * int64(t.x.cols), LdY: int64(ld)})
+}
+
+// integers multiplies the prefill rows with rows [lo, hi) of a weight.
+func (t *linearTask) integers(p *projection, lo, hi int, scratch []float32) {
+	ld, cols := kern.IntegerBytes(t.x.cols), t.x.cols
+	for r := 0; r < len(t.classes.prefill); r += integerRows {
+		rows, adjacent := t.prefillRows(r/kern.PackRows, integerRows)
+		k := kern.Integers{Rows: int64(len(rows)), LdX: int64(ld)}
+		for c := 0; c < cols; c += kern.IntegerCols {
+			width := min(kern.IntegerCols, cols-c)
+			k.X = bytesOf(t.packed.integers[(r*ld+kern.IntegerBytes(c))/4:])
+			k.Blocks, k.First, k.Last = int64(width/32), flag(c == 0), flag(c+width == cols)
+			for i := lo; i < hi; i += kern.IntegerWeights {
+				t.integerPanel(p, &k, rows, adjacent, c, width, i, hi, lo, scratch)
+			}
+		}
+	}
+}
+
+// integerPanel multiplies k's rows with the weights from i on, up to hi, over the columns
+// [c, c+width).
+func (t *linearTask) integerPanel(p *projection, k *kern.Integers, rows []int32, adjacent bool, c, width, i, hi, lo int, scratch []float32) {
+	l, n := t.arith.level, min(kern.IntegerWeights, hi-i)
+	panel := scratch[:kern.IntegerPanelBytes(kern.IntegerCols)/4]
+	acc := scratch[len(panel):]
+	aside := acc[integerRows*panelRows:]
+	l.IntegerPanel(p.w.typ, &kern.Convert{X: p.w.cell(i, c), Y: bytesOf(panel), Cols: int64(width), Rows: int64(n), LdX: int64(p.w.rowBytes)})
+	k.W, k.N, k.Acc, k.Out, k.LdO = bytesOf(panel), int64(n), &acc[(i-lo)*integerRows], &aside[0], kern.IntegerWeights
+	if adjacent {
+		k.Out, k.LdO = &p.dst.row(int(rows[0]))[i], int64(p.dst.cols)
+	}
+	l.MultiplyIntegers(p.w.typ, k)
+	if k.Last != 0 && !adjacent {
+		for j, r := range rows {
+			copy(p.dst.row(int(r))[i:i+n], aside[j*kern.IntegerWeights:])
+		}
+	}
+}
