@@ -213,6 +213,8 @@ func (l *loop) descend(q *sequence, node int, id int32) {
 	if n := g.ask.Draft.Len(); node == spec.Root && n > 0 {
 		g.counts.drafts++
 		g.counts.tokens += int32(n)
+		l.e.stats.drafts.Add(1)
+		l.e.stats.guessed.Add(int64(n)) // before any of them is counted as held
 	}
 	if g.next = g.ask.Draft.Child(node, id); g.next >= 0 {
 		g.path = append(g.path, int32(g.next))
@@ -233,8 +235,6 @@ func (l *loop) settleGuesses(p *sched.Plan) {
 		if item.Draft == 0 {
 			continue
 		}
-		l.e.stats.drafts.Add(1)
-		l.e.stats.guessed.Add(int64(item.Draft))
 		q := l.owner[item.Seq]
 		if q == nil { // it ended in this step: what held is known, what would have is not
 			continue
