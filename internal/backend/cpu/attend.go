@@ -47,6 +47,7 @@ type attendTask struct {
 	softcap  float32
 	sinks    []float32 // [heads], or nil
 	scratch  [][]float32
+	parts    [][]float32 // by thread: outputs of a later chunk
 }
 
 // Attend computes the rows' attention over the cells that they see.
@@ -58,7 +59,7 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, a backend.Atten
 		arith: s.arith, dst: s.act(dst, op), q: s.act(q, op), batch: &s.batch, layer: l,
 		cells: s.batch.cell[layer.Group], group: layer.Group, perKV: a.Heads / l.heads,
 		pageSize: s.kv.spec.PageSize, window: s.kv.spec.Groups[layer.Group].Window,
-		scale: a.Scale, softcap: a.Softcap, scratch: s.scratch,
+		scale: a.Scale, softcap: a.Softcap, scratch: s.scratch, parts: s.parts,
 	}
 	same(op, t.dst, t.q)
 	distinct(op, dst, q)
@@ -68,7 +69,9 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, a backend.Atten
 	if a.Sinks != nil {
 		t.sinks = vector(a.Sinks, a.Heads, op)
 	}
-	s.run(len(s.batch.spans)*l.heads, t.work(), t)
+	if !s.splitAttention() {
+		s.run(len(s.batch.spans)*l.heads, t.work(), t)
+	}
 }
 
 // work counts the multiplications.
@@ -99,7 +102,7 @@ func (t *attendTask) Do(worker, item int) {
 	scratch := t.scratch[worker]
 	dim := t.layer.headDim
 	if t.arith.fast() && dim <= fastDim {
-		t.fast(sp, kvHead, scratch)
+		t.fast(sp, kvHead, worker)
 		return
 	}
 	decoded := scratch[:dim]

@@ -13,11 +13,12 @@ const fastDim = 256
 
 // fast attends a span's rows with the query heads of one KV head, by kern.Attend:
 // the definition above, with its own order of sums within a block.
-func (t *attendTask) fast(sp span, kvHead int, scratch []float32) {
+func (t *attendTask) fast(sp span, kvHead, worker int) {
+	scratch := t.scratch[worker]
 	if t.promptKernel(sp) && t.batch.tree[sp.begin] != nil && sp.end-sp.begin > 1 {
 		// Its rows see different cells, and the kernel wants all queries in every block.
 		for r := sp.begin; r < sp.end; r++ {
-			t.fast(span{r, r + 1, sp.class}, kvHead, scratch)
+			t.fast(span{r, r + 1, sp.class}, kvHead, worker)
 		}
 		return
 	}
@@ -27,18 +28,15 @@ func (t *attendTask) fast(sp span, kvHead int, scratch []float32) {
 		qs := queries[:min(maxQueries, n-begin)]
 		for i := range qs {
 			row, head := t.rowAndHead(sp, kvHead, begin+i)
-			t.startFast(&qs[i], row, head)
+			t.startFast(&qs[i], row, head, t.output(row, head))
 		}
-		t.fastBlocks(sp, kvHead, begin, qs, scratch)
+		t.fastBlocks(sp, kvHead, begin, qs, 0, chunkOf(sp), scratch)
 		if t.promptKernel(sp) { // it has divided
 			continue
 		}
+		t.laterChunks(sp, kvHead, begin, qs, worker)
 		for i := range qs {
-			row, head := t.rowAndHead(sp, kvHead, begin+i)
-			out, l := t.output(row, head), 1/qs[i].Sum
-			for j := range out {
-				out[j] *= l
-			}
+			divide(&qs[i], t.layer.headDim)
 		}
 	}
 }
@@ -57,8 +55,8 @@ func (t *attendTask) output(row, head int) []float32 {
 	return t.dst.row(row)[head*dim : (head+1)*dim]
 }
 
-func (t *attendTask) startFast(q *kern.Query, row, head int) {
-	out := t.output(row, head)
+// startFast makes q the query of a head of a row, before the first block.
+func (t *attendTask) startFast(q *kern.Query, row, head int, out []float32) {
 	clear(out)
 	*q = kern.Query{Q: &t.q.row(row)[head*t.layer.headDim], Out: &out[0], Max: float32(math.Inf(-1))}
 	if t.sinks != nil {
@@ -66,9 +64,10 @@ func (t *attendTask) startFast(q *kern.Query, row, head int) {
 	}
 }
 
-// fastBlocks takes queries from begin on over all blocks that one of them sees.
-// Those of different rows go together where they find the same in every cell.
-func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scratch []float32) {
+// fastBlocks takes queries from begin on over all blocks in [from, to) that one of
+// them sees. Those of different rows go together where they find the same in every
+// cell.
+func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, from, to int, scratch []float32) {
 	firstRow, _ := t.rowAndHead(sp, kvHead, begin)
 	lastRow, _ := t.rowAndHead(sp, kvHead, begin+len(qs)-1)
 	first, last := math.MaxInt, 0
@@ -76,6 +75,7 @@ func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scr
 		pos := int(t.batch.pos[row])
 		first, last = min(first, firstSeen(pos, t.window)), max(last, pos)
 	}
+	first, last = max(first, from), min(last, to-1)
 	l := t.layer
 	a := kern.Attend{Queries: &qs[0], Scratch: &scratch[0], N: int64(len(qs)), Dim: int64(l.headDim), Scale: t.scale, Softcap: t.softcap}
 	a.K, a.V = &l.k[kvHead*l.size], &l.v[kvHead*l.size]
@@ -89,7 +89,7 @@ func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, scr
 			end := last
 			if base+posBlock > shared { // to the end of the row
 				n = min(t.perKV-(begin+i)%t.perKV, len(qs)-i)
-				end = int(t.batch.pos[row])
+				end = min(int(t.batch.pos[row]), last)
 			}
 			if end < base {
 				continue

@@ -17,6 +17,7 @@ type stream struct {
 	acts    [][]float32 // by Act.Index: [rows, cols]
 	logits  []float32   // [LogitRows, Vocab]
 	scratch [][]float32 // one a thread
+	parts   [][]float32 // one a thread, of attention: [maxQueries, fastDim]
 	mix     mixScratch
 	packed  operands
 
@@ -31,6 +32,7 @@ type stream struct {
 	rows    rowTask
 	rope    ropeTask
 	attend  attendTask
+	split   splitTask
 	mixing  mixTask
 	copier  copyTask
 }
@@ -98,6 +100,7 @@ func (s *stream) layout(a *arena) {
 	for range s.pool.Threads() {
 		s.scratch = append(s.scratch, a.take(max(minScratch, s.arith.tileScratch(widest))))
 	}
+	s.layoutParts(a)
 	s.packed.layout(a, s.arith, max(s.plan.Rows, s.plan.LogitRows), widest)
 }
 
