@@ -8,8 +8,10 @@
 //     share out elements, never the terms of a sum.
 //   - Sums run in an order given by the column (dot products, norms) or by the
 //     absolute position (attention, in blocks of [posBlock] positions and, for
-//     fast kernels' decode rows, chunks of them), nothing else. A draft tree's row finds its positions along its path, so it adds
-//     up what a chain with the same tokens would.
+//     fast kernels' decode rows, chunks of them), nothing else. Threads may share
+//     out the chunks, as they are joined in order. A draft tree's row finds its
+//     positions along its path, so it adds up what a chain with the same tokens
+//     would.
 //
 // There are three ways to compute (type arith):
 //
