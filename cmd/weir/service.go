@@ -29,27 +29,27 @@ func (s *service) starting() bool { return s.phase.Load().(string) != "" }
 
 // Generator implements server.Backend.
 func (s *service) Generator(ctx context.Context, model string) (llm.Generator, func(), error) {
-	r := s.models.Load()
-	if r == nil || s.starting() {
-		return nil, nil, &llm.Error{Kind: llm.Unavailable, Message: "the model is still loading; ask /ready and try again when it answers 200", RetryAfter: time.Second}
-	}
-	name, err := named(r, model)
+	r, name, err := s.named(model)
 	if err != nil {
 		return nil, nil, err
 	}
 	return r.Hold(ctx, name)
 }
 
-// named is the model that a request means.
-func named(r *router.Router, model string) (string, error) {
+// named is the model that a request means, and the router that has it.
+func (s *service) named(model string) (*router.Router, string, error) {
+	r := s.models.Load()
+	if r == nil || s.starting() {
+		return nil, "", &llm.Error{Kind: llm.Unavailable, Message: "the model is still loading; ask /ready and try again when it answers 200", RetryAfter: time.Second}
+	}
 	names := r.Names()
 	switch {
 	case model == "" && len(names) == 1:
-		return names[0], nil
+		return r, names[0], nil
 	case !slices.Contains(names, model):
-		return "", openai.NoModel(model, names)
+		return nil, "", openai.NoModel(model, names)
 	}
-	return model, nil
+	return r, model, nil
 }
 
 // Models implements server.Backend.
@@ -81,20 +81,16 @@ func (s *service) each(look func(*opened)) {
 
 // Load implements server.Loader.
 func (s *service) Load(ctx context.Context, model string) error {
-	_, release, err := s.Generator(ctx, model)
-	if err == nil {
-		release()
+	r, name, err := s.named(model)
+	if err != nil {
+		return err
 	}
-	return err
+	return r.Load(ctx, name)
 }
 
 // Unload implements server.Loader.
 func (s *service) Unload(model string) error {
-	r := s.models.Load()
-	if r == nil || s.starting() {
-		return &llm.Error{Kind: llm.Unavailable, Message: "the model is still loading; ask /ready and try again when it answers 200", RetryAfter: time.Second}
-	}
-	name, err := named(r, model)
+	r, name, err := s.named(model)
 	if err != nil {
 		return err
 	}
