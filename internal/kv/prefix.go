@@ -13,11 +13,29 @@ func (c *Cache) Version() uint64 {
 	return c.tree.version
 }
 
+// Cursor is where a prefix was last found to end, so that looking for it again
+// costs only what has changed. The zero value has found nothing.
+type Cursor struct {
+	at    *node
+	found int
+}
+
 // Peek tells how many of p's first limit tokens Match would find in whole pages.
-// It changes nothing: what is only looked at does not become recently used.
-func (c *Cache) Peek(p Prefix, limit int) int {
-	same, _ := c.walk(p, limit)
-	return same
+// It changes nothing: what is only looked at does not become recently used. from
+// is the prefix's own, which may have got longer since: who waits among many behind
+// a long prefix is looked at in every step.
+func (c *Cache) Peek(from *Cursor, p Prefix, limit int) int {
+	if c.tree == nil {
+		return 0
+	}
+	for from.at != nil && from.at.tokens != nil && from.at.pages == nil { // evicted; what is above may be there
+		from.at, from.found = from.at.parent, from.found-c.pageSize
+	}
+	if from.at == nil || from.at.tokens == nil { // a root may have been forgotten and made anew
+		from.at, from.found = c.tree.roots[p.Salt], 0
+	}
+	from.found, from.at = c.follow(from.at, p, from.found, limit)
+	return min(from.found, limit/c.pageSize*c.pageSize)
 }
 
 // walk follows p through whole pages, to the last one's node.
@@ -25,7 +43,11 @@ func (c *Cache) walk(p Prefix, limit int) (same int, n *node) {
 	if c.tree == nil {
 		return 0, nil
 	}
-	n = c.tree.roots[p.Salt]
+	return c.follow(c.tree.roots[p.Salt], p, 0, limit)
+}
+
+// follow walks on from n, which holds p's tokens before same.
+func (c *Cache) follow(n *node, p Prefix, same, limit int) (int, *node) {
 	for n != nil && same+c.pageSize <= limit {
 		child := n.child(c.tree, p.Tokens[same:same+c.pageSize])
 		if child == nil {

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -106,7 +107,7 @@ func TestSnapshotRestore(t *testing.T) {
 		}
 		if most >= 64 {
 			for _, p := range prompts {
-				if a, b := c.Peek(p, len(p.Tokens)), d.Peek(p, len(p.Tokens)); a != b {
+				if a, b := c.Peek(new(Cursor), p, len(p.Tokens)), d.Peek(new(Cursor), p, len(p.Tokens)); a != b {
 					t.Fatalf("%v: %d before, %d after", p, a, b)
 				}
 			}
@@ -115,7 +116,7 @@ func TestSnapshotRestore(t *testing.T) {
 				c.evict()
 			}
 			for _, p := range prompts {
-				if a, b := c.Peek(p, len(p.Tokens)), d.Peek(p, len(p.Tokens)); a != b {
+				if a, b := c.Peek(new(Cursor), p, len(p.Tokens)), d.Peek(new(Cursor), p, len(p.Tokens)); a != b {
 					t.Errorf("%v: %d left before, %d after", p, a, b)
 				}
 			}
@@ -134,5 +135,55 @@ func TestSnapshotRestore(t *testing.T) {
 	}
 	if _, err := r.Add(good); err == nil {
 		t.Error("a page more than the pool has")
+	}
+}
+
+// Looking on from where a prefix was found to end gives what looking from the
+// beginning does, whatever came and went meanwhile, and costs what has changed.
+func TestPeekAgain(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 3))
+	c := cached(t, 4, 64)
+	type look struct {
+		p Prefix
+		Cursor
+	}
+	var looks []*look
+	for range 60 {
+		l := &look{p: Prefix{Salt: fmt.Sprint(rng.IntN(2))}}
+		for range 40 + rng.IntN(40) {
+			l.p.Tokens = append(l.p.Tokens, int32(rng.IntN(2)))
+		}
+		l.p.Prompt = len(l.p.Tokens)
+		looks = append(looks, l)
+	}
+	for range 400 {
+		switch l := looks[rng.IntN(len(looks))]; {
+		case rng.IntN(3) > 0:
+			cut := l.p
+			cut.Tokens = cut.Tokens[:1+rng.IntN(len(cut.Tokens))]
+			c.run(t, cut)
+		case c.tree.idle > 0:
+			c.evict()
+		}
+		for range 5 {
+			l := looks[rng.IntN(len(looks))]
+			limit := rng.IntN(len(l.p.Tokens) + 1)
+			if a, b := c.Peek(&l.Cursor, l.p, limit), c.Peek(new(Cursor), l.p, limit); a != b {
+				t.Fatalf("%d found of %d tokens, looked for again, %d anew", a, limit, b)
+			}
+		}
+	}
+	lookAtAll := func() int64 {
+		before := c.CacheStats().Looked
+		for _, l := range looks {
+			c.Peek(&l.Cursor, l.p, len(l.p.Tokens))
+		}
+		return c.CacheStats().Looked - before
+	}
+	lookAtAll()
+	if n := lookAtAll(); n > int64(len(looks)) {
+		t.Errorf("%d pages looked for by %d that had been looked for just before", n, len(looks))
 	}
 }

@@ -50,7 +50,7 @@ type node struct {
 	salt     string  // of a root
 	tokens   []int32 // [pageSize]; nil for a root
 	prompt   int     // of tokens, how many were computed as Prefill
-	pages    []int32 // by group
+	pages    []int32 // by group; nil: the node was evicted
 	children map[string]*node
 	kids     []*node // the same, in the order in which they came
 	used     uint64
@@ -66,6 +66,7 @@ type CacheStats struct {
 	Nodes   int64 // pages held now, of one group
 	Idle    int64 // of them, those that no sequence holds
 	Pinned  int64 // of them, those of pinned prefixes
+	Looked  int64 // pages looked for, whether found or not: the work of the tree
 }
 
 // HitRate is the share of queried tokens that were not computed again.
@@ -299,7 +300,10 @@ func (t *tree) root(salt string) *node {
 	return r
 }
 
-func (n *node) child(t *tree, tokens []int32) *node { return n.children[string(t.keyOf(tokens))] }
+func (n *node) child(t *tree, tokens []int32) *node {
+	t.stats.Looked++
+	return n.children[string(t.keyOf(tokens))]
+}
 
 // keyOf is a page's tokens as bytes; valid until the next call.
 func (t *tree) keyOf(tokens []int32) []byte {
@@ -339,6 +343,7 @@ func (c *Cache) evict() {
 	for g, p := range n.pages {
 		c.release(g, p)
 	}
+	n.pages = nil
 	up := n.parent
 	delete(up.children, string(t.keyOf(n.tokens)))
 	up.kids = slices.DeleteFunc(up.kids, func(k *node) bool { return k == n })

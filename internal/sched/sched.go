@@ -103,6 +103,7 @@ type Seq struct {
 	awaitedTo  int    // and ends there
 	warmTokens int    // in the prefix cache
 	warmAt     uint64 // at that version of it
+	warmEnd    kv.Cursor
 }
 
 type state uint8

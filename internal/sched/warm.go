@@ -81,7 +81,7 @@ func (s *Scheduler) warm(q *Seq) int {
 		return 0
 	}
 	if v := s.cache.Version(); q.warmAt != v || q.warmAt == 0 {
-		q.warmTokens, q.warmAt = s.cache.Peek(q.prefix(), q.Length-1), v
+		q.warmTokens, q.warmAt = s.cache.Peek(&q.warmEnd, q.prefix(), q.Length-1), v
 	}
 	return q.warmTokens
 }
@@ -96,12 +96,16 @@ func (s *Scheduler) awaits(q *Seq) bool {
 		return true
 	}
 	q.awaited = nil
+	need := s.warm(q) + worthwhile
 	for _, r := range s.running {
 		if r.Tokens == nil || r.Salt != q.Salt || r.Remaining() <= 1 {
 			continue
 		}
+		if min(len(q.Tokens), len(r.Tokens)) < need || q.Tokens[need-1] != r.Tokens[need-1] {
+			continue // without comparing all before it
+		}
 		same := min(common(q.Tokens, r.Tokens), q.Length-1) / s.cache.PageSize() * s.cache.PageSize()
-		if r.computes(same) && same >= s.warm(q)+worthwhile {
+		if r.computes(same) && same >= need {
 			q.awaited, q.awaitedTo = r, same
 			s.counts.Awaited++
 			return true
