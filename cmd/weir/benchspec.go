@@ -313,9 +313,7 @@ func (b *speculationBench) verify(ctx context.Context, plain *engine.Engine, r *
 		}
 	}
 	if len(v.Chances) > 0 {
-		if v.Free, err = b.start(engine.Speculation{Proposer: v.Knows}); err != nil {
-			return err
-		}
+		v.Free = func() (*engine.Engine, error) { return b.start(engine.Speculation{Proposer: v.Knows}) }
 		r.Foretold, err = bench.Foretell(ctx, v)
 	}
 	return err

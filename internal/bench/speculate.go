@@ -93,9 +93,11 @@ func (o *Oracle) Close() error { return nil }
 type Verifying struct {
 	Plain  *engine.Engine
 	Always *engine.Engine // asks Wrong for a draft at every step
-	Free   *engine.Engine // asks Knows for what pays
-	Wrong  *Oracle
-	Knows  *Oracle
+	// Free starts an engine that asks Knows for what pays: one for each chance, which
+	// has learnt nothing of another.
+	Free  func() (*engine.Engine, error)
+	Wrong *Oracle
+	Knows *Oracle
 
 	Rows     []int     // of a step, the first being one
 	Chances  []float64 // of the oracle
@@ -209,10 +211,15 @@ func (v *Verifying) foretell(ctx context.Context, truth spoken, chance float64) 
 	var p pairs
 	held := 0
 	ask := func(e *engine.Engine) (spoken, error) { return saying(ctx, e, v.prompt(), 0, 0, v.Generate) }
+	free, err := v.Free()
+	if err != nil {
+		return out, err
+	}
+	defer free.Close()
 	for round := range v.Repeat + 1 {
 		v.Progress(fmt.Sprintf("oracle of %g, round %d of %d", chance, round, v.Repeat))
 		v.Knows.Know(truth.ids, chance, uint64(round))
-		plain, fast, err := pair(ask, v.Plain, v.Free, round)
+		plain, fast, err := pair(ask, v.Plain, free, round)
 		if err == nil {
 			err = v.Loose.same(truth.ids, fast.ids)
 		}
