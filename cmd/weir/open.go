@@ -132,6 +132,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 	if err := o.onGPU(e, options); err != nil || o.engine != nil {
 		return err
 	}
+	options.Speculation = e.onCPU(options.Speculation)
 	b, err := e.cpuBackend(o.threads)
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 
 // speculateOptions say what guesses tokens ahead. serve, run and bench share them.
 type speculateOptions struct {
-	Speculate     string `help:"Guess tokens ahead and check several in one step, which never changes an answer. ngram looks for what the text has said before; draft asks a smaller model; medusa and eagle ask heads trained on the model; auto takes what is there (--draft-model, --medusa or --eagle; the built-in model has a draft model), else nothing; off does not guess. Where it does not pay it turns itself off." enum:"auto,off,ngram,draft,medusa,eagle" default:"auto" placeholder:"auto" group:"Speculation"`
+	Speculate     string `help:"Guess tokens ahead and check several in one step, which never changes an answer. ngram looks for what the text has said before; draft asks a smaller model; medusa and eagle ask heads trained on the model; auto takes what is there (--draft-model, --medusa or --eagle; the built-in model has a draft model), else ngram on a CPU and nothing on a GPU; off does not guess. Where it does not pay it turns itself off." enum:"auto,off,ngram,draft,medusa,eagle" default:"auto" placeholder:"auto" group:"Speculation"`
 	DraftModel    string `help:"Draft model: a .gguf file or checkpoint of the same vocabulary." placeholder:"FILE" group:"Speculation"`
 	Medusa        string `help:"Medusa heads: a .safetensors or .pt file, or its folder. (A .pt is read without running what is in it.)" placeholder:"PATH" group:"Speculation"`
 	MedusaHeads   int    `help:"How many of the heads to use; 0: all." default:"0" group:"Speculation"`
@@ -39,8 +39,17 @@ func (o *speculateOptions) kind(m modelArg) string {
 	case o.DraftModel != "" || m.Model == "":
 		return engine.SpeculateDraft
 	}
-	// n-grams need nothing, but that they never cost has not been shown.
 	return ""
+}
+
+// onCPU is what auto comes to where nothing that was trained is there: n-grams need
+// nothing, and what they may cost is bounded. On a GPU they are left to the user: what
+// rows cost there, and that answers stay within tolerance alone, is another matter.
+func (o *speculateOptions) onCPU(s engine.Speculation) engine.Speculation {
+	if o.Speculate == "auto" && s.Kind == "" {
+		s.Kind = engine.SpeculateNGram
+	}
+	return s
 }
 
 // Validate is called by those who embed the options.
