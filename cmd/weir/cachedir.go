@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +30,7 @@ func newCacheDir(dir, model string) (*cacheDir, error) {
 		return nil, fmt.Errorf("--cache-dir: %w", err)
 	}
 	c := &cacheDir{dir: dir, path: filepath.Join(dir, fileName(model)+".prefixes")}
+	c.sweep(time.Now())
 	f, err := os.CreateTemp(dir, tempPattern)
 	if err != nil {
 		return nil, fmt.Errorf("--cache-dir: weir can't write there: %w", err)
@@ -37,8 +40,29 @@ func newCacheDir(dir, model string) (*cacheDir, error) {
 
 const tempPattern = ".weir-*.tmp"
 
-// fileName makes a model's name one of a file.
+// staleTemp is how old a file that was being written must be to be left from a
+// process that ended meanwhile.
+const staleTemp = 10 * time.Minute
+
+// sweep removes what such processes left: what prompts said is in it.
+func (c *cacheDir) sweep(now time.Time) {
+	left, _ := filepath.Glob(filepath.Join(c.dir, tempPattern))
+	for _, path := range left {
+		if info, err := os.Stat(path); err == nil && now.Sub(info.ModTime()) > staleTemp {
+			_ = os.Remove(path) // another process may have done so
+		}
+	}
+}
+
+// fileName makes a model's name one of a file. Names that differ only in what files'
+// can't have, or in what some disks do not tell apart, have different files.
 func fileName(model string) string {
+	sum := sha256.Sum256([]byte(model))
+	return plainName(model) + "-" + hex.EncodeToString(sum[:4])
+}
+
+// plainName is what of a name every disk takes.
+func plainName(model string) string {
 	name := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r) {
 			return r

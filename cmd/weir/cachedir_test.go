@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCacheDirReplacesWholeFiles(t *testing.T) {
@@ -46,7 +47,7 @@ func TestCacheDirReplacesWholeFiles(t *testing.T) {
 		}
 	}
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 1 || files[0].Name() != "org_Model_7B.prefixes" {
+	if err != nil || len(files) != 1 || files[0].Name() != "org_Model_7B-"+files[0].Name()[len("org_Model_7B-"):len("org_Model_7B-")+8]+".prefixes" {
 		t.Errorf("%v, %v", files, err)
 	}
 	if info, err := os.Stat(c.path); err != nil || info.Mode().Perm()&0o077 != 0 {
@@ -56,7 +57,7 @@ func TestCacheDirReplacesWholeFiles(t *testing.T) {
 
 func TestFileNames(t *testing.T) {
 	for name, want := range map[string]string{"../x": "_x", "..": "", "a/../b": "a_.._b", "é": "_", strings.Repeat("x", 300): strings.Repeat("x", 100)} {
-		if got := fileName(name); got != want {
+		if got := plainName(name); got != want {
 			t.Errorf("%q becomes %q, want %q", name, got, want)
 		}
 	}
@@ -78,5 +79,39 @@ func TestServeKeepsItsCache(t *testing.T) {
 	}
 	if !strings.Contains(cached[0], `"cached_tokens":0`) || strings.Contains(cached[1], `"cached_tokens":0`) {
 		t.Errorf("first %s\nthen %s", cached[0], cached[1])
+	}
+}
+
+// TestFilesApart: models whose names look alike on a disk have files of their own.
+func TestFilesApart(t *testing.T) {
+	seen := map[string]string{}
+	for _, name := range []string{"a b", "a_b", "A_B", "модель", "мадель", "..", strings.Repeat("x", 100), strings.Repeat("x", 101)} {
+		file := strings.ToLower(fileName(name))
+		if other, ok := seen[file]; ok {
+			t.Errorf("%q and %q share %s", name, other, file)
+		}
+		seen[file] = name
+	}
+}
+
+// TestSweep: what an ended process was writing goes, what another may be writing stays.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	for name, age := range map[string]time.Duration{".weir-1.tmp": time.Hour, ".weir-2.tmp": 0, "mine": time.Hour} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		then := time.Now().Add(-age)
+		if err := os.Chtimes(path, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := newCacheDir(dir, "m"); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 2 || files[0].Name() != ".weir-2.tmp" {
+		t.Errorf("%v, %v", files, err)
 	}
 }

@@ -51,14 +51,23 @@ type served struct {
 	about llm.Model // what its files tell
 }
 
-// models lists what is to be served, after a look into the files.
+// models lists what is to be served, after a look into the files of several.
 func (c *serveCmd) models() ([]served, error) {
 	if len(c.More) == 0 {
-		return []served{{name: cmp.Or(c.Name, c.modelOptions.id()), modelOptions: c.modelOptions}}, nil
+		m := c.argument(c.Model)
+		m.name = cmp.Or(c.Name, m.name)
+		return []served{m}, checkName(m.name)
 	}
 	var list []served
 	for _, arg := range append([]string{c.Model}, c.More...) {
-		m, err := c.one(arg)
+		if arg == "" {
+			return nil, errors.New("one of the models is empty; give each a file")
+		}
+		m := c.argument(arg)
+		var err error
+		if m.about, err = m.look(); err == nil {
+			err = checkName(m.name)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -67,26 +76,30 @@ func (c *serveCmd) models() ([]served, error) {
 	return list, nil
 }
 
-// one reads an argument of several: FILE or NAME=FILE.
-func (c *serveCmd) one(arg string) (served, error) {
+// argument reads FILE or NAME=FILE.
+func (c *serveCmd) argument(arg string) served {
 	m := served{modelOptions: c.modelOptions}
 	m.Model = arg
 	if name, path, named := strings.Cut(arg, "="); named && name != "" && path != "" && !exists(arg) {
 		m.name, m.Model = name, path
 	}
 	m.name = cmp.Or(m.name, m.id())
+	return m
+}
+
+// look tells what a model's files say. It reads no weights.
+func (m served) look() (llm.Model, error) {
 	f, err := m.openFile(weights.Mmap, nil)
 	if err != nil {
-		return m, err
+		return llm.Model{}, err
 	}
 	defer f.Close()
 	config, err := model.Inspect(f)
 	if err != nil {
-		return m, err
+		return llm.Model{}, err
 	}
-	m.about = llm.Model{ID: m.name, Family: config.Family, Created: time.Now().Unix(), OwnedBy: "weir", Vocab: config.Vocab,
-		Chat: config.ChatTemplate != "", Quant: config.Quant, Params: config.Params, Bytes: config.Bytes}
-	return m, nil
+	return llm.Model{ID: m.name, Family: config.Family, Created: time.Now().Unix(), OwnedBy: "weir", Vocab: config.Vocab,
+		Chat: config.ChatTemplate != "", Quant: config.Quant, Params: config.Params, Bytes: config.Bytes}, nil
 }
 
 // portion is what a model may have of the memory that several share: its weights,
@@ -101,7 +114,19 @@ type portion struct {
 
 // of is the portion of so much.
 func (p *portion) of(all int64) int64 {
+	if p.loaded == 1 {
+		return all
+	}
 	return p.weights + (all-p.largest)/int64(p.loaded)
+}
+
+// check tells whether the models that are loaded together leave a model, which has so
+// much, anything beside its weights.
+func (p *portion) check(budget int64, from string) error {
+	if p == nil || p.loaded == 1 || budget > p.weights {
+		return nil
+	}
+	return fmt.Errorf("the weights of %d models together, %s, leave no memory for anything else (%s); keep fewer in memory at once with --max-loaded-models, or raise --memory", p.loaded, host.Bytes(p.largest), from)
 }
 
 // portions shares memory out among models of which so many are loaded at once.
@@ -152,9 +177,6 @@ func (c *serveCmd) newHosting(list []served) (*hosting, error) {
 	}
 	for i, p := range portions(list, c.MaxLoadedModels, c.Memory) {
 		h.parts[list[i].name] = p
-		if p.of(h.budget) <= p.weights && c.Device == "cpu" {
-			return nil, fmt.Errorf("the models' weights, %s together, leave nothing of %s (%s); keep fewer in memory at once with --max-loaded-models, or raise --memory", host.Bytes(p.largest), host.Bytes(h.budget), h.from)
-		}
 	}
 	h.pool = cpu.NewPool(n)
 	return h, nil
@@ -166,7 +188,11 @@ func (h *hosting) fit(e engineOptions, m served) engineOptions {
 		return e
 	}
 	e.pool, e.portion = h.pool, h.parts[m.name]
-	e.Memory = memorySize{bytes: max(1, e.portion.of(h.budget)), from: fmt.Sprintf("its portion, as one of %d models, of %s, %s", e.portion.loaded, host.Bytes(h.budget), h.from)}
+	from := h.from
+	if n := e.portion.loaded; n > 1 {
+		from = fmt.Sprintf("its weights and an equal part of what those of %d models leave of %s, %s", n, host.Bytes(h.budget), h.from)
+	}
+	e.Memory = memorySize{bytes: max(1, e.portion.of(h.budget)), from: from}
 	return e
 }
 
@@ -202,7 +228,14 @@ func (c *serveCmd) route(list []served, io streams, s *service, log *slog.Logger
 	var models []router.Model
 	for _, m := range list {
 		m.about.ID = m.name
-		models = append(models, router.Model{About: m.about, Open: func(context.Context) (router.Engine, error) { return c.bringUp(m, io, s, log) }})
+		to := router.Model{
+			About: m.about,
+			Open:  func(ctx context.Context) (router.Engine, error) { return c.bringUp(ctx, m, io, s, log) },
+		}
+		if len(list) > 1 { // else none leaves for it
+			to.Check = func() error { _, err := m.look(); return err }
+		}
+		models = append(models, to)
 	}
 	r, err := router.New(router.Options{
 		Loaded: c.MaxLoadedModels, Idle: c.UnloadAfter, Patience: c.SwapAfter, Waiting: c.MaxQueue,
@@ -219,7 +252,7 @@ func (c *serveCmd) route(list []served, io streams, s *service, log *slog.Logger
 }
 
 // bringUp loads a model until it has answered a request.
-func (c *serveCmd) bringUp(m served, to streams, s *service, log *slog.Logger) (router.Engine, error) {
+func (c *serveCmd) bringUp(ctx context.Context, m served, to streams, s *service, log *slog.Logger) (router.Engine, error) {
 	began := time.Now()
 	tell := func(what string) {}
 	if s.starting() {
@@ -228,7 +261,7 @@ func (c *serveCmd) bringUp(m served, to streams, s *service, log *slog.Logger) (
 	}
 	e := s.shared.fit(c.engineOptions, m)
 	e.MaxQueue, e.MaxQueuedTokens = int(s.limits.queue.Load()), int(s.limits.tokens.Load())
-	o, err := open(m.modelOptions, e, m.name, newReading(to.err, tell, log), log)
+	o, err := open(ctx, m.modelOptions, e, m.name, newReading(to.err, tell, log), log)
 	if err != nil {
 		return nil, err
 	}
@@ -247,8 +280,9 @@ func (c *serveCmd) bringUp(m served, to streams, s *service, log *slog.Logger) (
 // moved is told by the router what has become of a model.
 func (s *service) moved(log *slog.Logger, model string, state router.State, took time.Duration, err error) {
 	switch {
-	case err != nil && !s.starting():
-		log.Error("a model could not be loaded or unloaded in order", "model", model, "state", state, "reason", err)
+	case err != nil && s.starting(): // it ends with that
+	case err != nil:
+		log.Error("a model could not be loaded, or not be given back in order", "model", model, "reason", err)
 	case state == router.Unloaded && err == nil:
 		log.Info("unloaded", "model", model, "took", took.Round(time.Millisecond))
 	}
@@ -279,6 +313,10 @@ func printServed(w io.Writer, list []served) {
 		return
 	}
 	for _, m := range list {
-		fmt.Fprintf(w, "  %s: %s of weights\n", m.name, host.Bytes(m.about.Bytes))
+		note := ""
+		if !m.about.Chat {
+			note = ", no chat template: chats must bring a chat_template"
+		}
+		fmt.Fprintf(w, "  %s: %s of weights%s\n", m.name, host.Bytes(m.about.Bytes), note)
 	}
 }

@@ -110,7 +110,10 @@ func TestSeveralModelsRefused(t *testing.T) {
 		"--chat-template":             {small, large, "--chat-template", chatTemplate(t)},
 		"--swap-after is 0s":          {small, large, "--swap-after", "0"},
 		"--max-loaded-models is -1":   {small, large, "--max-loaded-models", "-1"},
-		"leave nothing of 1.0 MiB":    {small, large, "--memory", "1MiB", "--device", "cpu"},
+		"leave no memory":             {small, large, "--memory", "1MiB", "--device", "cpu"},
+		"one of the models is empty":  {small, ""},
+		"can't be a model's name":     {"a\nb=" + small, large},
+		"a --speculate that needs":    {small, large, "--speculate", "draft"},
 	} {
 		r := weir(t, "", nil, append([]string{"serve", "--port", "0"}, args...)...)
 		if r.code == exitOK || !strings.Contains(r.err, want) || strings.Count(r.err, "weir: ") != 1 {
@@ -123,7 +126,7 @@ func TestSeveralModelsRefused(t *testing.T) {
 // weights.
 func TestPortions(t *testing.T) {
 	list := []served{{about: llm.Model{Bytes: 60}}, {about: llm.Model{Bytes: 30}}, {about: llm.Model{Bytes: 10}}}
-	for loaded, want := range map[int][]int64{0: {160, 130, 110}, 1: {400, 370, 350}, 2: {215, 185, 165}, 9: {160, 130, 110}} {
+	for loaded, want := range map[int][]int64{0: {160, 130, 110}, 1: {400, 400, 400}, 2: {215, 185, 165}, 9: {160, 130, 110}} {
 		for i, p := range portions(list, loaded, memorySize{}) {
 			if got := p.of(400); got != want[i] {
 				t.Errorf("%d loaded: model %d may have %d of 400, want %d", loaded, i, got, want[i])
@@ -168,6 +171,40 @@ func TestChatFormats(t *testing.T) {
 	s.stop(t)
 	r := weir(t, "", nil, "serve", "--port", "0", smallFile(t), "--chat-template", "chatlm")
 	if r.code != exitError || !strings.Contains(r.err, "alpaca, chatml, gemma") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestBadFileSendsNoneAway: a request for a model whose file is damaged meanwhile
+// leaves the one in memory where it is.
+func TestBadFileSendsNoneAway(t *testing.T) {
+	large, small := twoFiles(t)
+	s := serve(t, "chat="+large, small, "--max-loaded-models", "1", "--ctx", "256", "--memory", "64MiB")
+	if err := os.WriteFile(small, []byte("GGUF"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, body := s.post(t, "/v1/completions", `{"model":"small","prompt":"Hi"}`)
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "model_not_loaded") || strings.Contains(body, "GGUF") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := s.post(t, "/models/load", `{"model":"small"}`); status != http.StatusServiceUnavailable || !strings.Contains(body, "small.gguf") {
+		t.Errorf("those who run the server are told %d %s", status, body)
+	}
+	if m := s.only(); m == nil || m.engine.Model().ID != "chat" {
+		t.Error("the model in memory has left")
+	}
+	s.stop(t)
+}
+
+// TestNames: a model's name is text, whatever its file is called.
+func TestNames(t *testing.T) {
+	for file, want := range map[string]string{"\xe9t\xe9.gguf": "_t_", "a\nb.gguf": "a_b", "модель.gguf": "модель"} {
+		if got := (modelArg{Model: file}).id(); got != want {
+			t.Errorf("%q is served as %q, want %q", file, got, want)
+		}
+	}
+	r := weir(t, "", nil, "serve", "--port", "0", "--name", "\xff")
+	if r.code != exitError || !strings.Contains(r.err, "can't be a model's name") {
 		t.Errorf("%+v", r)
 	}
 }

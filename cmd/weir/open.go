@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"weir/internal/backend"
 	"weir/internal/builtin"
@@ -68,7 +70,8 @@ func (o *opened) closeFiles() error {
 
 // open loads a model and starts an engine on it, to be asked for by a name; ""
 // is the file's.
-func open(m modelOptions, e engineOptions, name string, read *reading, log *slog.Logger) (*opened, error) {
+// The end of ctx ends it.
+func open(ctx context.Context, m modelOptions, e engineOptions, name string, read *reading, log *slog.Logger) (*opened, error) {
 	began := time.Now()
 	f, err := m.openFile(loads[m.Load], read)
 	if err != nil {
@@ -77,12 +80,15 @@ func open(m modelOptions, e engineOptions, name string, read *reading, log *slog
 	log.Debug("model file open", "files", f.Paths(), "bytes", f.Bytes(), "took", time.Since(began))
 	o := &opened{file: f, log: log, last: began}
 	o.did("open")
+	if ctx.Err() != nil {
+		return nil, errors.Join(context.Cause(ctx), o.closeFiles())
+	}
 	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
 		o.closeFiles()
 		return nil, err
 	}
 	o.did("allocate")
-	if err := f.Prefetch(context.Background(), read.report); err != nil {
+	if err := errors.Join(f.Prefetch(ctx, read.report), ctx.Err()); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
 	o.did("read")
@@ -133,6 +139,9 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 		return err
 	}
 	options.Speculation = e.onCPU(options.Speculation)
+	if err := e.portion.check(options.Budget, options.BudgetFrom); err != nil {
+		return err
+	}
 	b, err := e.cpuBackend(o.threads)
 	if err != nil {
 		return err
@@ -141,6 +150,18 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 		return errors.Join(err, b.Close())
 	}
 	return nil
+}
+
+// written tells the model's files from others that were put in their place. What is
+// in them the engine compares by samples.
+func (o *opened) written() string {
+	var all []string
+	for _, path := range o.file.Paths() {
+		if info, err := os.Stat(path); err == nil { // the built-in model has none
+			all = append(all, fmt.Sprintf("%d bytes of %s", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano)))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // keepCache sees to it that the prefix cache outlives the process, if asked to.
@@ -156,7 +177,7 @@ func (o *opened) keepCache(to *engine.LoadOptions, e engineOptions) (err error) 
 		arithmetic += ", deterministic"
 	}
 	to.CacheStore, to.CacheSaveLimit = o.saves, e.CacheDirMax.bytes
-	to.CacheIdentity = []engine.Named{{Name: "weir version", Value: build()}, {Name: "arithmetic", Value: arithmetic}}
+	to.CacheIdentity = []engine.Named{{Name: "weir version", Value: build()}, {Name: "arithmetic", Value: arithmetic}, {Name: "model file", Value: o.written()}}
 	return nil
 }
 
@@ -190,7 +211,21 @@ func (m modelArg) id() string {
 		return builtin.Name
 	}
 	name := filepath.Base(filepath.Clean(m.Model))
-	return strings.TrimSuffix(strings.TrimSuffix(name, ".gguf"), ".safetensors")
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gguf"), ".safetensors")
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.IsControl(r) {
+			return '_'
+		}
+		return r
+	}, name)
+}
+
+// checkName tells whether requests can ask for a name, and logs and metrics have it.
+func checkName(name string) error {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%q can't be a model's name: it has bytes that are no text", name)
+	}
+	return nil
 }
 
 func (m modelOptions) template() (string, error) {
@@ -203,7 +238,8 @@ func (m modelOptions) template() (string, error) {
 			return format, nil
 		}
 		if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(m.ChatTemplate, "./") {
-			return "", fmt.Errorf("--chat-template %s: there is no such file, and of formats there are %s", m.ChatTemplate, strings.Join(chat.BundledNames(), ", "))
+			names := strings.Join(chat.BundledNames(), ", ")
+			return "", fmt.Errorf("--chat-template %s: there is no such file, and of formats there are %s%s", m.ChatTemplate, names, didYouMean(strings.ToLower(m.ChatTemplate), chat.BundledNames(), "give a file or one of these"))
 		}
 		return "", fmt.Errorf("reading the chat template: %w", err)
 	}

@@ -68,7 +68,7 @@ func (c *runCmd) Run(s streams, log *slog.Logger) error {
 			return err
 		}
 	}
-	m, err := open(c.modelOptions, c.engineOptions, "", newReading(s.err, nil, log), log)
+	m, err := open(context.Background(), c.modelOptions, c.engineOptions, "", newReading(s.err, nil, log), log)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ type serveCmd struct {
 	securityOptions
 	observeOptions
 
-	More []string `arg:"" optional:"" name:"more" help:"Further models, as FILE or NAME=FILE; requests say which they want. Each gets a part of the memory in proportion to its weights."`
+	More []string `arg:"" optional:"" name:"more" help:"Further models, as FILE or NAME=FILE; requests say which they want. Each gets memory for its weights, and an equal part of the rest."`
 	multiOptions
 	Host         string        `help:"Address to listen on. 0.0.0.0 is every address; --keys says who may use it then." default:"127.0.0.1" placeholder:"127.0.0.1" group:"Server"`
 	Port         int           `help:"Port to listen on; 0 picks a free one." default:"8080" group:"Server"`
@@ -59,8 +60,8 @@ func (c *serveCmd) Validate() error {
 	if err := c.multiOptions.check(1 + len(c.More)); err != nil {
 		return err
 	}
-	if len(c.More) > 0 && (c.ChatTemplate != "" || c.DraftModel != "" || c.Medusa != "" || c.Eagle != "") {
-		return errors.New("--chat-template, --draft-model, --medusa and --eagle are for one model, and several are to be served; serve that one by itself")
+	if len(c.More) > 0 && (c.ChatTemplate != "" || c.DraftModel != "" || c.Medusa != "" || c.Eagle != "" || !slices.Contains([]string{"auto", "off", "ngram"}, c.Speculate)) {
+		return errors.New("--chat-template, --draft-model, --medusa, --eagle and a --speculate that needs one of them are for one model, and several are to be served; serve that one by itself")
 	}
 	for _, validate := range []func() error{c.limitOptions.Validate, c.securityOptions.Validate, c.observeOptions.Validate, c.engineOptions.Validate} {
 		if err := validate(); err != nil {

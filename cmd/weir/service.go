@@ -79,16 +79,7 @@ func (s *service) each(look func(*opened)) {
 	}
 }
 
-// Load implements server.Loader.
-func (s *service) Load(ctx context.Context, model string) error {
-	r, name, err := s.named(model)
-	if err != nil {
-		return err
-	}
-	return r.Load(ctx, name)
-}
-
-// Unload implements server.Loader.
+// Unload implements server.Unloader.
 func (s *service) Unload(model string) error {
 	r, name, err := s.named(model)
 	if err != nil {

@@ -26,7 +26,9 @@ func full(t testing.TB, vllm bool) *Metrics {
 			Backend: "cuda", Level: "sm_90a", Device: "a card", DeviceMemory: 80e9, DeviceFree: 10e9,
 		}}
 	}})
-	m.Attach(func() Server { return Server{Connections: 7, Live: true} })
+	m.Attach(func() Server {
+		return Server{Connections: 7, Live: true, Models: []llm.Model{{ID: "tiny"}, {ID: "away", State: "unloaded"}}}
+	})
 	n := 5
 	p := llm.DefaultParams()
 	p.MaxTokens = &n

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"weir/internal/llm"
 )
 
 // Engine is a snapshot of an engine. Counts are since it started.
@@ -49,6 +51,7 @@ type Server struct {
 	Connections, Refused int64
 	Live, Ready          bool
 	InFlight             int64
+	Models               []llm.Model
 }
 
 // snapshots collects what is read when somebody scrapes.
@@ -107,6 +110,9 @@ func (e emitter) server(s Server) {
 	e.counter("weir_connections_refused_total", "Connections closed at once, because --max-connections were open.", s.Refused)
 	e.gauge("weir_live", "1 while work moves on, as /health tells.", truth(s.Live))
 	e.gauge("weir_ready", "1 while requests are taken, as /ready tells.", truth(s.Ready))
+	for _, m := range s.Models {
+		e.gauge("weir_model_loaded", "1 while the model is in memory.", truth(m.State == "" || m.State == "loaded" || m.State == "leaving"), "model", m.ID)
+	}
 	e.gauge("weir_http_requests_in_flight", "Requests being answered, probes not counted.", float64(s.InFlight))
 }
 

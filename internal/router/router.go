@@ -33,9 +33,16 @@ type Model struct {
 	// About is what is told of the model until it has been loaded for the first
 	// time. Its ID is the model's name.
 	About llm.Model
+	// Check looks whether the model can be loaded at all, before another one leaves
+	// for it. nil: that is not known.
+	Check func() error
 	// Open loads the model, until it is ready for requests.
 	Open func(context.Context) (Engine, error)
 }
+
+// retryAfter is how long a model that could not be loaded is not tried again, so
+// that asking for it does not keep another out of memory.
+const retryAfter = 5 * time.Second
 
 // Options bound what a router does.
 type Options struct {
@@ -75,6 +82,8 @@ type slot struct {
 	Model
 	view
 	engine  Engine
+	failure error     // of the last load
+	retry   time.Time // not to be loaded before
 	waiters map[*waiter]struct{}
 	looked  sync.RWMutex // held by those who look at the engine, and to close it
 }
@@ -130,6 +139,9 @@ func (r *Router) Hold(ctx context.Context, name string) (e Engine, release func(
 	if s == nil {
 		return nil, nil, ErrUnknown
 	}
+	if err := r.check(s); err != nil {
+		return nil, nil, err
+	}
 	r.mu.Lock()
 	w, err := r.enter(s)
 	r.mu.Unlock()
@@ -145,6 +157,31 @@ func (r *Router) Hold(ctx context.Context, name string) (e Engine, release func(
 	return s.engine, sync.OnceFunc(func() { r.leave(s) }), nil
 }
 
+// check looks at a model that has to be loaded. That may take a moment, so it is
+// not done under the lock: enter judges anew.
+func (r *Router) check(s *slot) error {
+	r.mu.Lock()
+	there := s.state != Unloaded || r.closed || s.Check == nil
+	r.mu.Unlock()
+	if there {
+		return nil
+	}
+	err := s.Check()
+	if err == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.o.Report(s.name, Unloaded, 0, err)
+	return s.fail(err, time.Second)
+}
+
+// fail is what clients are told of a load that failed.
+func (s *slot) fail(err error, again time.Duration) error {
+	return &llm.Error{Kind: llm.Unavailable, Code: "model_not_loaded", Err: err, RetryAfter: again,
+		Message: fmt.Sprintf("model %q could not be loaded; the server's log has the reason", s.name)}
+}
+
 // enter makes the caller a user of s, or one that waits for it.
 func (r *Router) enter(s *slot) (*waiter, error) {
 	switch {
@@ -153,6 +190,8 @@ func (r *Router) enter(s *slot) (*waiter, error) {
 	case s.state == Loaded:
 		s.users++
 		return nil, nil
+	case s.state == Unloaded && time.Until(s.retry) > 0:
+		return nil, s.fail(s.failure, time.Until(s.retry))
 	case r.waiting >= r.o.Waiting:
 		return nil, &llm.Error{Kind: llm.Overloaded, RetryAfter: time.Second,
 			Message: fmt.Sprintf("%d requests wait for models to be loaded, which is the limit (--max-queue); try again later", r.waiting)}
@@ -262,10 +301,12 @@ func (r *Router) load(s *slot) {
 		defer r.mu.Unlock()
 		if err != nil {
 			s.state = Unloaded
-			r.tell(s, &llm.Error{Kind: llm.Unavailable, Code: "model_not_loaded", Err: err,
-				Message: fmt.Sprintf("model %q could not be loaded; the server's log has the reason", s.name)})
+			s.failure, s.retry = err, time.Now().Add(retryAfter)
+			r.tell(s, s.fail(err, retryAfter))
 		} else {
+			created := s.About.Created
 			s.engine, s.state, s.About = e, Loaded, e.Model()
+			s.About.Created = created
 			s.loaded, s.used = time.Now(), time.Now()
 			r.tell(s, nil)
 		}

@@ -185,9 +185,35 @@ func TestFailedLoadIsTriedAgain(t *testing.T) {
 		}
 		wantStates(t, r, "a:unloaded")
 		f.broken.Store(false)
+		if err := r.Load(t.Context(), "a"); !errors.As(err, &le) || le.RetryAfter <= 0 || f.loads.Load() != 1 {
+			t.Errorf("at once after it %v, %d loads", err, f.loads.Load())
+		}
+		time.Sleep(retryAfter)
 		if err := r.Load(t.Context(), "a"); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestCheckedBeforeAnotherLeaves: a model that can't be loaded sends none away.
+func TestCheckedBeforeAnotherLeaves(t *testing.T) {
+	in(t, func(t *testing.T) {
+		f := &fleet{t: t}
+		bad := f.model("b")
+		bad.Check = func() error { return errors.New("the file is gone") }
+		r, err := New(Options{Loaded: 1, Waiting: 9}, []Model{f.model("a"), bad})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if err := r.Load(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		var le *llm.Error
+		if err := r.Load(t.Context(), "b"); !errors.As(err, &le) || le.Code != "model_not_loaded" || !strings.Contains(err.Error(), "gone") {
+			t.Errorf("got %v", err)
+		}
+		wantStates(t, r, "a:loaded b:unloaded")
 	})
 }
 

@@ -20,13 +20,11 @@ type Backend interface {
 	Each(look func(llm.Generator))
 }
 
-// Loader is what a [Backend] offers besides when it can bring its models into
-// memory and take them out of it. The errors are those of Generator.
-type Loader interface {
-	// Load brings a model into memory and waits for it.
-	Load(ctx context.Context, model string) error
-	// Unload takes one out once the requests that it answers have ended. It does
-	// not wait for that.
+// Unloader is what a [Backend] offers besides when it can take its models out of
+// memory.
+type Unloader interface {
+	// Unload takes one out once the requests that it answers have ended. It does not
+	// wait for that. The errors are those of Generator.
 	Unload(model string) error
 }
 

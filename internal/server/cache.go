@@ -38,7 +38,7 @@ func (s *Server) pin(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	g, release, err := s.backend.Generator(r.Context(), q.Model)
+	g, release, err := s.hold(w, r, q.Model)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -83,9 +84,11 @@ func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) er
 	ctx, begun, stop := watch(r.Context(), w.start, d)
 	defer stop()
 	w.begun = begun
+	found := w.seen.waiting(c.ModelName())
 	g, release, err := s.generator(ctx, c.ModelName(), w.start, d.Queue)
+	found()
 	if err != nil {
-		return explain(ctx, err)
+		return err
 	}
 	defer release()
 	m := g.Model()
@@ -120,13 +123,34 @@ func (s *Server) generate(w *response, r *http.Request, c call, enc encoders) er
 // generator finds who answers. A model that has to be loaded first must be there by
 // the deadline of the queue.
 func (s *Server) generator(ctx context.Context, model string, start time.Time, queue time.Duration) (llm.Generator, func(), error) {
-	if queue == 0 {
-		return s.backend.Generator(ctx, model)
+	if queue > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, start.Add(queue), &llm.Error{Kind: llm.Timeout, Code: "queue_timeout", Err: context.DeadlineExceeded})
+		defer cancel()
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, start.Add(queue), &llm.Error{Kind: llm.Timeout, Code: "queue_timeout", Err: context.DeadlineExceeded,
-		Message: fmt.Sprintf("the model was not loaded within %v: try again later, or allow more time", queue)})
-	defer cancel()
-	return s.backend.Generator(ctx, model)
+	g, release, err := s.backend.Generator(ctx, model)
+	if err == nil {
+		return g, release, nil
+	}
+	err = explain(ctx, err)
+	var late *llm.Error
+	if errors.As(err, &late) && late.Kind == llm.Timeout { // whatever it was to be in time for
+		err = &llm.Error{Kind: llm.Timeout, Code: late.Code, Err: late.Err,
+			Message: fmt.Sprintf("the model was not loaded within %v: try again later, or allow more time", time.Since(start).Round(time.Millisecond))}
+	}
+	return nil, nil, err
+}
+
+// hold is generator for a request that generates nothing.
+func (s *Server) hold(w *response, r *http.Request, model string) (llm.Generator, func(), error) {
+	d, err := s.deadlines(r, llm.Deadlines{})
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, _, stop := watch(r.Context(), w.start, llm.Deadlines{Total: d.Total})
+	defer stop()
+	defer w.seen.waiting(model)()
+	return s.generator(ctx, model, w.start, d.Queue)
 }
 
 // fingerprint changes when what computes does: the program or the model.

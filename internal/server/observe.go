@@ -31,6 +31,7 @@ type sighting struct {
 	model     atomic.Pointer[string] // nil: the request is being read
 	streaming atomic.Bool
 	tokens    atomic.Int64
+	loading   atomic.Bool // its model is looked for
 	began     atomic.Bool // the first token is there
 }
 
@@ -96,6 +97,16 @@ func (x *sighting) routed(rt route, r *http.Request, caller *auth.Caller) {
 
 // operations are OpenTelemetry's names for what routes do.
 var operations = map[string]string{"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
+
+// waiting notes that the model is looked for, and loaded if need be; found ends that.
+func (x *sighting) waiting(model string) (found func()) {
+	x.model.Store(&model)
+	x.loading.Store(true)
+	return func() {
+		x.model.Store(nil)
+		x.loading.Store(false)
+	}
+}
 
 // generating notes what is asked of a model.
 func (x *sighting) generating(m llm.Model, requests []*llm.Request, streaming bool) {
@@ -199,6 +210,8 @@ func (x *sighting) state() string {
 	switch {
 	case x.model.Load() == nil:
 		return "reading the request"
+	case x.loading.Load():
+		return "waiting for its model to be loaded"
 	case x.began.Load():
 		return "generating"
 	}
@@ -210,7 +223,7 @@ func (s *Server) snapshot() metrics.Server {
 	return metrics.Server{
 		Connections: s.connections.Load(), Refused: s.connectionsRefused.Load(),
 		Live: s.health.Live() == nil, Ready: s.health.Ready() == nil && s.refusal() == nil,
-		InFlight: int64(s.running.count()),
+		InFlight: int64(s.running.count()), Models: s.backend.Models(),
 	}
 }
 

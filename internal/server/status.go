@@ -32,39 +32,54 @@ func (s *Server) model(w *response, r *http.Request) error {
 	return openai.NoModel(id, served)
 }
 
-// load brings a model into memory, or takes it out.
+// load brings a model into memory.
 func (s *Server) load(w *response, r *http.Request) error {
-	return s.moving(w, r, func(l Loader, model string) error { return l.Load(r.Context(), model) })
-}
-
-func (s *Server) unload(w *response, r *http.Request) error {
-	return s.moving(w, r, func(l Loader, model string) error { return l.Unload(model) })
-}
-
-// moving does something with the model that a request names, and answers with what
-// has become of it.
-func (s *Server) moving(w *response, r *http.Request, do func(l Loader, model string) error) error {
-	l, ok := s.backend.(Loader)
-	if !ok {
-		return &llm.Error{Kind: llm.Invalid, Code: "unsupported", Message: "this server's models stay in memory: they can't be loaded or unloaded"}
-	}
-	body, err := s.body(w, r)
+	name, err := s.modelName(w, r)
 	if err != nil {
 		return err
 	}
-	name, err := openai.DecodeModelName(body)
-	if err == nil {
-		err = do(l, name)
-	}
+	g, release, err := s.hold(w, r, name)
 	if err != nil {
 		return withCause(err)
 	}
+	defer release() // not before it has been told where the model is
+	s.tellModel(w, g.Model().ID)
+	return nil
+}
+
+// unload takes a model out of memory.
+func (s *Server) unload(w *response, r *http.Request) error {
+	name, err := s.modelName(w, r)
+	if err != nil {
+		return err
+	}
+	u, ok := s.backend.(Unloader)
+	if !ok {
+		return &llm.Error{Kind: llm.Invalid, Code: "unsupported", Message: "this server's models stay in memory: they can't be unloaded"}
+	}
+	if err := u.Unload(name); err != nil {
+		return err
+	}
+	s.tellModel(w, name)
+	return nil
+}
+
+func (s *Server) modelName(w *response, r *http.Request) (string, error) {
+	body, err := s.body(w, r)
+	if err != nil {
+		return "", err
+	}
+	return openai.DecodeModelName(body)
+}
+
+// tellModel answers with a model; "" is the only one.
+func (s *Server) tellModel(w *response, name string) {
 	for _, m := range s.backend.Models() {
 		if m.ID == name || name == "" {
 			w.json(http.StatusOK, openai.AppendModel(nil, m, m.ID))
+			return
 		}
 	}
-	return nil
 }
 
 // withCause tells those who run the server why a model could not be loaded. Those

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net/http"
 
 	"weir/internal/llm"
@@ -9,8 +8,8 @@ import (
 )
 
 // texter finds who can tell of a model's text, until he is released.
-func (s *Server) texter(ctx context.Context, model string) (_ llm.Texter, _ llm.Model, release func(), _ error) {
-	g, release, err := s.backend.Generator(ctx, model)
+func (s *Server) texter(w *response, r *http.Request, model string) (_ llm.Texter, _ llm.Model, release func(), _ error) {
+	g, release, err := s.hold(w, r, model)
 	if err != nil {
 		return nil, llm.Model{}, nil, err
 	}
@@ -34,7 +33,7 @@ func (s *Server) tokenize(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, m, release, err := s.texter(r.Context(), q.Model)
+	t, m, release, err := s.texter(w, r, q.Model)
 	if err != nil {
 		return err
 	}
@@ -64,7 +63,7 @@ func (s *Server) detokenize(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, m, release, err := s.texter(r.Context(), q.Model)
+	t, m, release, err := s.texter(w, r, q.Model)
 	if err != nil {
 		return err
 	}
@@ -89,7 +88,7 @@ func (s *Server) applyTemplate(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, m, release, err := s.texter(r.Context(), q.Model)
+	t, m, release, err := s.texter(w, r, q.Model)
 	if err != nil {
 		return err
 	}
