@@ -280,7 +280,7 @@ func (c *serveCmd) bringUp(ctx context.Context, m served, to streams, s *service
 // moved is told by the router what has become of a model.
 func (s *service) moved(log *slog.Logger, model string, state router.State, took time.Duration, err error) {
 	switch {
-	case err != nil && s.starting(): // it ends with that
+	case err != nil && s.starting(), errors.Is(err, context.Canceled): // it ends with that, or has ended
 	case err != nil:
 		log.Error("a model could not be loaded, or not be given back in order", "model", model, "reason", err)
 	case state == router.Unloaded && err == nil:
