@@ -15,9 +15,10 @@ func (l *loop) behind(a *spec.Ask) int {
 	return 0
 }
 
-// account settles a step in the books of guessing.
+// account settles a step in the books of guessing. What steps cost is learnt without a
+// proposer, too: forced text is drafted by it.
 func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
-	if l.proposer() == nil || err != nil || len(p.Items) == 0 {
+	if err != nil || len(p.Items) == 0 {
 		return
 	}
 	step := spec.Step{Seqs: len(p.Items), Rows: l.batch.Rows(), Drafted: l.drafted, Held: l.held, Prompts: !l.decodeOnly, Seconds: took.Seconds()}
