@@ -5,8 +5,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/weights"
 )
 
@@ -51,6 +53,31 @@ func BenchmarkLinear(b *testing.B) {
 				reportGMACs(b, rows*in*out)
 			})
 		}
+	}
+}
+
+// BenchmarkPrompt is a prompt's rows in one thread, at the best level. The best of its
+// rounds is what other work on the machine disturbs least.
+func BenchmarkPrompt(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	const rows, in, out = 256, 2048, 1024
+	for _, typ := range []weights.Type{weights.Q8_0, weights.Q4_0, weights.Q4_K, weights.Q6_K, weights.BF16} {
+		b.Run(typ.String(), func(b *testing.B) {
+			plan := backend.Plan{Rows: rows, Seqs: rows}
+			x, y := plan.Act("x", in), plan.Act("y", out)
+			g := newRigOf(b, Options{Threads: 1, Level: kern.Best()}, plan)
+			w, _ := g.load(rng, typ, out, in)
+			g.begin(rows)
+			g.set(x, uniform(rng, rows*in, 1))
+			group := []backend.Projection{{Dst: y, W: w}}
+			best := math.Inf(1)
+			for b.Loop() {
+				begin := time.Now()
+				g.s.Linear(x, group...)
+				best = min(best, time.Since(begin).Seconds())
+			}
+			b.ReportMetric(rows*in*out/best/1e9, "best-GMAC/s")
+		})
 	}
 }
 

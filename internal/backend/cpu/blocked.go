@@ -25,7 +25,7 @@ const (
 // panels is how many panels an item has: more make less traffic, fewer share out
 // better.
 func (t *linearTask) panels(threads int) int {
-	if !t.arith.level.Blocked() || len(t.classes.prefill) == 0 {
+	if !t.arith.level.Blocked() && t.byPanels || len(t.classes.prefill) == 0 {
 		return 1
 	}
 	rows := 0

@@ -18,7 +18,7 @@ import (
 
 // integerRows is how many rows of x are taken at a time: of a piece of 512 columns and 16
 // weights, well below half a millisecond.
-const integerRows = 512
+const integerRows = 256
 
 // integers tells whether some type's prompts are multiplied in integers.
 func (a arith) integers() bool { return a.fast() && a.level.IntegersFor(weights.Q8_0) }
@@ -29,7 +29,7 @@ func (a arith) integerFloats() int {
 	if !a.integers() {
 		return 0
 	}
-	return kern.IntegerPanelBytes(kern.IntegerCols)/4 + integerRows*panelRows + integerRows*kern.IntegerWeights
+	return kern.IntegerPanelBytes(kern.IntegerCols)/4 + integerRows*mostPanels*panelRows + integerRows*kern.IntegerWeights
 }
 
 // packIntegers packs rows of prefill class, the first of which is at in their order.
@@ -62,7 +62,7 @@ func (t *linearTask) integerPanel(p *projection, k *kern.Integers, rows []int32,
 	l, n := t.arith.level, min(kern.IntegerWeights, hi-i)
 	panel := scratch[:kern.IntegerPanelBytes(kern.IntegerCols)/4]
 	acc := scratch[len(panel):]
-	aside := acc[integerRows*panelRows:]
+	aside := acc[integerRows*mostPanels*panelRows:]
 	l.IntegerPanel(p.w.typ, &kern.Convert{X: p.w.cell(i, c), Y: bytesOf(panel), Cols: int64(width), Rows: int64(n), LdX: int64(p.w.rowBytes)})
 	k.W, k.N, k.Acc, k.Out, k.LdO = bytesOf(panel), int64(n), &acc[(i-lo)*integerRows], &aside[0], kern.IntegerWeights
 	if adjacent {

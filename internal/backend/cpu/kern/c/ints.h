@@ -143,6 +143,8 @@ INLINE void ints_tile(struct laid l, int centred, int rows, const struct ints *p
 		const struct xints *x = (const struct xints *)(const void *)row + b / 8;
 		const int k = b & 7;
 		__m256i t[INT_ROWS][2];
+		UNROLL for (int i = 0; i < rows; i++) // what the next rows will need
+			PREFETCH((const uint8_t *)(l.wide ? (const void *)(x->wide + 32 * k) : (const void *)(x->q + 32 * k)) + (rows + i) * p->ldx);
 		if (!l.half) {
 			int_products(l, rows, l.wide ? (const uint8_t *)(x->wide + 32 * k) : (const uint8_t *)(x->q + 32 * k), p->ldx, w, t);
 			w += l.wide ? 1024 : 512;
