@@ -101,7 +101,7 @@ func TestRun(t *testing.T) {
 	if r.Served == nil || !(r.Served.Min > 0) {
 		t.Errorf("share through the server: %+v", r.Served)
 	}
-	if s := r.Structured; s == nil || !(s.Share.Min > 0 && s.MaskUs > 0 && s.MaskPart > 0 && s.MaskPart < 1) || len(s.held) != 2 || s.masks < 2*3*3 {
+	if s := r.Structured; s == nil || !(s.Share.Low > 0 && s.MaskUs > 0 && s.MaskPart > 0 && s.MaskPart < 1) || len(s.held) != 2 || s.masks < 2*3*3 {
 		t.Errorf("structured output: %+v", s)
 	}
 	if !(r.Limits.ReadGBps.Min > 0 && r.Limits.Gflops.Min > 0) {

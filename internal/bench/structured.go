@@ -37,7 +37,7 @@ type Structured struct {
 	Tokens   int     `json:"tokens"`   // of each
 	Free     Summary `json:"free_tokens_per_s"`
 	Held     Summary `json:"held_tokens_per_s"` // held to the schema
-	Share    Summary `json:"share"`             // of the free requests' speed, by round
+	Share    Ratio   `json:"share"`             // of the free requests' speed, by round
 	MaskUs   float64 `json:"mask_us"`           // a mask, in the mean
 	MaskPart float64 `json:"mask_share"`        // of the held requests' steps' time
 	Guessed  int64   `json:"guessed"`           // tokens drafted, because nothing else may follow
@@ -131,11 +131,7 @@ func (r *run) concludeStructured() *Structured {
 	if s == nil {
 		return nil
 	}
-	var shares []float64
-	for i, rate := range s.held {
-		shares = append(shares, rate/s.free[i])
-	}
-	s.Free, s.Held, s.Share = Summarize(s.free), Summarize(s.held), Summarize(shares)
+	s.Free, s.Held, s.Share = Summarize(s.free), Summarize(s.held), ratios(s.held, s.free)
 	s.MaskUs = float64(s.maskTime.Nanoseconds()) / 1e3 / float64(max(1, s.masks))
 	s.MaskPart = s.maskTime.Seconds() / s.stepTime.Seconds()
 	return s
@@ -143,8 +139,8 @@ func (r *run) concludeStructured() *Structured {
 
 // String is a sentence on it.
 func (s *Structured) String() string {
-	return fmt.Sprintf("%d requests of %d tokens at once, held to a JSON Schema, have %s of the speed of as many that are not (%s – %s): "+
+	return fmt.Sprintf("%d requests of %d tokens at once, held to a JSON Schema, have %s of the speed of as many that are not (95%% interval %s – %s): "+
 		"%s and %s tokens/s. A mask took %s µs, all of them %s of the steps' time; of %d tokens guessed because nothing else may follow, %d came true.",
-		s.Requests, s.Tokens, percent(s.Share.Median), percent(s.Share.Min), percent(s.Share.Max), number(s.Held.Median), number(s.Free.Median),
+		s.Requests, s.Tokens, percent(s.Share.Median), percent(s.Share.Low), percent(s.Share.High), number(s.Held.Median), number(s.Free.Median),
 		number(s.MaskUs), percent(s.MaskPart), s.Guessed, s.True)
 }
