@@ -13,7 +13,7 @@ import (
 
 // A pool's memory is asked for in large pages. With small ones a prompt whose
 // pages have not been used before costs a fault for each 4 KiB of keys and values,
-// which was 4 % of its processor time in a virtual machine: the prefix cache, which
+// which was some percent of its time in a virtual machine: the prefix cache, which
 // hands out pages that are new as long as there are any, looked slower than none.
 func TestPoolPrefersLargePages(t *testing.T) {
 	probe, err := allocate(4 << 20)
