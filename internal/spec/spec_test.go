@@ -292,3 +292,33 @@ func TestCostKnowsSteps(t *testing.T) {
 		t.Errorf("a fifth row doubles the step, but the estimate grows by %.2f", r)
 	}
 }
+
+// What a proposer reads before it can guess makes no draft look dear, and what is
+// known of steps is not what drafting took.
+func TestReadingIsNotDrafting(t *testing.T) {
+	l := NewLedger()
+	for l.Probe(1) {
+		l.Settle(Step{Seqs: 1, Rows: 1, Seconds: 0.008})
+	}
+	for range 8 {
+		l.Guessed(4, 0, 0.002)
+		l.Settle(Step{Seqs: 1, Rows: 5, Drafted: 4, Held: 2, Seconds: 0.012})
+	}
+	l.Guessed(4, l.Behind(500), 0.1)
+	l.Settle(Step{Seqs: 1, Rows: 5, Drafted: 4, Held: 2, Seconds: 0.11})
+	if d := l.Drafting.Of(4); math.Abs(d-0.002) > 1e-9 {
+		t.Errorf("a draft is taken to cost %v s after a long reading, before it 0.002", d)
+	}
+	if k := l.Cost.Of(5); math.Abs(k-0.01) > 1e-9 {
+		t.Errorf("a step of five rows is taken to cost %v s, want 0.01", k)
+	}
+	if r := l.Reading(l.Behind(500), 1); math.Abs(r-0.098) > 1e-9 {
+		t.Errorf("reading 500 tokens is taken to cost %v s, want 0.098", r)
+	}
+	if want := 9*(2*0.008-0.002-0.002) - 0.098; math.Abs(l.Saved()-want) > 1e-9 {
+		t.Errorf("%v s are saved, want %v", l.Saved(), want)
+	}
+	if l.Behind(littleBehind) != 0 {
+		t.Error("what is read in the ordinary course counts as reading")
+	}
+}
