@@ -11,7 +11,7 @@ import (
 	"weir/internal/llm"
 )
 
-// What structured output costs is measured on as many requests at once as asked for, in
+// What structured output costs is measured on as many requests at once as are asked for, in
 // turns: once each writes whatever it likes, once a document of a schema. Both
 // are sampled alike, and none ends before it has all its tokens. From when they are
 // sent to when the last of them has ended, compiling the schema included (once: the
