@@ -12,16 +12,16 @@ import (
 
 // eachInteger runs f with every level and type that has integer products of prompts.
 func eachInteger(t *testing.T, f func(*testing.T, Level, weights.Type)) {
-	any := false
+	found := false
 	for _, l := range Levels()[1:] {
 		for _, typ := range weights.Types() {
 			if l.IntegersFor(typ) {
-				any = true
+				found = true
 				t.Run(fmt.Sprintf("%v/%v", l, typ), func(t *testing.T) { f(t, l, typ) })
 			}
 		}
 	}
-	if !any {
+	if !found {
 		t.Skip("needs level avx2: no other has integer products of prompts")
 	}
 }
