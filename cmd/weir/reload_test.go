@@ -23,18 +23,22 @@ func TestReload(t *testing.T) {
 	args := []string{"serve", "--config", config, "--port", "0", "--ctx", "256", "--memory", "64MiB"}
 	reload, level := make(chan os.Signal), new(slog.LevelVar)
 	s := serveWith(t, streams{reload: reload, level: level, again: func() (*setting, error) { return parseSetting(args, nil) }}, args[3:]...)
-	told := func(text string) {
+	// told reloads and waits for all that is said of it, so that the next change of the
+	// file meets no reader.
+	told := func(texts ...string) {
 		t.Helper()
+		before := s.log.String()
 		reload <- syscall.SIGHUP
-		waitFor(t, text, func() bool { return strings.Contains(s.log.String(), text) })
+		for _, text := range texts {
+			waitFor(t, text, func() bool { return strings.Count(s.log.String(), text) > strings.Count(before, text) })
+		}
 	}
 	long := `{"prompt":"` + strings.Repeat("a", 2000) + `"}`
 	if status, got := s.post(t, "/v1/completions", long); status != 400 {
 		t.Fatalf("%d %s", status, got)
 	}
 	put("max-body: 1KiB\nlog-level: debug\nthreads: 7\n")
-	told("changed=\"[log-level max-body]\"")
-	told("options=[threads]")
+	told("changed=\"[log-level max-body]\"", "options=[threads]")
 	if status, got := s.post(t, "/v1/completions", long); status != 413 {
 		t.Errorf("the new limit is not in use: %d %s", status, got)
 	}
