@@ -296,7 +296,7 @@ func (r *Router) load(s *slot) {
 	began := time.Now()
 	r.busy.Go(func() {
 		e, err := s.Open(r.ctx)
-		took := time.Now().Sub(began)
+		took := time.Since(began)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if err != nil {
@@ -338,7 +338,7 @@ func (r *Router) unload(s *slot) {
 		defer r.mu.Unlock()
 		s.engine, s.state = nil, Unloaded
 		r.failed = errors.Join(r.failed, err)
-		r.o.Report(s.name, Unloaded, time.Now().Sub(began), err)
+		r.o.Report(s.name, Unloaded, time.Since(began), err)
 		r.decide()
 	})
 }

@@ -55,7 +55,7 @@ type speaker struct {
 	prompt  int
 	length  int
 
-	spent, plain, lost float64 // its time, with guesses and without; what guesses cost less what they gave
+	spent, plain float64 // its time, with guesses and without
 }
 
 // result is what a simulation came to.
