@@ -321,7 +321,7 @@ func BenchmarkDecode(b *testing.B) {
 	for _, l := range Levels()[1:] {
 		for _, typ := range weights.Types() {
 			w := blocks(rng, typ, 64, cols)
-			for _, rows := range []int{1, 16} {
+			for _, rows := range []int{1, 2, 4, 16} {
 				o := newOperand(l, typ, random(rng, rows*cols, false), rows, cols)
 				out := make([]float32, rows*n)
 				b.Run(fmt.Sprintf("%v/%v/rows=%d", l, typ, rows), func(b *testing.B) {

@@ -55,6 +55,7 @@ INLINE i32x16 nearest(f32x16 v)
 	} while (0)
 
 #define REAL_ROWS 2
+#define DECODE_FEW 4
 #define KEYS_TOGETHER 4
 #define MIX_TOGETHER 4
 #define PEAK_SUMS 6

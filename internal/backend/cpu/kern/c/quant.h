@@ -311,9 +311,44 @@ INLINE void decode_many(const struct decode *p, enum type t, int64_t i, int toge
 			p->out[r * p->ldo + i + j] = fold(acc[j][r]);
 }
 
+#ifdef DECODE_FEW
+// decode_few is decode_many for a number of rows that is known, up to DECODE_FEW.
+// Their sums stay in registers, and weights are read in their order, one row after
+// the other, so that memory is asked for ahead of its use as for a single row: what
+// few rows wait for is memory.
+INLINE void decode_few(const struct decode *p, enum type t, const int rows)
+{
+	const struct kind k = kind_of(t);
+	uint8_t buffer[2 * 272];
+	for (int64_t i = 0; i < p->n; i++) {
+		const uint8_t *w = p->w + i * p->ldw;
+		const uint8_t *x = p->x;
+		f32x16 acc[DECODE_FEW];
+		UNROLL for (int r = 0; r < rows; r++)
+			acc[r] = (f32x16){};
+		for (int64_t left = p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
+			struct group g;
+			prefetch(w, k.bytes);
+			unpack(t, &g, left < 512 ? complete(k, buffer, w, left) : w);
+			UNROLL for (int r = 0; r < rows; r++)
+				acc[r] = step(k, acc[r], &g, (const struct xgroup *)(x + r * p->ldx));
+		}
+		UNROLL for (int r = 0; r < rows; r++)
+			p->out[r * p->ldo + i] = fold(acc[r]);
+	}
+}
+#endif
+
 INLINE void decode(const struct decode *p, enum type t)
 {
 	const struct kind k = kind_of(t);
+#ifdef DECODE_FEW
+	switch (p->rows) {
+	case 2: decode_few(p, t, 2); return;
+	case 3: decode_few(p, t, 3); return;
+	case 4: decode_few(p, t, 4); return;
+	}
+#endif
 	if (p->rows > 1) {
 		for (int64_t i = 0; i < p->n; i += DECODE_TOGETHER)
 			decode_many(p, t, i, p->n - i < DECODE_TOGETHER ? p->n - i : DECODE_TOGETHER);
