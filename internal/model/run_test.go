@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -56,20 +57,24 @@ type runner struct {
 	pages  [][]int32 // [group]
 	size   int       // of a page
 	stored int
+	class  backend.Class
 }
 
 type runOptions struct {
 	pageSize int // 0: 16
 	threads  int // 0: 1
 	kvType   backend.KVType
-	rows     int // most rows in a batch; 0: 64
+	rows     int           // most rows in a batch; 0: 64
+	context  int           // 0: 128
+	level    kern.Level    // 0: portable
+	class    backend.Class // of every row
 	change   func(Model)
 }
 
 // newRunner loads f; o.change may then spoil the model.
 func newRunner(t testing.TB, f *weights.File, o runOptions) *runner {
 	t.Helper()
-	b, err := cpu.New(cpu.Options{Threads: max(o.threads, 1), Level: kern.Portable})
+	b, err := cpu.New(cpu.Options{Threads: max(o.threads, 1), Level: cmp.Or(o.level, kern.Portable)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,21 +85,21 @@ func newRunner(t testing.TB, f *weights.File, o runOptions) *runner {
 	if o.change != nil {
 		o.change(m)
 	}
-	r := &runner{t: t, model: m, size: o.pageSize}
+	r := &runner{t: t, model: m, size: o.pageSize, class: o.class}
 	if r.size == 0 {
 		r.size = 16
 	}
-	rows := o.rows
+	rows, context := o.rows, cmp.Or(o.context, 128)
 	if rows == 0 {
 		rows = 64
 	}
-	plan := backend.Plan{Rows: rows, Seqs: 1, LogitRows: rows, Context: 128}
+	plan := backend.Plan{Rows: rows, Seqs: 1, LogitRows: rows, Context: context}
 	m.Plan(&plan)
 	if r.stream, err = b.NewStream(plan); err != nil {
 		t.Fatal(err)
 	}
 	spec := backend.KVSpec{Type: o.kvType, PageSize: r.size, Groups: m.KVGroups()}
-	n := 128/r.size + 1
+	n := context/r.size + 1
 	for g := range spec.Groups {
 		spec.Pages = append(spec.Pages, n)
 		var pages []int32
@@ -126,7 +131,7 @@ func (r *runner) step(ids []int32) [][]float32 {
 		b.Slot = append(b.Slot, 0)
 		b.Pos = append(b.Pos, int32(pos))
 		b.Seq = append(b.Seq, 0)
-		b.Class = append(b.Class, backend.Prefill)
+		b.Class = append(b.Class, r.class)
 		b.Tree = append(b.Tree, nil)
 		b.Want = append(b.Want, int32(i))
 		for g, pages := range r.pages {
