@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestCacheDirReplacesWholeFiles(t *testing.T) {
 		}
 	}
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 1 || files[0].Name() != "org_Model_7B-"+files[0].Name()[len("org_Model_7B-"):len("org_Model_7B-")+8]+".prefixes" {
+	if err != nil || len(files) != 1 || files[0].Name() != filepath.Base(c.path) || !regexp.MustCompile(`^org_Model_7B-[0-9a-f]{8}\.prefixes$`).MatchString(files[0].Name()) {
 		t.Errorf("%v, %v", files, err)
 	}
 	if info, err := os.Stat(c.path); err != nil || info.Mode().Perm()&0o077 != 0 {

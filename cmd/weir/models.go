@@ -283,7 +283,7 @@ func (s *service) moved(log *slog.Logger, model string, state router.State, took
 	case err != nil && s.starting(), errors.Is(err, context.Canceled): // it ends with that, or has ended
 	case err != nil:
 		log.Error("a model could not be loaded, or not be given back in order", "model", model, "reason", err)
-	case state == router.Unloaded && err == nil:
+	case state == router.Unloaded:
 		log.Info("unloaded", "model", model, "took", took.Round(time.Millisecond))
 	}
 }

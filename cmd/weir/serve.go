@@ -145,11 +145,11 @@ func (c *serveCmd) load(io streams, s *service, log *slog.Logger, addr net.Addr)
 	if err := c.loadFirst(context.Background(), list, s); err != nil {
 		return errors.Join(err, s.close())
 	}
-	s.phase.Store("")
 	n, err := threads(host.New("/"), c.Threads)
 	if err != nil {
-		return err
+		return errors.Join(err, s.close())
 	}
+	s.phase.Store("")
 	c.greet(io, s, n, addr)
 	printServed(io.out, list)
 	return nil
