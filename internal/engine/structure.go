@@ -87,25 +87,24 @@ func (s *structures) compiledFor(ctx context.Context, key string, e grammar.Expr
 		s.stats.compileHits.Add(1)
 		return g, nil
 	}
-	select {
-	case s.pool <- struct{}{}:
-	case <-ctx.Done():
-		return nil, contextError(ctx)
-	}
-	defer func() { <-s.pool }()
 	g, err := s.compile(ctx, e)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, contextError(ctx)
-		}
 		s.stats.compileFailed.Add(1)
-		return nil, s.refusal(want, err)
+		return nil, s.refusal(ctx, want.Field, want.Field, err)
 	}
 	s.keep(key, g)
 	return g, nil
 }
 
+// compile waits for one of the few places where grammars are compiled, and does so
+// within the server's limit.
 func (s *structures) compile(ctx context.Context, e grammar.Expr) (*grammar.Grammar, error) {
+	select {
+	case s.pool <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-s.pool }()
 	vocab := s.vocab()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -116,16 +115,19 @@ func (s *structures) compile(ctx context.Context, e grammar.Expr) (*grammar.Gram
 	return g, err
 }
 
-// refusal tells the client why there is no grammar.
-func (s *structures) refusal(want *llm.Structure, err error) error {
-	e := llm.Invalidf(want.Field, "%s: %v", want.Field, err)
+// refusal tells the client why there is no grammar for what param asks.
+func (s *structures) refusal(ctx context.Context, param, what string, err error) error {
+	if ctx.Err() != nil {
+		return contextError(ctx)
+	}
+	e := llm.Invalidf(param, "%s: %v", what, err)
 	e.Code = "invalid_grammar"
 	var u *grammar.UnsupportedError
 	switch {
 	case errors.As(err, &u):
 		e.Code = "invalid_json_schema"
 	case errors.Is(err, context.DeadlineExceeded):
-		e.Message = fmt.Sprintf("%s: compiling it takes more than %v, the limit of this server (--grammar-timeout); make it simpler, or its bounds smaller", want.Field, s.timeout)
+		e.Message = fmt.Sprintf("%s: compiling it takes more than %v, the limit of this server (--grammar-timeout); make it simpler, or its bounds smaller", what, s.timeout)
 	}
 	return e
 }

@@ -88,15 +88,13 @@ func (w *callWriter) schemas(ctx context.Context, tools []tool) error {
 	for _, t := range tools {
 		schema := grammar.Schema(objectSchema(t.Parameters))
 		args := grammar.Expr(schema)
-		_, err := grammar.Compile(ctx, schema, w.e.structures.vocab(), grammar.DefaultLimits())
+		_, err := w.e.structures.compile(ctx, schema)
 		var unsupported *grammar.UnsupportedError
 		switch {
 		case errors.As(err, &unsupported) && !t.Strict:
 			args = grammar.JSONObject()
 		case err != nil:
-			e := llm.Invalidf("tools", "the parameters of tool %.80q: %v", t.Name, err)
-			e.Code = "invalid_json_schema"
-			return e
+			return w.e.structures.refusal(ctx, "tools", fmt.Sprintf("the parameters of tool %.80q", t.Name), err)
 		}
 		w.tools = append(w.tools, writtenTool{t.Name, args})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	answers "weir/internal/chat/answer"
 	"weir/internal/grammar"
@@ -149,6 +150,19 @@ func TestToolSchemasThatAreNotSupported(t *testing.T) {
 		if strict && (!errors.As(err, &le) || le.Param != "tools" || !strings.Contains(le.Message, "uniqueItems")) || !strict && err != nil {
 			t.Errorf("strict %v: %v", strict, err)
 		}
+	}
+}
+
+// TestToolSchemasHaveALimitOfTime: of a strict tool, too, and it is the tool that is named.
+func TestToolSchemasHaveALimitOfTime(t *testing.T) {
+	e := startTiny(t, usual)
+	e.structures.timeout = time.Nanosecond
+	r := toolRequest(answers.Hermes, false, llm.Reading{Tools: llm.ToolsRequired, OneCall: true})
+	r.Prompt.(*llm.Chat).Tools = []byte(`[{"type":"function","function":{"name":"far","strict":true,"parameters":{"type":"object","properties":{"a":{"type":"string","pattern":"^[ab]{1,9000}$"}}}}}]`)
+	_, err := collect(t.Context(), e, r)
+	var le *llm.Error
+	if !errors.As(err, &le) || le.Kind != llm.Invalid || le.Param != "tools" || !strings.Contains(le.Message, `tool "far"`) || !strings.Contains(le.Message, "--grammar-timeout") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -1,6 +1,8 @@
 package grammar
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -204,17 +206,18 @@ func (c *compiler) number(sp *shapePlan) (*node, error) {
 			}
 		}
 		if err != nil || d.empty() {
-			return nil, c.at(sp, "minimum", err)
+			return nil, at("minimum", err)
 		}
 		x, err := raw(d, c.m)
 		return &term{d: x}, err
 	})
 }
 
-// at names a keyword in an error that has none, by the schemas of the shape.
-func (c *compiler) at(_ *shapePlan, keyword string, err error) error {
-	if err == nil {
-		return nil
+// at names a keyword in an error that has none. That time is over is no keyword's
+// fault.
+func at(keyword string, err error) error {
+	if err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
 	}
 	return &UnsupportedError{Keyword: keyword, Path: "", Reason: err.Error(), err: err}
 }
@@ -231,7 +234,7 @@ func (c *compiler) string(sp *shapePlan) (*node, error) {
 			keyword = "format"
 		}
 		if err != nil || d.empty() {
-			return nil, c.at(sp, keyword, err)
+			return nil, at(keyword, err)
 		}
 		lo, hi := int32(sp.minLength), int32(sp.maxLength)
 		for _, p := range sp.patterns {
@@ -240,7 +243,7 @@ func (c *compiler) string(sp *shapePlan) (*node, error) {
 			}
 		}
 		t, err := stringTerm(d, lo, hi, c.m)
-		return t, c.at(sp, keyword, err)
+		return t, at(keyword, err)
 	})
 }
 

@@ -45,6 +45,9 @@ func TestExprs(t *testing.T) {
 		yes, no []string
 	}{
 		{Literal("abc"), []string{"abc"}, []string{"", "ab", "abcd"}},
+		{Regex("[[:]x|[[:digit:]]"), []string{"[x", ":x", "7"}, []string{"", "["}},
+		{Regex(`[^\Sx][^\s]`), []string{" x", "\ty"}, []string{"\ufeffx", "\u2028x", " \ufeff", "  "}}, // ECMA-262 and Go agree on all of yes
+		{Regex(`[^\D][^\d]`), []string{"1x"}, []string{"\u0663x", "1\u0663", "11"}},
 		{Regex("a+b?"), []string{"a", "aab"}, []string{"", "b", "abb"}},
 		{Choice{"yes", "no", "nope"}, []string{"yes", "no", "nope"}, []string{"n", "yesno"}},
 		{Repeat{Literal("ab"), 1, 3}, []string{"ab", "ababab"}, []string{"", "aba", "abababab"}},

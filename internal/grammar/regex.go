@@ -23,11 +23,12 @@ const maxCount = 1 << 24
 
 // regexParser reads a regular expression.
 type regexParser struct {
-	src   string
-	at    int
-	depth int
-	fold  bool // (?i)
-	dot   bool // (?s): a dot takes newlines
+	src      string
+	at       int
+	depth    int
+	fold     bool // (?i)
+	dot      bool // (?s): a dot takes newlines
+	inverted bool // within [^…]
 }
 
 // parseRegex reads a regular expression.
@@ -299,26 +300,37 @@ func digitSet() runes { return runes{{'0', '9'}} }
 func wordSet() runes  { return makeRunes([]span{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}) }
 func blankSet() runes { return makeRunes([]span{{'\t', '\n'}, {'\f', '\r'}, {' ', ' '}}) }
 
-// notBlankSet leaves out what any dialect takes for white space.
-func notBlankSet() runes {
-	return blankSet().or(makeRunes([]span{{'\v', '\v'}, {0x85, 0x85}, {0xFEFF, 0xFEFF}})).or(table(unicode.White_Space)).not()
+// wideDigitSet and wideBlankSet are what some dialect takes for digits and white
+// space; digitSet and blankSet are what every one does.
+func wideDigitSet() runes { return digitSet().or(table(unicode.Nd)) }
+func wideBlankSet() runes {
+	return blankSet().or(makeRunes([]span{{'\v', '\v'}, {0x85, 0x85}, {0xFEFF, 0xFEFF}})).or(table(unicode.White_Space))
+}
+
+// agreed is the set of every dialect, or what none has in its own: an output must
+// satisfy whichever reads it. Within [^…] the wide set is the one that is safe.
+func (p *regexParser) agreed(narrow, wide runes, not bool) runes {
+	set := narrow
+	if not != p.inverted {
+		set = wide
+	}
+	if not {
+		set = set.not()
+	}
+	return set
 }
 
 // escape reads an escape that stands for characters.
 func (p *regexParser) escape() (runes, error) {
 	switch c := p.next(); c {
-	case 'd':
-		return digitSet(), nil
-	case 'D':
-		return digitSet().or(table(unicode.Nd)).not(), nil
+	case 'd', 'D':
+		return p.agreed(digitSet(), wideDigitSet(), c == 'D'), nil
 	case 'w':
 		return wordSet(), nil
 	case 'W':
 		return wordSet().not(), nil
-	case 's':
-		return blankSet(), nil
-	case 'S':
-		return notBlankSet(), nil
+	case 's', 'S':
+		return p.agreed(blankSet(), wideBlankSet(), c == 'S'), nil
 	case 'p', 'P':
 		return p.property(c == 'P')
 	case 'x':
@@ -338,6 +350,9 @@ func (p *regexParser) escape() (runes, error) {
 }
 
 func (p *regexParser) plainEscape(c rune) (runes, error) {
+	if next := p.peek(); c == '0' && next >= '0' && next <= '9' {
+		return nil, p.errorf("octal escapes are not supported: write \\xHH")
+	}
 	if i := strings.IndexRune("tnrfv0a", c); i >= 0 {
 		return oneRune(rune("\t\n\r\f\v\x00\a"[i])), nil
 	}
@@ -415,6 +430,8 @@ func propertySet(name string) (runes, bool) {
 // class reads a bracket expression after its opening bracket.
 func (p *regexParser) class() (runes, error) {
 	not := p.take("^")
+	p.inverted = not
+	defer func() { p.inverted = false }()
 	var set runes
 	for first := true; ; first = false {
 		if p.peek() < 0 {
@@ -493,12 +510,11 @@ func (p *regexParser) classItem() (set runes, single bool, err error) {
 
 // posix reads [:alpha:] and kin.
 func (p *regexParser) posix() (runes, error) {
-	end := strings.Index(p.src[p.at:], ":]")
-	if end < 0 {
+	name, _, closed := strings.Cut(p.src[p.at+len("[:"):], ":]")
+	if !closed || strings.ContainsRune(name, ']') { // [[:] is a class of two characters
 		p.next()
 		return oneRune('['), nil
 	}
-	name := p.src[p.at+2 : p.at+end]
 	letters := makeRunes([]span{{'A', 'Z'}, {'a', 'z'}})
 	sets := map[string]runes{"alpha": letters, "digit": digitSet(), "alnum": letters.or(digitSet()), "word": wordSet(), "space": blankSet(),
 		"upper": {{'A', 'Z'}}, "lower": {{'a', 'z'}}, "blank": makeRunes([]span{{' ', ' '}, {'\t', '\t'}}), "cntrl": makeRunes([]span{{0, 31}, {127, 127}}),
@@ -508,6 +524,6 @@ func (p *regexParser) posix() (runes, error) {
 	if !ok {
 		return nil, p.errorf("class [:%.20s:] is not known", name)
 	}
-	p.at += end + 2
+	p.at += len("[:" + name + ":]")
 	return set, nil
 }
