@@ -19,6 +19,9 @@ type binder struct {
 	b    backend.Backend
 	used map[string]bool // names in the file
 	err  error
+
+	float8      bool // there are matrices of FP8
+	float8Block [2]int
 }
 
 func newBinder(f *weights.File, b backend.Backend) *binder {
@@ -112,6 +115,8 @@ func (b *binder) lookup(gguf string, shape ...int) weights.Tensor {
 	case !slices.Equal(t.Shape, shape):
 		b.err = fmt.Errorf("tensor %q has the shape %v, but the configuration says %v: "+
 			"the tensors and the configuration are not of the same model; get both from one place", name, t.Shape, shape)
+	case t.Type == weights.F8E4M3:
+		return b.unscaled(t)
 	case !t.Type.Supported():
 		b.err = fmt.Errorf("tensor %q is %s, which weir does not compute with: get a file with one of the types %v", name, t.TypeName(), weights.Types())
 	}
@@ -140,7 +145,7 @@ func (b *binder) divisors(c Config) []float32 {
 // out what was trained would change what the model says, in silence.
 func (b *binder) leftovers() {
 	for _, t := range b.f.Tensors() {
-		if b.err == nil && !b.used[t.Name] && !harmless(t.Name) {
+		if b.err == nil && !b.used[t.Name] && !harmless(t.Name) && !(b.float8 && scalesActivations(t.Name)) {
 			b.err = fmt.Errorf("tensor %.100q %v has no place in a model of this family and configuration: "+
 				"without it the model would say something else; use a file made for one of %s",
 				t.Name, t.Shape, strings.Join(Families(), ", "))

@@ -38,9 +38,13 @@ type Config struct {
 	OutputBias     bool // of the attention's output projection
 	MLPBias        bool
 
+	// Float8Block is how many rows and columns of an FP8 checkpoint's matrices share a
+	// scale; zero: a row does, or all do, as the scales' shapes say.
+	Float8Block [2]int
+
 	Quant  string // the type that most of the matrices' bytes have, "Q4_K"
 	Params int64  // numbers in the file's tensors
-	Bytes  int64  // what they take
+	Bytes  int64  // what they take when they are computed with
 
 	ChatTemplate string  // "" if the file has none
 	BOS, EOS     []int32 // ids that the configuration names, often none

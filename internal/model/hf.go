@@ -162,6 +162,7 @@ func configHF(data []byte) (Config, family, error) {
 // common reads what every family calls the same, and refuses what none has.
 func (r fields) common(c *Config) {
 	r.refuse()
+	r.quantised(c)
 	c.Layers = r.needInteger("num_hidden_layers")
 	c.Width = r.needInteger("hidden_size")
 	c.FFN = r.needInteger("intermediate_size")
@@ -212,12 +213,6 @@ var neutral = []struct {
 
 // refuse names what would change the output and is not computed.
 func (r fields) refuse() {
-	for _, key := range []string{"quantization_config", "compression_config"} {
-		if r.has(key) {
-			method := r.object(key).text("quant_method")
-			r.fail("the checkpoint is quantised (%s %.100q), which weir does not read: use the unquantised checkpoint, or a GGUF", key, method)
-		}
-	}
 	for _, n := range neutral {
 		if v := string(r.values[n.key]); r.has(n.key) && strings.TrimSuffix(v, ".0") != n.value {
 			r.fail("%q is %.60s, which changes the model's arithmetic in a way that weir does not support for %s",

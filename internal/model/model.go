@@ -131,6 +131,9 @@ func (c *Config) measure(f *weights.File) {
 	for _, t := range f.Tensors() {
 		c.Params += int64(t.Rows()) * int64(t.Cols())
 		c.Bytes += int64(len(t.Data))
+		if t.Type == weights.F8E4M3 {
+			c.Bytes += int64(len(t.Data)) // computed with as BF16
+		}
 		if len(t.Shape) > 1 {
 			matrices[t.TypeName()] += int64(len(t.Data))
 		}
@@ -159,6 +162,7 @@ func Load(f *weights.File, b backend.Backend, o Options) (Model, error) {
 		c.reach()
 	}
 	bind := newBinder(f, b)
+	bind.float8Block = c.Float8Block
 	if o.Scaling != nil {
 		bind.used["rope_freqs.weight"] = true // replaced, too
 	}

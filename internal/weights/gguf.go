@@ -165,7 +165,7 @@ func (c *cursor) tensorInfo(i int) (t tensorInfo) {
 	if c.err != nil {
 		return t
 	}
-	if in := t.Type.info(); in == nil || in.support == rejected {
+	if in := t.Type.info(); in == nil || in.support == rejected || t.Type == F8E4M3 {
 		c.err = t.unsupported()
 		return t
 	}

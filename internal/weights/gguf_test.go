@@ -499,6 +499,7 @@ func TestWriterRefuses(t *testing.T) {
 		{"zero dimension", nil, named("a", F32, 0, 0), "1 to 4"},
 		{"short data", nil, named("a", F32, 3, 1), "takes 4 bytes, got 3"},
 		{"part of a block", nil, named("a", Q8_0, 34, 33), "block of 32"},
+		{"not of GGUF", nil, named("a", F8E4M3, 4, 4), "GGUF has no F8_E4M3"},
 		{"unknown type", nil, named("a", 99, 4, 1), "no known layout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

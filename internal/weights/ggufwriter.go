@@ -80,6 +80,8 @@ func (gw *Writer) appendInfos(b []byte, tensors []Tensor) ([]byte, error) {
 			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
 		case size == 0 || len(t.Shape) == 0 || len(t.Shape) > maxGGUFDims:
 			return nil, fmt.Errorf("tensor %q: shape %v is not 1 to %d dimensions above zero", t.Name, t.Shape, maxGGUFDims)
+		case t.Type == F8E4M3:
+			return nil, fmt.Errorf("tensor %q: GGUF has no %v", t.Name, t.Type)
 		case seen[t.Name] || t.Name == "":
 			return nil, fmt.Errorf("tensor %q is there twice or has no name", t.Name)
 		}

@@ -108,6 +108,7 @@ var hostileGGUF = []struct {
 	{"TQ1_0", gguf(3, 1, 0).typed(34), "is TQ1_0, which weir does not read"},
 	{"unknown type", gguf(3, 1, 0).typed(4711), "is type 4711, which weir does not read"},
 	{"type of another format", gguf(3, 1, 0).typed(Foreign), "which weir does not read"},
+	{"type of safetensors", gguf(3, 1, 0).typed(F8E4M3), "is F8_E4M3, which weir does not read"},
 }
 
 // allocated runs f and returns the bytes that it took from the heap.

@@ -21,11 +21,10 @@ const (
 	maxEntry  = 4096        // bytes of JSON for one tensor: dozens of dimensions
 )
 
-// dtypes are the dtypes of safetensors that have a GGUF number. All others are
-// Foreign.
+// dtypes are the dtypes of safetensors that have a Type. All others are Foreign.
 var dtypes = map[string]Type{
 	"F32": F32, "F16": F16, "BF16": BF16,
-	"I8": I8, "I16": I16, "I32": I32, "I64": I64, "F64": F64,
+	"I8": I8, "I16": I16, "I32": I32, "I64": I64, "F64": F64, "F8_E4M3": F8E4M3,
 }
 
 // parseSafetensors reads the safetensors file in b. The tensors alias b and

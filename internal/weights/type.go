@@ -39,8 +39,12 @@ const (
 	F64 Type = 28
 )
 
+// F8E4M3 is the FP8 of checkpoints, which have its scales in a tensor apart:
+// [Tensor.Unscale] makes BF16 of the two. GGUF has no number for it.
+const F8E4M3 Type = 1<<16 + 1
+
 // Foreign marks a safetensors dtype that GGUF has no number for (BOOL, U8,
-// F8_E4M3, ...). [Tensor.TypeName] has the file's own word for it.
+// F8_E5M2, ...). [Tensor.TypeName] has the file's own word for it.
 const Foreign Type = 1 << 16
 
 // typeInfo describes a type: how many elements make a block, in how many
@@ -85,6 +89,7 @@ var types = [...]typeInfo{
 	{I32, "I32", 1, 4, listed},
 	{I64, "I64", 1, 8, listed},
 	{F64, "F64", 1, 8, listed},
+	{F8E4M3, "F8_E4M3", 1, 1, listed},
 
 	{9, "Q8_1", 32, 36, rejected},
 	{15, "Q8_K", 256, 292, rejected},

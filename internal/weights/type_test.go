@@ -12,6 +12,9 @@ import (
 func TestTypesAgainstParser(t *testing.T) {
 	for i := range types {
 		in := &types[i]
+		if in.typ == F8E4M3 {
+			continue // a GGUF cannot have it
+		}
 		theirs := ggufparser.GGMLType(in.typ)
 		trait, ok := theirs.Trait()
 		if !ok || theirs.String() != in.name || trait.BlockSize != uint64(in.elems) || trait.TypeSize != uint64(in.bytes) {

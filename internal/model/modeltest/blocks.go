@@ -8,8 +8,8 @@ import (
 	"weir/internal/weights"
 )
 
-// plain encodes numbers as F32, F16 or BF16.
-func plain(t weights.Type, x []float32) []byte {
+// Plain encodes numbers as F32, F16 or BF16.
+func Plain(t weights.Type, x []float32) []byte {
 	var b []byte
 	for _, v := range x {
 		switch t {

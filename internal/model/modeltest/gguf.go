@@ -37,14 +37,14 @@ func (c *Checkpoint) tensorsGGUF(t weights.Type) []weights.Tensor {
 			gguf.Data = blocks(t, newStream(c.Name+"/"+s.name), s.shape[0]*s.shape[1], s.scale)
 		case len(s.shape) == 2:
 			gguf.Type = t
-			gguf.Data = plain(t, c.permuted(s))
+			gguf.Data = Plain(t, c.permuted(s))
 		default:
-			gguf.Data = plain(weights.F32, c.permuted(s))
+			gguf.Data = Plain(weights.F32, c.permuted(s))
 		}
 		out = append(out, gguf)
 	}
 	if d := c.divisors(); d != nil {
-		out = append(out, weights.Tensor{Name: "rope_freqs.weight", Type: weights.F32, Shape: []int{len(d)}, Data: plain(weights.F32, d)})
+		out = append(out, weights.Tensor{Name: "rope_freqs.weight", Type: weights.F32, Shape: []int{len(d)}, Data: Plain(weights.F32, d)})
 	}
 	return out
 }

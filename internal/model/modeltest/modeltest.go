@@ -179,7 +179,7 @@ func (c *Checkpoint) WriteHF(dir string) error {
 	}
 	var tensors []weights.Tensor
 	for _, s := range c.specs {
-		tensors = append(tensors, weights.Tensor{Name: s.name, Type: weights.F32, Shape: s.shape, Data: plain(weights.F32, c.values(s))})
+		tensors = append(tensors, weights.Tensor{Name: s.name, Type: weights.F32, Shape: s.shape, Data: Plain(weights.F32, c.values(s))})
 	}
 	file, err := os.Create(filepath.Join(dir, "model.safetensors"))
 	if err != nil {
