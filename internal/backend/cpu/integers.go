@@ -32,23 +32,30 @@ func (a arith) integerFloats() int {
 	return kern.IntegerPanelBytes(kern.IntegerCols)/4 + integerRows*mostPanels*panelRows + integerRows*kern.IntegerWeights
 }
 
+// integersAt is where columns [c, c+width), a piece, of prefill row i lie. The rows of a piece
+// lie side by side: at the stride of whole rows they would share few sets of the caches.
+func (t *linearTask) integersAt(i, c, width int) *byte {
+	return bytesOf(t.packed.integers[(len(t.classes.prefill)*kern.IntegerBytes(c)+i*kern.IntegerBytes(width))/4:])
+}
+
 // packIntegers packs rows of prefill class, the first of which is at in their order.
 func (t *linearTask) packIntegers(x []float32, at, rows int) {
-	ld := kern.IntegerBytes(t.x.cols)
-	t.arith.level.PackIntegers(&kern.Convert{X: bytesOf(x), Y: bytesOf(t.packed.integers[at*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
-		LdX: 4 * int64(t.x.cols), LdY: int64(ld)})
+	for c := 0; c < t.x.cols; c += kern.IntegerCols {
+		width := min(kern.IntegerCols, t.x.cols-c)
+		t.arith.level.PackIntegers(&kern.Convert{X: bytesOf(x[c:]), Y: t.integersAt(at, c, width), Cols: int64(width), Rows: int64(rows),
+			LdX: 4 * int64(t.x.cols), LdY: int64(kern.IntegerBytes(width))})
+	}
 }
 
 // integers multiplies the prefill rows with rows [lo, hi) of a weight.
 func (t *linearTask) integers(p *projection, lo, hi int, scratch []float32) {
-	ld, cols := kern.IntegerBytes(t.x.cols), t.x.cols
+	cols := t.x.cols
 	for r := 0; r < len(t.classes.prefill); r += integerRows {
 		rows, adjacent := t.prefillRows(r/kern.PackRows, integerRows)
-		k := kern.Integers{Rows: int64(len(rows)), LdX: int64(ld)}
 		for c := 0; c < cols; c += kern.IntegerCols {
 			width := min(kern.IntegerCols, cols-c)
-			k.X = bytesOf(t.packed.integers[(r*ld+kern.IntegerBytes(c))/4:])
-			k.Blocks, k.First, k.Last = int64(width/32), flag(c == 0), flag(c+width == cols)
+			k := kern.Integers{X: t.integersAt(r, c, width), LdX: int64(kern.IntegerBytes(width)), Rows: int64(len(rows)),
+				Blocks: int64(width / 32), First: flag(c == 0), Last: flag(c+width == cols)}
 			for i := lo; i < hi; i += kern.IntegerWeights {
 				t.integerPanel(p, &k, rows, adjacent, c, width, i, hi, lo, scratch)
 			}
