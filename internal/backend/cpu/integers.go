@@ -17,8 +17,8 @@ import (
 //	        for each six rows of x       sums: [6][16]
 
 // integerRows is how many rows of x are taken at a time: of a piece of 512 columns and 16
-// weights, well below half a millisecond.
-const integerRows = 256
+// weights, well below half a millisecond. A panel is laid once for them.
+const integerRows = 512
 
 // integers tells whether some type's prompts are multiplied in integers.
 func (a arith) integers() bool { return a.fast() && a.level.IntegersFor(weights.Q8_0) }

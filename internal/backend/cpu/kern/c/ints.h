@@ -21,8 +21,8 @@
 #define INT_WEIGHTS 16
 #define INT_ROWS 6
 
-// xints is 256 columns of an activation: its numbers twice; the scale of each block of 32;
-// the sum of the block's numbers, and of those of its halves.
+// xints is 256 columns of an activation: its numbers twice, the wide ones in PAIRS' order; the
+// scale of each block of 32; the sum of the block's numbers, and of those of its halves.
 struct xints {
 	int8_t q[256];
 	int16_t wide[256];
@@ -193,6 +193,10 @@ KERNEL k_ints_2k(const struct ints *p) { ints(laid_as(Q2_K), 0, p); }
 KERNEL k_ints_3k(const struct ints *p) { ints(laid_as(Q3_K), 1, p); }
 KERNEL k_ints_6k(const struct ints *p) { ints(laid_as(Q6_K), 1, p); }
 
+// PAIRS is the order of wide numbers: of 4 columns the even, then the odd, since bytes are
+// widened in pairs by shifts.
+#define PAIRS(v) __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15)
+
 // k_pack_ints turns rows of floats into xints: blocks as k_quantize makes them.
 KERNEL k_pack_ints(const struct convert *p)
 {
@@ -211,7 +215,7 @@ KERNEL k_pack_ints(const struct convert *p)
 			UNROLL for (int h = 0; h < 2; h++) {
 				const i8x16 q = LOAD(i8x16, g.q[0][h]);
 				STORE(i8x16, to->q + 32 * k + 16 * h, q);
-				STORE(i16x16, to->wide + 32 * k + 16 * h, __builtin_convertvector(q, i16x16));
+				STORE(i16x16, to->wide + 32 * k + 16 * h, __builtin_convertvector(PAIRS(q), i16x16));
 			}
 			to->d[k] = g.d[0];
 			to->s[k] = g.s[0];
@@ -221,77 +225,120 @@ KERNEL k_pack_ints(const struct convert *p)
 	}
 }
 
-// lay4 writes 16 columns of 8 weights, 512 bytes apart: a step of 4 columns, of all
-// weights side by side, each 64 bytes.
-INLINE void lay4(int wide, const uint8_t *q, uint8_t *y)
+// lay4 writes 16 columns of 8 weights, that are stride bytes apart: a step of 4 columns, of
+// all weights side by side, each 64 bytes; of wide numbers two steps of 2.
+INLINE void lay4(int wide, const uint8_t *q, int64_t stride, uint8_t *y)
 {
 	__m256i v[4], u[4];
 	UNROLL for (int i = 0; i < 4; i++)
-		v[i] = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(q + 512 * (i + 4))), _mm_loadu_si128((const __m128i *)(q + 512 * i)));
+		v[i] = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(const void *)(q + stride * (i + 4))), _mm_loadu_si128((const __m128i *)(const void *)(q + stride * i)));
 	u[0] = _mm256_unpacklo_epi32(v[0], v[1]), u[1] = _mm256_unpackhi_epi32(v[0], v[1]);
 	u[2] = _mm256_unpacklo_epi32(v[2], v[3]), u[3] = _mm256_unpackhi_epi32(v[2], v[3]);
 	v[0] = _mm256_unpacklo_epi64(u[0], u[2]), v[1] = _mm256_unpackhi_epi64(u[0], u[2]);
 	v[2] = _mm256_unpacklo_epi64(u[1], u[3]), v[3] = _mm256_unpackhi_epi64(u[1], u[3]);
 	UNROLL for (int i = 0; i < 4; i++) {
 		if (!wide) {
-			_mm256_storeu_si256((__m256i *)(y + 64 * i), v[i]);
+			_mm256_storeu_si256((__m256i *)(void *)(y + 64 * i), v[i]);
 			continue;
 		}
-		// Columns 0 and 1 of every weight, then 2 and 3.
-		const __m256i pairs = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-		const __m256i p = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v[i], pairs), 0xd8);
-		_mm256_storeu_si256((__m256i *)(y + 128 * i), _mm256_cvtepi8_epi16(_mm256_castsi256_si128(p)));
-		_mm256_storeu_si256((__m256i *)(y + 128 * i + 64), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(p, 1)));
+		_mm256_storeu_si256((__m256i *)(void *)(y + 128 * i), _mm256_srai_epi16(_mm256_slli_epi16(v[i], 8), 8));
+		_mm256_storeu_si256((__m256i *)(void *)(y + 128 * i + 64), _mm256_srai_epi16(v[i], 8));
 	}
 }
 
-// lay_scales writes those of weight i of a panel.
-INLINE void lay_scales(struct laid l, struct kind k, const struct group *g, int64_t blocks, uint8_t *y, int i)
+// lay_floats writes a scale of 8 weights, by weight and block, to the units from y on.
+INLINE void lay_floats(const float from[8][16], int64_t blocks, int64_t bytes, uint8_t *y)
 {
-	float d[2][16], m[2][16];
-	STORE(f32x16, d[0], g->d0);
-	STORE(f32x16, m[0], k.min ? g->m0 : (f32x16){});
-	if (l.half) {
-		STORE(f32x16, d[1], g->d1);
-		STORE(f32x16, m[1], k.min ? g->m1 : (f32x16){});
-	}
-	for (int64_t b = 0; b < blocks; b++, y += laid_bytes(l))
-		UNROLL for (int h = 0; h <= l.half; h++) {
-			float *to = (float *)(void *)(y + (l.wide ? 1024 : l.half ? 384 * h + 256 : 512));
-			to[i] = d[h][b];
-			if (!l.wide)
-				to[16 + i] = m[h][b];
-			BARRIER;
+	UNROLL for (int h = 0; h < 2; h++) {
+		__m256 v[8], u[8];
+		UNROLL for (int i = 0; i < 8; i++)
+			v[i] = _mm256_loadu_ps(from[i] + 8 * h);
+		UNROLL for (int i = 0; i < 8; i += 2) {
+			u[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+			u[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
 		}
+		UNROLL for (int i = 0; i < 8; i += 4)
+			UNROLL for (int j = 0; j < 2; j++) {
+				v[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(u[i + j]), _mm256_castps_pd(u[i + j + 2])));
+				v[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(u[i + j]), _mm256_castps_pd(u[i + j + 2])));
+			}
+		UNROLL for (int i = 0; i < 8; i++) {
+			if (8 * h + i >= blocks)
+				return;
+			const __m256 all = i < 4 ? _mm256_permute2f128_ps(v[i], v[i + 4], 0x20) : _mm256_permute2f128_ps(v[i - 4], v[i], 0x31);
+			_mm256_storeu_ps((float *)(void *)(y + (8 * h + i) * bytes), all);
+		}
+	}
 }
 
-// panel_ints lays up to INT_WEIGHTS rows of w; of fewer, the last is repeated.
+// lay_numbers writes 8 weights of a panel, those from i on, whose blocks lie stride bytes
+// apart: as they are in a group, or as in the file.
+INLINE void lay_numbers(struct laid l, const uint8_t *q, int64_t stride, int direct, int64_t blocks, uint8_t *y, int i)
+{
+	for (int64_t b = 0; b < blocks; b++)
+		UNROLL for (int h = 0; h < 2; h++)
+			lay4(l.wide, q + (direct ? 34 * b + 2 + 16 * h : 128 * (b & 3) + 64 * h + 16 * (b >> 2)), stride,
+			     y + b * laid_bytes(l) + (l.wide ? 512 : l.half ? 384 : 256) * h + 4 * i);
+}
+
+// lay_scales writes the scales, or minimums, of these weights.
+INLINE void lay_scales(struct laid l, const float scales[2][8][16], int min, int64_t blocks, uint8_t *y, int i)
+{
+	UNROLL for (int h = 0; h <= l.half; h++)
+		lay_floats(scales[h], blocks, laid_bytes(l), y + (l.wide ? 1024 : l.half ? 384 * h + 256 : 512) + 64 * min + 4 * i);
+}
+
+INLINE void put_scales(struct laid l, float scales[2][8][16], int j, f32x16 a, f32x16 b)
+{
+	STORE(f32x16, scales[0][j], a);
+	if (l.half)
+		STORE(f32x16, scales[1][j], b);
+}
+
+// panel_ints lays up to INT_WEIGHTS rows of w; of fewer, the last is repeated. Meanwhile it
+// asks for the rows of the next panel.
 INLINE void panel_ints(enum type t, const struct convert *p)
 {
 	const struct kind k = kind_of(t);
 	const struct laid l = laid_as(t);
-	const int64_t bytes = laid_bytes(l);
-	uint8_t buffer[2 * 272], q[8 * 512];
+	uint8_t q[8 * 512 + 64];
+	float scales[2][8][16];
 	struct group g;
 	for (int64_t c = 0; c < p->cols; c += 512) {
 		const int64_t left = p->cols - c, blocks = left < 512 ? left / 32 : 16;
-		uint8_t *y = p->y + c / 32 * bytes;
+		const uint8_t *from = p->x + c / 512 * k.bytes;
+		uint8_t *y = p->y + c / 32 * laid_bytes(l);
+		// Whole blocks of bytes are laid from where they are.
+		const int direct = t == Q8_0 && left >= 512 && p->rows == INT_WEIGHTS;
 		for (int i = 0; i < INT_WEIGHTS; i += 8) {
+#define ROW(j) (from + (i + (j) < p->rows ? i + (j) : p->rows - 1) * p->ldx)
 			for (int j = 0; j < 8; j++) {
-				const int64_t row = i + j < p->rows ? i + j : p->rows - 1;
-				const uint8_t *w = p->x + row * p->ldx + c / 512 * k.bytes;
-				prefetch(w, k.bytes);
-				unpack(t, &g, left < 512 ? complete(k, buffer, w, left) : w);
+				const uint8_t *w = ROW(j);
+				UNROLL for (int64_t at = 0; at < k.bytes; at += 64)
+					__builtin_prefetch(w + INT_WEIGHTS * p->ldx + at, 0, 2);
+				if (direct) {
+					put_scales(l, scales, j, strided(w, 34), (f32x16){});
+					continue;
+				}
+				unpack(t, &g, left < 512 ? complete(k, q + 512 * j, w, left) : w);
 				UNROLL for (int v = 0; v < 4; v++)
 					UNROLL for (int h = 0; h < 2; h++)
 						STORE(u8x64, q + 512 * j + 128 * v + 64 * h, g.q[v][h]);
-				lay_scales(l, k, &g, blocks, y, i + j);
+				put_scales(l, scales, j, g.d0, g.d1);
 			}
-			for (int64_t b = 0; b < blocks; b++) {
-				UNROLL for (int h = 0; h < 2; h++)
-					lay4(l.wide, q + 128 * (b & 3) + 64 * h + 16 * (b >> 2),
-					     y + b * bytes + (l.wide ? 512 : l.half ? 384 : 256) * h + 4 * i);
+			if (direct)
+				lay_numbers(l, from + i * p->ldx, p->ldx, 1, blocks, y, i);
+			else
+				lay_numbers(l, q, 512, 0, blocks, y, i);
+			lay_scales(l, scales, 0, blocks, y, i);
+			if (!k.min)
+				continue;
+			for (int j = 0; j < 8; j++) {
+				unpack(t, &g, left < 512 ? complete(k, q, ROW(j), left) : ROW(j));
+				put_scales(l, scales, j, g.m0, g.m1);
 			}
+			lay_scales(l, scales, 1, blocks, y, i);
+#undef ROW
 		}
 	}
 }
