@@ -2,13 +2,10 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"reflect"
 	"strconv"
 	"strings"
@@ -129,7 +126,7 @@ func (c *benchEngineCmd) Validate() error {
 
 // Run measures and prints.
 func (c *benchEngineCmd) Run(s streams, log *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := untilInterrupted()
 	defer stop()
 	o, closeAll, err := c.open(log)
 	if err != nil {

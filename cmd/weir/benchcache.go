@@ -1,13 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"strings"
 
 	"weir/internal/bench"
@@ -53,7 +50,7 @@ func (c *benchCacheCmd) Validate() error {
 
 // Run measures and prints.
 func (c *benchCacheCmd) Run(s streams, log *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := untilInterrupted()
 	defer stop()
 	o := bench.CacheOptions{CacheSettings: c.settings(), Version: version(), Command: c.command(), Progress: func(what string) { log.Info(what) }}
 	for _, text := range c.Targets {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"reflect"
 	"slices"
 	"strconv"
@@ -163,7 +161,7 @@ type speculationReport struct {
 
 // Run measures and prints.
 func (c *benchSpeculateCmd) Run(s streams, log *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := untilInterrupted()
 	defer stop()
 	b, err := c.open(log)
 	if err != nil {

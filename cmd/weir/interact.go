@@ -330,3 +330,9 @@ func (c *conversation) load(file string, note io.Writer) error {
 	fmt.Fprintf(note, "%s loaded from %s\n", plural(len(messages), "message", "no message"), file)
 	return nil
 }
+
+// untilInterrupted gives a context that ends when the program is interrupted or told to
+// end, as timeout(1) and job runners do: what is measured by then is still reported.
+func untilInterrupted() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+}

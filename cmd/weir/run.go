@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
 
 	"golang.org/x/term"
@@ -116,7 +115,7 @@ func answer(s streams, talk *conversation, prompt string, asked bool) error {
 	if _, ok := isTerminal(out); ok {
 		out = &cleanWriter{w: out, newline: "\n"}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := untilInterrupted()
 	defer stop()
 	if err := talk.ask(ctx, prompt, out, s.err); err != nil {
 		return err
