@@ -223,6 +223,9 @@ func typeList(f *weights.File) []string {
 	})
 	for i, n := range names {
 		names[i] = fmt.Sprintf("%s (%s, %s)", n, plural(tensors[n], "tensor", ""), host.Bytes(bytes[n]))
+		if n == weights.F8E4M3.String() {
+			names[i] += ", computed with as BF16"
+		}
 	}
 	return names
 }
