@@ -100,7 +100,7 @@ func (b *binder) unscaled(t weights.Tensor) weights.Tensor {
 // scalesActivations tells the tensors of FP8 checkpoints that say how to round
 // activations, keys and values, which weir doesn't.
 func scalesActivations(name string) bool {
-	for _, suffix := range []string{".input_scale", ".output_scale", ".activation_scale", ".q_scale", ".k_scale", ".v_scale"} {
+	for _, suffix := range []string{".input_scale", ".output_scale", ".activation_scale", ".input_scale_ub", ".q_scale", ".k_scale", ".v_scale", ".kv_scale"} {
 		if strings.HasSuffix(name, suffix) {
 			return true
 		}

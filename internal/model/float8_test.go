@@ -31,7 +31,7 @@ var float8Layouts = []float8Layout{
 	{"one a matrix", object{"quant_method": "fp8", "activation_scheme": "static"},
 		"_scale", 0, 0, func(int, int) []int { return []int{} }, weights.F32, []string{".input_scale"}},
 	{"one a row", object{"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200},
-		"_scale", 1, 0, func(r, _ int) []int { return []int{r, 1} }, weights.F32, nil},
+		"_scale", 1, 0, func(r, _ int) []int { return []int{r, 1} }, weights.F32, []string{".input_scale_ub", ".kv_scale"}},
 	{"compressed-tensors", object{"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": []string{"lm_head"},
 		"config_groups": object{"group_0": object{"targets": []string{"Linear"}, "weights": object{"num_bits": 8, "type": "float", "strategy": "channel"}}}},
 		"_scale", 1, 0, func(r, _ int) []int { return []int{r, 1} }, weights.BF16, []string{".k_scale", ".v_scale"}},
