@@ -247,6 +247,37 @@ func TestDecodeIsTheSameHoweverSplit(t *testing.T) {
 	})
 }
 
+// TestDecodeReadsItsRowsAlone: the scales of a row, however bad, change no other row,
+// also where a row's end is read together with what follows it.
+func TestDecodeReadsItsRowsAlone(t *testing.T) {
+	eachType(t, func(t *testing.T, l Level, typ weights.Type) {
+		if isFloat(typ) {
+			return
+		}
+		rng := newRand(t)
+		elems, bytes := typ.Block()
+		for range 10 {
+			const n = 5
+			rows, cols := 1+rng.IntN(DecodeRows), elems*(1+rng.IntN(max(4, 1500/elems)))
+			w, x := blocks(rng, typ, n, cols), random(rng, rows*cols, false)
+			o := newOperand(l, typ, x, rows, cols)
+			want := decodeAll(t, l, typ, w, o, rows, n, cols)
+			bad, size := rng.IntN(n), len(w)/n
+			for b := bad * size; b < (bad+1)*size; b += bytes {
+				for _, at := range scaleOffsets(typ) {
+					binary.LittleEndian.PutUint16(w[b+at:], []uint16{0x7c00, 0xfc00, 0x7e00}[rng.IntN(3)]) // infinities, NaN
+				}
+			}
+			got := decodeAll(t, l, typ, w, o, rows, n, cols)
+			for i := range got {
+				if i%n != bad && !sameBits(got[i], want[i]) {
+					t.Fatalf("out[%d][%d] = %v, %v beside row %d's bad scales", i/n, i%n, want[i], got[i], bad)
+				}
+			}
+		}
+	})
+}
+
 // TestDecodeTilesHasTheBitsOfDecode: how many rows stand together decides which
 // kernel multiplies them, so it must not be seen.
 func TestDecodeTilesHasTheBitsOfDecode(t *testing.T) {

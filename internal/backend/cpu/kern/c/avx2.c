@@ -56,6 +56,7 @@ INLINE i32x16 nearest(f32x16 v)
 
 #define REAL_ROWS 2
 #define DECODE_FEW 4
+#define ENDS_IN_PLACE // see readable
 #define KEYS_TOGETHER 4
 #define MIX_TOGETHER 4
 #define PEAK_SUMS 6

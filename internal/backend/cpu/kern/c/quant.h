@@ -274,11 +274,55 @@ INLINE f32x16 step(struct kind k, f32x16 acc, const struct group *g, const struc
 INLINE const uint8_t *complete(struct kind k, uint8_t *buffer, const uint8_t *w, int64_t left)
 {
 	const int64_t have = left / k.cols * k.block;
+#ifdef ENDS_IN_PLACE
+	for (int64_t i = 0; i < k.bytes; i += 16) {
+		STORE(u8x16, buffer + i, (u8x16){});
+		BARRIER;
+	}
+	for (int64_t i = 0; i < have - 16; i += 16) {
+		STORE(u8x16, buffer + i, LOAD(u8x16, w + i));
+		BARRIER;
+	}
+	STORE(u8x16, buffer + have - 16, LOAD(u8x16, w + have - 16)); // a block has 18 bytes or more
+#else
 	for (int64_t i = 0; i < k.bytes; i += 2) {
 		*(u16_at *)(buffer + i) = i < have ? ld16(w + i) : 0;
 		BARRIER;
 	}
+#endif
 	return buffer;
+}
+
+#ifdef ENDS_IN_PLACE
+// only leaves nothing of the scales of blocks from n on.
+INLINE void only(struct kind k, struct group *g, int64_t n)
+{
+	const i32x16 block = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+	const i32x16 there = block < (int32_t)n;
+	g->d0 = (f32x16)((i32x16)g->d0 & there);
+	if (k.halves)
+		g->d1 = (f32x16)((i32x16)g->d1 & there);
+	if (k.min)
+		g->m0 = (f32x16)((i32x16)g->m0 & there);
+	if (k.min && k.halves)
+		g->m1 = (f32x16)((i32x16)g->m1 & there);
+}
+#endif
+
+// unpack_some reads a group, or the end of a row with fewer columns left. Where other
+// rows follow, before end, that can be read in place, with the blocks that are not the
+// row's made to count as nothing: completing each row takes longer than its products.
+INLINE void unpack_some(enum type t, struct group *g, const uint8_t *w, int64_t left, const uint8_t *end, uint8_t *buffer)
+{
+	const struct kind k = kind_of(t);
+#ifdef ENDS_IN_PLACE
+	unpack(t, g, left >= 512 || end - w >= k.bytes ? w : complete(k, buffer, w, left));
+	if (left < 512)
+		only(k, g, left / 32);
+#else
+	(void)end;
+	unpack(t, g, left < 512 ? complete(k, buffer, w, left) : w);
+#endif
 }
 
 #define DECODE_ROWS 16 // most rows of x
@@ -295,13 +339,13 @@ INLINE void decode_many(const struct decode *p, enum type t, int64_t i, int toge
 			acc[j][r] = (f32x16){};
 			BARRIER;
 		}
-	const uint8_t *w = p->w + i * p->ldw;
+	const uint8_t *w = p->w + i * p->ldw, *end = p->w + p->n * p->ldw;
 	int64_t at = 0;
 	for (int64_t c = 0; c < p->cols; c += 512, at += k.bytes)
 		for (int j = 0; j < together; j++) {
 			const uint8_t *v = w + j * p->ldw + at;
 			prefetch(v, k.bytes);
-			unpack(t, &g, p->cols - c < 512 ? complete(k, buffer, v, p->cols - c) : v);
+			unpack_some(t, &g, v, p->cols - c, end, buffer);
 			const uint8_t *x = p->x + c / 512 * (int64_t)sizeof(struct xgroup);
 			for (int64_t r = 0; r < p->rows; r++, x += p->ldx)
 				acc[j][r] = step(k, acc[j][r], &g, (const struct xgroup *)x);
@@ -320,6 +364,7 @@ INLINE void decode_few(const struct decode *p, enum type t, const int rows)
 {
 	const struct kind k = kind_of(t);
 	uint8_t buffer[2 * 272];
+	const uint8_t *end = p->w + p->n * p->ldw;
 	for (int64_t i = 0; i < p->n; i++) {
 		const uint8_t *w = p->w + i * p->ldw;
 		const uint8_t *x = p->x;
@@ -329,7 +374,7 @@ INLINE void decode_few(const struct decode *p, enum type t, const int rows)
 		for (int64_t left = p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
 			struct group g;
 			prefetch(w, k.bytes);
-			unpack(t, &g, left < 512 ? complete(k, buffer, w, left) : w);
+			unpack_some(t, &g, w, left, end, buffer);
 			UNROLL for (int r = 0; r < rows; r++)
 				acc[r] = step(k, acc[r], &g, (const struct xgroup *)(x + r * p->ldx));
 		}
@@ -355,6 +400,7 @@ INLINE void decode(const struct decode *p, enum type t)
 		return;
 	}
 	uint8_t buffer[2 * 272];
+	const uint8_t *end = p->w + p->n * p->ldw;
 	for (int64_t i = 0; i < p->n; i++) {
 		const uint8_t *w = p->w + i * p->ldw;
 		const struct xgroup *x = (const struct xgroup *)p->x;
@@ -367,7 +413,7 @@ INLINE void decode(const struct decode *p, enum type t)
 			acc = step(k, acc, &g, x);
 		}
 		if (left > 0) {
-			unpack(t, &g, complete(k, buffer, w, left));
+			unpack_some(t, &g, w, left, end, buffer);
 			acc = step(k, acc, &g, x);
 		}
 		p->out[i] = fold(acc);
