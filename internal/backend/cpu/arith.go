@@ -134,7 +134,7 @@ func (o *operands) layout(a *arena, how arith, rows, cols int) {
 	}
 	o.packed = a.take(how.level.PackedBytes(rows, cols) / 4)
 	if how.integers() {
-		o.integers = a.take(rows * kern.IntegerBytes(cols) / 4)
+		o.integers = a.take(rows * how.level.IntegerBytes(cols) / 4)
 	}
 }
 

@@ -20,28 +20,39 @@ type Integers struct {
 	First, Last               int64
 }
 
-const (
-	// IntegerWeights is the most weights of an Integers.
-	IntegerWeights = 16
-	// IntegerCols is the columns of an Integers that are best taken at a time: its weights
-	// stay in the first-level cache.
-	IntegerCols = 512
-	// integerCols and integerBytes are the columns of an activation that lie together, and
-	// their bytes.
-	integerCols  = 256
-	integerBytes = 896
-	// integerBlock is the most bytes that 32 columns of a panel take.
-	integerBlock = 32*2*IntegerWeights + 4*IntegerWeights
-)
+// IntegerCols is the columns of an Integers that are best taken at a time: its weights
+// stay in the first-level cache.
+const IntegerCols = 512
+
+// integers is how a level lays the operands of Integers.
+type integers struct {
+	weights int // that a panel has side by side
+	row     int // bytes of 256 columns of an activation
+	panel   int // most bytes of 512 columns of a panel
+}
+
+func (l Level) integers() integers {
+	switch l {
+	case AVX2:
+		return integers{weights: 16, row: 896, panel: 16 * (32*2*16 + 4*16)}
+	case AVX512, AVX512BF16:
+		return integers{weights: 32, row: 480, panel: 16 * (32*32 + 2*2*4*32)}
+	}
+	return integers{}
+}
 
 // IntegersFor tells whether the products of prompts with weights of type t are Integers at
 // this level.
 func (l Level) IntegersFor(t weights.Type) bool {
-	return l == AVX2 && t != weights.F32 && t != weights.F16 && t != weights.BF16
+	return l.integers().weights > 0 && t != weights.F32 && t != weights.F16 && t != weights.BF16
 }
 
-// IntegerBytes is the size of a row of cols columns that PackIntegers has made.
-func IntegerBytes(cols int) int { return (cols + integerCols - 1) / integerCols * integerBytes }
+// IntegerWeights is the most weights of an Integers.
+func (l Level) IntegerWeights() int { return l.integers().weights }
 
-// IntegerPanelBytes is the most that IntegerPanel writes of cols columns.
-func IntegerPanelBytes(cols int) int { return (cols + 31) / 32 * integerBlock }
+// IntegerBytes is the size of a row of cols columns that PackIntegers has made.
+func (l Level) IntegerBytes(cols int) int { return (cols + 255) / 256 * l.integers().row }
+
+// IntegerPanelBytes is the most that IntegerPanel writes of cols columns: whole groups of
+// 512.
+func (l Level) IntegerPanelBytes(cols int) int { return (cols + 511) / 512 * l.integers().panel }

@@ -8,13 +8,31 @@ import (
 
 // PackIntegers turns rows of float32 into what MultiplyIntegers multiplies. Cols is a
 // multiple of 32; a row takes IntegerBytes. Blocks of 32 are those of Quantize.
-func (l Level) PackIntegers(a *Convert) { avx2_pack_ints(unsafe.Pointer(a)) }
+func (l Level) PackIntegers(a *Convert) {
+	if l >= AVX512 {
+		avx512_pack_ints(unsafe.Pointer(a))
+	} else {
+		avx2_pack_ints(unsafe.Pointer(a))
+	}
+}
 
 // IntegerPanel lays up to IntegerWeights rows of type t side by side; LdY is not used.
-func (l Level) IntegerPanel(t weights.Type, a *Convert) { avx2Panel(t, unsafe.Pointer(a)) }
+func (l Level) IntegerPanel(t weights.Type, a *Convert) {
+	if l >= AVX512 {
+		avx512Panel(t, unsafe.Pointer(a))
+	} else {
+		avx2Panel(t, unsafe.Pointer(a))
+	}
+}
 
 // MultiplyIntegers multiplies packed rows with a panel of weights of type t.
-func (l Level) MultiplyIntegers(t weights.Type, a *Integers) { avx2Ints(t, unsafe.Pointer(a)) }
+func (l Level) MultiplyIntegers(t weights.Type, a *Integers) {
+	if l >= AVX512 {
+		avx512Ints(t, unsafe.Pointer(a))
+	} else {
+		avx2Ints(t, unsafe.Pointer(a))
+	}
+}
 
 // avx2Ints chooses by how the type is laid in a panel: see ints.h.
 func avx2Ints(t weights.Type, a unsafe.Pointer) {
@@ -35,6 +53,22 @@ func avx2Ints(t weights.Type, a unsafe.Pointer) {
 		avx2_ints_3k(a)
 	case weights.Q6_K:
 		avx2_ints_6k(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+// avx512Ints: likewise, see ints512.h.
+func avx512Ints(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q8_0, weights.IQ4_NL, weights.IQ4_XS, weights.Q4_0, weights.Q5_0:
+		avx512_ints(a)
+	case weights.Q4_1, weights.Q4_K, weights.Q5_1, weights.Q5_K:
+		avx512_ints_min(a)
+	case weights.Q3_K, weights.Q6_K:
+		avx512_ints_halves(a)
+	case weights.Q2_K:
+		avx512_ints_halves_min(a)
 	default:
 		panic(unknownType(t))
 	}
@@ -66,6 +100,37 @@ func avx2Panel(t weights.Type, a unsafe.Pointer) {
 		avx2_panel_iq4_nl(a)
 	case weights.IQ4_XS:
 		avx2_panel_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+func avx512Panel(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q4_0:
+		avx512_panel_q4_0(a)
+	case weights.Q4_1:
+		avx512_panel_q4_1(a)
+	case weights.Q5_0:
+		avx512_panel_q5_0(a)
+	case weights.Q5_1:
+		avx512_panel_q5_1(a)
+	case weights.Q8_0:
+		avx512_panel_q8_0(a)
+	case weights.Q2_K:
+		avx512_panel_q2_k(a)
+	case weights.Q3_K:
+		avx512_panel_q3_k(a)
+	case weights.Q4_K:
+		avx512_panel_q4_k(a)
+	case weights.Q5_K:
+		avx512_panel_q5_k(a)
+	case weights.Q6_K:
+		avx512_panel_q6_k(a)
+	case weights.IQ4_NL:
+		avx512_panel_iq4_nl(a)
+	case weights.IQ4_XS:
+		avx512_panel_iq4_xs(a)
 	default:
 		panic(unknownType(t))
 	}

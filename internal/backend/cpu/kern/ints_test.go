@@ -22,7 +22,7 @@ func eachInteger(t *testing.T, f func(*testing.T, Level, weights.Type)) {
 		}
 	}
 	if !found {
-		t.Skip("needs level avx2: no other has integer products of prompts")
+		t.Skip("needs level avx2 or above: others have no integer products of prompts")
 	}
 }
 
@@ -55,15 +55,15 @@ func newIntegers(l Level, typ weights.Type, w []byte, x []float32, rows, n, cols
 	return c
 }
 
-func (c *integerCase) ld() int { return IntegerBytes(c.cols) + integerGuard }
+func (c *integerCase) ld() int { return c.l.IntegerBytes(c.cols) + integerGuard }
 
 // run multiplies rows [r, r+rows) with weights [i, i+n), n up to IntegerWeights.
 func (c *integerCase) run(out []float32, ldo, r, rows, i, n int) {
 	size := len(c.w) / c.n
 	elems, bytes := c.typ.Block()
-	room := IntegerPanelBytes(IntegerCols)
+	room := c.l.IntegerPanelBytes(IntegerCols)
 	panel := make([]byte, room+integerGuard)
-	acc := make([]float32, rows*IntegerWeights)
+	acc := make([]float32, rows*c.l.IntegerWeights())
 	for k := range acc {
 		acc[k] = float32(math.NaN())
 	}
@@ -78,7 +78,7 @@ func (c *integerCase) run(out []float32, ldo, r, rows, i, n int) {
 				panic("IntegerPanel wrote behind its end")
 			}
 		}
-		a := Integers{X: &c.packed[r*c.ld()+IntegerBytes(at)], W: &panel[0], Out: &out[0], Acc: &acc[0], Blocks: int64(width / 32),
+		a := Integers{X: &c.packed[r*c.ld()+c.l.IntegerBytes(at)], W: &panel[0], Out: &out[0], Acc: &acc[0], Blocks: int64(width / 32),
 			Rows: int64(rows), N: int64(n), LdX: int64(c.ld()), LdO: int64(ldo)}
 		if at == 0 {
 			a.First = 1
@@ -119,7 +119,7 @@ func TestIntegers(t *testing.T) {
 		rng := newRand(t)
 		elems, _ := typ.Block()
 		for range 30 {
-			rows, n, cols := 1+rng.IntN(20), 1+rng.IntN(IntegerWeights), elems*(1+rng.IntN(max(4, 1500/elems)))
+			rows, n, cols := 1+rng.IntN(20), 1+rng.IntN(l.IntegerWeights()), elems*(1+rng.IntN(max(4, 1500/elems)))
 			w, x := blocks(rng, typ, n, cols), random(rng, rows*cols, false)
 			switch rng.IntN(4) {
 			case 0:
@@ -169,7 +169,8 @@ func TestIntegersOfExtremes(t *testing.T) {
 		_, bytes := typ.Block()
 		for _, fill := range []byte{0x00, 0x7f, 0x80, 0xff} {
 			for _, sign := range []float32{1, -1} {
-				const rows, n, cols = 7, IntegerWeights, 1024
+				const rows, cols = 19, 1024
+				n := l.IntegerWeights()
 				size, _ := typ.RowBytes(cols)
 				w := make([]byte, n*size)
 				for i := range w {
@@ -198,7 +199,7 @@ func TestIntegersAreTheSameHoweverSplit(t *testing.T) {
 		rng := newRand(t)
 		elems, _ := typ.Block()
 		for range 10 {
-			rows, n, cols := 1+rng.IntN(20), 1+rng.IntN(IntegerWeights), elems*(1+rng.IntN(max(4, 1500/elems)))
+			rows, n, cols := 1+rng.IntN(20), 1+rng.IntN(l.IntegerWeights()), elems*(1+rng.IntN(max(4, 1500/elems)))
 			c := newIntegers(l, typ, blocks(rng, typ, n, cols), random(rng, rows*cols, false), rows, n, cols)
 			want := c.all(t)
 			r, i := rng.IntN(rows), rng.IntN(n)
@@ -217,21 +218,22 @@ func TestIntegersAreTheSameHoweverSplit(t *testing.T) {
 // BenchmarkIntegers is a prompt of 256 against random weights, whose panels are made for
 // each pass; "multiply" is the product alone.
 func BenchmarkIntegers(b *testing.B) {
-	const rows, n, cols = 256, IntegerWeights, 2048
+	const rows, cols = 256, 2048
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, l := range Levels()[1:] {
 		for _, typ := range weights.Types() {
 			if !l.IntegersFor(typ) {
 				continue
 			}
+			n := l.IntegerWeights()
 			c := newIntegers(l, typ, blocks(rng, typ, n, cols), random(rng, rows*cols, false), rows, n, cols)
-			panel, acc, out := make([]byte, IntegerPanelBytes(cols)), make([]float32, rows*IntegerWeights), make([]float32, rows*n)
+			panel, acc, out := make([]byte, l.IntegerPanelBytes(cols)), make([]float32, rows*n), make([]float32, rows*n)
 			lay := func() {
-				l.IntegerPanel(typ, &Convert{X: &c.w[0], Y: &panel[0], Cols: IntegerCols, Rows: n, LdX: int64(len(c.w) / n)})
+				l.IntegerPanel(typ, &Convert{X: &c.w[0], Y: &panel[0], Cols: IntegerCols, Rows: int64(n), LdX: int64(len(c.w) / n)})
 			}
 			multiply := func() {
 				l.MultiplyIntegers(typ, &Integers{X: &c.packed[0], W: &panel[0], Out: &out[0], Acc: &acc[0], Blocks: IntegerCols / 32,
-					Rows: rows, N: n, LdX: int64(c.ld()), LdO: n, First: 1, Last: 1})
+					Rows: rows, N: int64(n), LdX: int64(c.ld()), LdO: int64(n), First: 1, Last: 1})
 			}
 			lay()
 			for _, part := range []struct {

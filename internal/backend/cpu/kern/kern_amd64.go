@@ -139,10 +139,8 @@ func (l Level) Peak(a *Probe) {
 	switch l {
 	case AMX:
 		amx_peak(unsafe.Pointer(a))
-	case AVX512BF16:
-		avx512bf16_peak(unsafe.Pointer(a))
-	case AVX512:
-		avx512_peak_fma(unsafe.Pointer(a))
+	case AVX512, AVX512BF16:
+		avx512_peak_ints(unsafe.Pointer(a))
 	default:
 		avx2_peak_ints(unsafe.Pointer(a))
 	}
@@ -153,10 +151,8 @@ func (l Level) PeakOps() int {
 	switch l {
 	case AMX:
 		return 4 * 16 * 16 * 32
-	case AVX512BF16:
-		return 12 * 32
-	case AVX512:
-		return 12 * 16
+	case AVX512, AVX512BF16:
+		return 12 * 64
 	default:
 		return 12 * 32
 	}

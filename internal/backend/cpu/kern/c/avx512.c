@@ -23,6 +23,8 @@ INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); 
 #define OPAQUE(v) __asm__ volatile("" : "+v"(v))
 
 #define REAL_ROWS 4
+#define DECODE_FEW 4
+#define ENDS_IN_PLACE // see unpack_some
 #define KEYS_TOGETHER 8
 #define MIX_TOGETHER 8
 #define PEAK_SUMS 12
@@ -52,6 +54,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 	KERNEL k_decode_##NAME(const struct decode *p) { decode_real(p, T); } \
 	KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_F32, p); }
 #include "types.h"
+#include "ints512.h"
 
 KERNEL k_gemm(const struct gemm *p) { gemm(p); }
 KERNEL k_pack(const struct convert *p) { pack(p); }

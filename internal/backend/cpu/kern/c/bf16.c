@@ -27,19 +27,3 @@ KERNEL k_pack(const struct convert *p) { pack(p); }
 #define QUANT(T, NAME) KERNEL k_expand_##NAME(const struct convert *p) { expand(T, TO_BF16, p); }
 #define REAL(T, NAME) KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_BF16, p); }
 #include "types.h"
-
-// k_peak does n times PEAK_SUMS * 16 * 2 multiply-adds on numbers from data.
-#define PEAK_SUMS 12
-KERNEL k_peak(struct probe *p)
-{
-	f32x16 s[PEAK_SUMS] = {};
-	u32x16 a = LOAD(u32x16, p->data), b = LOAD(u32x16, p->data + 64);
-	for (int64_t i = 0; i < p->n; i++) {
-		UNROLL for (int j = 0; j < PEAK_SUMS; j++)
-			s[j] = (f32x16)_mm512_dpbf16_ps((__m512)s[j], (__m512bh)a, (__m512bh)b);
-		__asm__ volatile("" : "+v"(a));
-	}
-	UNROLL for (int j = 1; j < PEAK_SUMS; j++)
-		s[0] += s[j];
-	p->sum = __builtin_reduce_xor((u32x16)s[0]);
-}

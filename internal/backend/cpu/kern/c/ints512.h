@@ -1,0 +1,240 @@
+// Many rows of quantised activations against quantised weights, in integers, with VNNI.
+//
+// As in ints.h a lane belongs to one output from its first product to its last: a vector
+// has 16 weights (rows of w) side by side, 4 columns of each, and as many columns of one
+// row of x are broadcast against it. One instruction adds 64 products to 16 sums of 32
+// bits, which nothing overflows. INT_ROWS rows times two vectors of sums stay in registers
+// for a block of columns; then they go, times both scales, to the outputs' float sums.
+//
+// The instruction wants unsigned weights. Those that are centred get so much that zero
+// becomes 128, and sums begin with what that adds, taken away: -128 * (sum of x), exactly.
+#ifndef INTS512_H
+#define INTS512_H
+#include "formats.h"
+#include "kern.h"
+#include "quant.h"
+
+#define INT_WEIGHTS 32
+#define INT_ROWS 8
+
+// xints is 256 columns of an activation: its numbers; of each block of 32 the scale, the
+// sum of the numbers, and where sums with centred weights begin; these for its halves.
+struct xints {
+	int8_t q[256];
+	float d[8], s[8];
+	int32_t base[8];
+	float half[2][8];
+	int32_t halfbase[2][8];
+};
+
+// struct ints: see ints.h, but acc is [rows][32], n up to 32.
+struct ints {
+	const uint8_t *x, *w;
+	float *out, *acc;
+	int64_t blocks, rows, n, ldx, ldo, first, last;
+};
+
+// A panel has, of each block of 32 columns, one unit, or two of 16 columns where the
+// type's scales are for as many: the weights, 128 bytes for 4 columns; their scales; their
+// minimums where they have some.
+INLINE int unit_cols(struct kind k) { return k.halves ? 16 : 32; }
+INLINE int unit_bytes(struct kind k) { return 32 * unit_cols(k) + (k.min ? 256 : 128); }
+INLINE int block_bytes(struct kind k) { return (k.halves ? 2 : 1) * unit_bytes(k); }
+
+INLINE __m512i every4(const void *p) { return _mm512_set1_epi32((int)ld32((const uint8_t *)p)); }
+
+// HOLD keeps a sum where it is: left to itself the compiler moves loads far ahead, and
+// spills registers.
+#define HOLD(v) __asm__ volatile("" : "+v"(v)::"memory")
+
+// unit multiplies a unit's columns of rows of x with 32 weights, and adds the sums, times
+// their scales, to those of the outputs. s is the sums of x, or where the sums begin.
+INLINE void unit(struct kind k, int rows, const int8_t *x, const float *d, const void *s, int64_t ldx, const uint8_t *w, float *acc)
+{
+	__m512i t[INT_ROWS][2];
+	const uint8_t *at = (const uint8_t *)x, *sums = (const uint8_t *)s;
+	UNROLL for (int r = 0; r < rows; r++)
+		t[r][0] = t[r][1] = k.min ? _mm512_setzero_si512() : every4(sums + r * ldx);
+	UNROLL for (int i = 0; i < unit_cols(k) / 4; i++) {
+		const __m512i a = _mm512_loadu_si512(w + 128 * i), b = _mm512_loadu_si512(w + 128 * i + 64);
+		UNROLL for (int r = 0; r < rows; r++) {
+			const __m512i v = every4(at + r * ldx + 4 * i);
+			t[r][0] = _mm512_dpbusd_epi32(t[r][0], a, v);
+			t[r][1] = _mm512_dpbusd_epi32(t[r][1], b, v);
+			HOLD(t[r][0]);
+			HOLD(t[r][1]);
+		}
+	}
+	const float *dw = (const float *)(const void *)(w + 32 * unit_cols(k));
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int c = 0; c < 2; c++) {
+			float *a = acc + INT_WEIGHTS * r + 16 * c;
+			f32x16 v = floats((i32x16)t[r][c]) * LOAD(f32x16, dw + 16 * c);
+			if (k.min)
+				v = fma16(LOAD(f32x16, dw + 32 + 16 * c), (f32x16)every4(sums + r * ldx), v);
+			STORE(f32x16, a, fma16(v, (f32x16)every4((const uint8_t *)d + r * ldx), LOAD(f32x16, a)));
+		}
+}
+
+// put_sums stores those of a row, n up to 32.
+INLINE void put_sums(float *out, const float *acc, int64_t n)
+{
+	const uint32_t m = n < 32 ? (1u << n) - 1 : ~0u;
+	_mm512_mask_storeu_ps(out, (__mmask16)m, (__m512)LOAD(f32x16, acc));
+	if (n > 16)
+		_mm512_mask_storeu_ps(out + 16, (__mmask16)(m >> 16), (__m512)LOAD(f32x16, acc + 16));
+}
+
+INLINE void ints_tile(struct kind k, int rows, const struct ints *p, int64_t r)
+{
+	float *acc = p->acc + INT_WEIGHTS * r;
+	const uint8_t *w = p->w, *row = p->x + r * p->ldx;
+	if (p->first)
+		UNROLL for (int i = 0; i < 2 * rows; i++)
+			STORE(f32x16, acc + 16 * i, (f32x16){});
+	for (int64_t b = 0; b < p->blocks; b++) {
+		const struct xints *x = (const struct xints *)(const void *)row + b / 8;
+		const int j = b & 7;
+		UNROLL for (int i = 0; i < rows; i++) // what the next rows will need
+			PREFETCH(row + (rows + i) * p->ldx + (int64_t)sizeof(struct xints) / 8 * b);
+		if (!k.halves) {
+			unit(k, rows, x->q + 32 * j, x->d + j, k.min ? (const void *)(x->s + j) : (const void *)(x->base + j), p->ldx, w, acc);
+			w += unit_bytes(k);
+			continue;
+		}
+		UNROLL for (int h = 0; h < 2; h++) {
+			unit(k, rows, x->q + 32 * j + 16 * h, x->d + j, k.min ? (const void *)(x->half[h] + j) : (const void *)(x->halfbase[h] + j), p->ldx, w, acc);
+			w += unit_bytes(k);
+		}
+	}
+	if (p->last)
+		UNROLL for (int i = 0; i < rows; i++)
+			put_sums(p->out + (r + i) * p->ldo, acc + INT_WEIGHTS * i, p->n);
+}
+
+INLINE void ints(struct kind k, const struct ints *p)
+{
+	int64_t r = 0;
+	for (; r + INT_ROWS <= p->rows; r += INT_ROWS)
+		ints_tile(k, INT_ROWS, p, r);
+	for (; r + 2 <= p->rows; r += 2)
+		ints_tile(k, 2, p, r);
+	for (; r < p->rows; r++)
+		ints_tile(k, 1, p, r);
+}
+
+KERNEL k_ints(const struct ints *p) { ints(kind_of(Q8_0), p); }
+KERNEL k_ints_min(const struct ints *p) { ints(kind_of(Q4_K), p); }
+KERNEL k_ints_halves(const struct ints *p) { ints(kind_of(Q6_K), p); }
+KERNEL k_ints_halves_min(const struct ints *p) { ints(kind_of(Q2_K), p); }
+
+// k_pack_ints turns rows of floats into xints: blocks as k_quantize makes them.
+KERNEL k_pack_ints(const struct convert *p)
+{
+	for (int64_t r = 0; r < p->rows; r++) {
+		const float *x = (const float *)(const void *)(p->x + r * p->ldx);
+		struct xints *y = (struct xints *)(void *)(p->y + r * p->ldy);
+		const int64_t blocks = p->cols / 32;
+		for (int64_t b = 0; b < (blocks + 7) / 8 * 8; b++) {
+			struct xgroup g;
+			struct xints *to = y + b / 8;
+			const int k = b & 7;
+			if (b < blocks)
+				quantize_block(&g, 0, LOAD(f32x16, x + 32 * b), LOAD(f32x16, x + 32 * b + 16));
+			else
+				quantize_block(&g, 0, (f32x16){}, (f32x16){});
+			UNROLL for (int h = 0; h < 2; h++) {
+				const float s = h ? g.s1[0] : g.s0[0];
+				STORE(i8x16, to->q + 32 * k + 16 * h, LOAD(i8x16, g.q[0][h]));
+				to->half[h][k] = s;
+				to->halfbase[h][k] = -128 * (int32_t)s;
+			}
+			to->d[k] = g.d[0];
+			to->s[k] = g.s[0];
+			to->base[k] = -128 * (int32_t)g.s[0];
+		}
+	}
+}
+
+// turn transposes 16 by 16 words: word j of vector i, at y + at[i], becomes word i of
+// vector j. Vectors 4i..4i+3 are far*i from y, near apart.
+INLINE void turn(uint8_t *y, int64_t far, int64_t near)
+{
+	u32x16 v[16];
+	UNROLL for (int i = 0; i < 16; i++)
+		v[i] = LOAD(u32x16, y + i / 4 * far + i % 4 * near);
+	transpose(v);
+	UNROLL for (int i = 0; i < 16; i++)
+		STORE(u32x16, y + i / 4 * far + i % 4 * near, v[i]);
+}
+
+// panel_ints lays up to INT_WEIGHTS rows of w; of fewer, the last is repeated. It writes
+// whole groups of 512 columns.
+//
+// Vector [v][h] of a group has, in quarter k, half h of block 4k+v: its words are the four
+// columns that a panel's step wants of one weight. So 16 weights' vectors are first laid
+// where their steps will be, and turned there; scales, one a block, likewise.
+INLINE void panel_ints(enum type t, const struct convert *p)
+{
+	const struct kind k = kind_of(t);
+	const int64_t block = block_bytes(k), half = k.halves ? unit_bytes(k) : 512;
+	const int64_t scales = 32 * unit_cols(k);
+	const uint8_t centre = k.min || k.sign ? 0 : 128 - k.offset;
+	const uint8_t *end = p->x + (p->rows - 1) * p->ldx + p->cols / k.cols * k.block;
+	uint8_t buffer[2 * 272];
+	struct group g;
+	for (int64_t c = 0; c < p->cols; c += 512) {
+		const int64_t left = p->cols - c;
+		for (int s = 0; s < 2; s++) {
+			uint8_t *y = p->y + c / 32 * block + 64 * s;
+			for (int i = 0; i < 16; i++) {
+				const int64_t row = 16 * s + i < p->rows ? 16 * s + i : p->rows - 1;
+				const uint8_t *w = p->x + row * p->ldx + c / 512 * k.bytes;
+				prefetch(w, k.bytes);
+				unpack_some(t, &g, w, left, end, buffer);
+				uint8_t *q = y + i / 4 * 4 * block + i % 4 * 128, *d = y + i * block + scales;
+				UNROLL for (int v = 0; v < 4; v++)
+					UNROLL for (int h = 0; h < 2; h++)
+						STORE(u8x64, q + v * block + h * half, g.q[v][h] + centre);
+				STORE(f32x16, d, g.d0);
+				if (k.min)
+					STORE(f32x16, d + 128, g.m0);
+				if (k.halves)
+					STORE(f32x16, d + half, g.d1);
+				if (k.halves && k.min)
+					STORE(f32x16, d + half + 128, g.m1);
+			}
+			for (int v = 0; v < 4; v++)
+				for (int h = 0; h < 2; h++)
+					turn(y + v * block + h * half, 4 * block, 128);
+			for (int h = 0; h <= k.halves; h++)
+				for (int m = 0; m <= k.min; m++)
+					turn(y + scales + h * half + 128 * m, 4 * block, block);
+		}
+	}
+}
+
+// k_peak_ints does n times 12 * 64 multiply-adds of bytes from data.
+KERNEL k_peak_ints(struct probe *p)
+{
+	__m512i s[12], a = _mm512_loadu_si512(p->data), b = _mm512_loadu_si512(p->data + 64);
+	UNROLL for (int j = 0; j < 12; j++)
+		s[j] = _mm512_setzero_si512();
+	for (int64_t i = 0; i < p->n; i++)
+		UNROLL for (int j = 0; j < 12; j++) {
+			s[j] = _mm512_dpbusd_epi32(s[j], a, b);
+			HOLD(a);
+		}
+	UNROLL for (int j = 1; j < 12; j++)
+		s[0] = _mm512_add_epi32(s[0], s[j]);
+	p->sum = (uint64_t)(uint32_t)_mm512_reduce_add_epi32(s[0]);
+}
+
+#undef QUANT
+#undef REAL
+#define REAL(T, NAME)
+#define QUANT(T, NAME) \
+	KERNEL k_panel_##NAME(const struct convert *p) { panel_ints(T, p); }
+#include "types.h"
+
+#endif
