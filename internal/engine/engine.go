@@ -77,6 +77,9 @@ type Options struct {
 	// MaxQueuedTokens bounds the tokens of prompts that wait to be computed; 0: four
 	// times what the KV cache holds.
 	MaxQueuedTokens int
+	// Drawers is how many goroutines draw a step's tokens from its logits; 0: as many as
+	// there are processors where a device computes, and one where they do.
+	Drawers int
 	// Preparing is how many requests are rendered and tokenised at a time.
 	Preparing int
 	// Backlog is how many tokens of a request may wait for a client that reads

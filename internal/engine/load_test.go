@@ -23,7 +23,7 @@ func TestLoad(t *testing.T) {
 	requests := randomRequests(60)
 	want := alone(t, usual, requests)
 	c := usual
-	c.running, c.batchTokens, c.sequences, c.pageSize, c.threads = 32, 64, 2, 4, 2
+	c.running, c.batchTokens, c.sequences, c.pageSize, c.threads, c.drawers = 32, 64, 2, 4, 2, 2
 	e := startTiny(t, c)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -54,6 +54,7 @@ type loop struct {
 	decodeOnly bool         // the batch has no prompt's rows
 	plain      bool         // every wanted row is for its highest logit alone
 	picked     bool         // the device has picked this step's tokens: there are no logits
+	drawers    drawers
 }
 
 func newLoop(e *Engine) (*loop, error) {
@@ -89,6 +90,7 @@ func (l *loop) build() error {
 		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, ledger: spec.NewLedger(), forcing: spec.Confident(),
 		host: host, last: last, taps: taps, mute: l.mute, built: true,
 	}
+	l.drawers.init(o.Drawers, device)
 	return nil
 }
 

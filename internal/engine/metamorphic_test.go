@@ -131,6 +131,7 @@ func variants(base config, oracle func() spec.Proposer) []variant {
 		mk("chunks of 300", func(c *config) { c.batchTokens = 300 }),
 		mk("one at a time", func(c *config) { c.running = 1 }),
 		mk("32 at a time", func(c *config) { c.running, c.batchTokens = 32, 48 }),
+		mk("draws side by side", func(c *config) { c.drawers, c.running, c.proposer, c.draft = 3, 16, oracle, treeDrafts() }),
 		mk("3 threads", func(c *config) { c.threads = 3 }),
 		mk("no prefix cache", func(c *config) { c.noPrefixCache = true }),
 		mk("speculation", func(c *config) { c.proposer = oracle }),

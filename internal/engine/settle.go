@@ -20,6 +20,7 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 	for _, item := range p.Items {
 		l.sched.Advance(item)
 	}
+	l.drawAhead(p, r)
 	for i, w := range l.wanted {
 		q := l.owner[p.Items[w.item].Seq]
 		switch {
@@ -104,9 +105,12 @@ func (l *loop) start(s, lead *sequence) {
 // its draft or of the draft's root.
 func (l *loop) draw(q *sequence, node int, r *backend.Result, i int) {
 	var d sample.Draw
-	if l.picked {
+	switch {
+	case l.picked:
 		d = q.sampler.Picked(r.Best[i])
-	} else {
+	case l.drawers.drawn[i]:
+		d = l.drawers.draws[i]
+	default:
 		l.mask(q)
 		d = q.sampler.Draw(r.Logits[i], q.generated())
 	}

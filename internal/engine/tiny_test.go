@@ -119,6 +119,7 @@ func tinyTokens() (tokens []string, types []int32) {
 // config is what a test varies.
 type config struct {
 	pageSize, batchTokens, running, threads int
+	drawers                                 int
 	sequences                               float64 // of full length that the pools hold; small values force preemption
 	kvType                                  backend.KVType
 	window                                  int
@@ -186,7 +187,7 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 		o.Speculation.Options = c.draft
 	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
-		eo.Check = true
+		eo.Check, eo.Drawers = true, c.drawers
 		if c.tap != nil {
 			eo.Forward.(model.Hidden).Tap(c.tap)
 		}

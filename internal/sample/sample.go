@@ -170,6 +170,15 @@ func (s *Sampler) Draw(logits []float32, step int) Draw {
 	return d
 }
 
+// DrawWith is Draw with the working memory of another goroutine than the sampler's
+// own, so that the rows of several samplers can be drawn side by side.
+func (s *Sampler) DrawWith(c *Scratch, logits []float32, step int) Draw {
+	own := s.scratch
+	s.scratch = c
+	defer func() { s.scratch = own }()
+	return s.Draw(logits, step)
+}
+
 // Plain tells that the draw at step is the highest logit of the row as the model
 // gave it, the lowest id among equals, and nothing more: then it can be found
 // where the row is.
