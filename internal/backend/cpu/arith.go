@@ -121,7 +121,7 @@ type operands struct {
 	quantized []float32 // decode rows, by row
 	laid      []float32 // decode rows once more, by span.laid
 	packed    []float32 // prefill rows, in the order of classes.prefill
-	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor
+	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor; then spans of linearTask.few
 }
 
 func (o *operands) layout(a *arena, how arith, rows, cols int) {
@@ -200,9 +200,12 @@ func (p *packTask) Do(worker, item int) {
 			item -= n
 			continue
 		}
-		if t.laid(sp) {
+		switch {
+		case t.laid(sp):
 			t.layColumns(sp, item*layCols)
-		} else {
+		case t.few(sp):
+			t.packFew(sp, item)
+		default:
 			t.quantize(int(sp.begin)+item, 1, 0, t.x.cols)
 		}
 		return
@@ -281,8 +284,12 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	quantized := !isFloat(p.w.typ)
 	if quantized {
 		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
+		t.decodeFew(p, lo, hi, scratch)
 	}
 	for _, sp := range t.classes.decode {
+		if quantized && t.few(sp) {
+			continue
+		}
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
 			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}

@@ -81,6 +81,35 @@ func BenchmarkPrompt(b *testing.B) {
 	}
 }
 
+// BenchmarkDecode is rows of decode class in one thread, at the best level, with weights that
+// come from memory.
+func BenchmarkDecode(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	const in, out = 2048, 32 << 10
+	for _, typ := range []weights.Type{weights.Q8_0, weights.Q4_0, weights.Q4_K, weights.Q6_K, weights.BF16} {
+		for _, rows := range []int{1, 2, 4, 6, 8, 16, 64} {
+			b.Run(fmt.Sprintf("%v/rows=%d", typ, rows), func(b *testing.B) {
+				plan := backend.Plan{Rows: rows, Seqs: rows}
+				x, y := plan.Act("x", in), plan.Act("y", out)
+				g := newRigOf(b, Options{Threads: 1, Level: kern.Best()}, plan)
+				w, _ := g.load(rng, typ, out, in)
+				g.begin(rows)
+				g.s.batch.byRow.set(rows, func(int) backend.Class { return backend.Decode })
+				g.set(x, uniform(rng, rows*in, 1))
+				group := []backend.Projection{{Dst: y, W: w}}
+				best := math.Inf(1)
+				for b.Loop() {
+					begin := time.Now()
+					g.s.Linear(x, group...)
+					best = min(best, time.Since(begin).Seconds())
+				}
+				b.ReportMetric(float64(rows*in*out)/best/1e9, "best-GMAC/s")
+				b.ReportMetric(1e3*best, "best-ms")
+			})
+		}
+	}
+}
+
 // BenchmarkAttend is a step of decoding, and the end of a prompt, at 2000
 // positions.
 func BenchmarkAttend(b *testing.B) {

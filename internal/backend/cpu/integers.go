@@ -29,7 +29,8 @@ func (a arith) integerFloats() int {
 	if !a.integers() {
 		return 0
 	}
-	return a.level.IntegerPanelBytes(kern.IntegerCols)/4 + integerRows*mostPanels*panelRows + integerRows*a.level.IntegerWeights()
+	return a.level.IntegerPanelBytes(kern.IntegerCols)/4 +
+		max(integerRows*(mostPanels*panelRows+a.level.IntegerWeights()), fewSpans*fewSums(a.level))
 }
 
 // integersAt is where columns [c, c+width), a piece, of prefill row i lie. The rows of a piece
@@ -73,7 +74,8 @@ func (t *linearTask) integerPanel(p *projection, k *kern.Integers, rows []int32,
 	panel := scratch[:l.IntegerPanelBytes(kern.IntegerCols)/4]
 	acc := scratch[len(panel):]
 	aside := acc[integerRows*mostPanels*panelRows:]
-	l.IntegerPanel(p.w.typ, &kern.Convert{X: p.w.cell(i, c), Y: bytesOf(panel), Cols: int64(width), Rows: int64(n), LdX: int64(p.w.rowBytes)})
+	l.IntegerPanel(p.w.typ, &kern.Convert{X: p.w.cell(i, c), Y: bytesOf(panel), Cols: int64(width), Rows: int64(n),
+		LdX: int64(p.w.rowBytes), LdY: int64(p.w.nextPanel(most, lo, hi, i, c))})
 	k.W, k.N, k.Acc, k.Out, k.LdO = bytesOf(panel), int64(n), &acc[(i-lo)*integerRows], &aside[0], int64(most)
 	if adjacent {
 		k.Out, k.LdO = &p.dst.row(int(rows[0]))[i], int64(p.dst.cols)
@@ -83,5 +85,20 @@ func (t *linearTask) integerPanel(p *projection, k *kern.Integers, rows []int32,
 		for j, r := range rows {
 			copy(p.dst.row(int(r))[i:i+n], aside[j*most:])
 		}
+	}
+}
+
+// nextPanel is how far behind column c of row i that lies which is laid next, of rows [lo, hi)
+// in panels of n: the next rows, the next columns of the first, or what follows.
+func (w *weight) nextPanel(n, lo, hi, i, c int) int {
+	elems, size := w.typ.Block()
+	rows, piece := n*w.rowBytes, kern.IntegerCols/elems*size
+	switch {
+	case i+n < hi:
+		return rows
+	case c+kern.IntegerCols < w.cols:
+		return piece - (i-lo)*w.rowBytes
+	default:
+		return rows - c/kern.IntegerCols*piece
 	}
 }

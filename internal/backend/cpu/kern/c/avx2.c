@@ -90,6 +90,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 	KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_F32, p); }
 #include "types.h"
 #include "ints.h"
+#include "few.h"
 
 KERNEL k_gemm(const struct gemm *p) { gemm(p); }
 KERNEL k_pack(const struct convert *p) { pack(p); }

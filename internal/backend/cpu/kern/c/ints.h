@@ -32,11 +32,14 @@ struct xints {
 // struct ints: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n, n up to
 // INT_WEIGHTS, over some blocks of 32 columns; x begins with a whole xints, rows are ldx
 // bytes apart. Sums begin as zeros with the first columns, wait in acc [rows][16], and go
-// to out with the last.
+// to out with the last. next is where the weights lie that will be laid next, in INT_WEIGHTS
+// rows of nextbytes, ldnext apart: k_few_ asks for them meanwhile.
 struct ints {
 	const uint8_t *x, *w;
 	float *out, *acc;
 	int64_t blocks, rows, n, ldx, ldo, first, last;
+	const uint8_t *next;
+	int64_t nextbytes, ldnext;
 };
 
 // How a type's blocks lie in a panel: units of 32 or 16 columns, each with its scales
@@ -114,14 +117,14 @@ INLINE void int_products(struct laid l, int rows, const uint8_t *x, int64_t ldx,
 
 INLINE __m256 every(const float *p, int64_t bytes) { return _mm256_broadcast_ss((const float *)(const void *)((const uint8_t *)p + bytes)); }
 
-// scaled adds the sums of a unit, times its scales, to those of the outputs. Sums less
-// their offset are whole numbers below 2^24: exact.
-INLINE void scaled(struct laid l, int centred, int rows, const float *d, const float *s, int64_t ldx, const uint8_t *w, __m256i t[INT_ROWS][2], float *acc)
+// scaled adds the sums of a unit, times its scales, to those of the outputs, lda apart. Sums
+// less their offset are whole numbers below 2^24: exact.
+INLINE void scaled(struct laid l, int centred, int rows, const float *d, const float *s, int64_t ldx, const uint8_t *w, __m256i t[INT_ROWS][2], float *acc, int64_t lda)
 {
 	const float *dw = (const float *)(const void *)w;
 	UNROLL for (int r = 0; r < rows; r++)
 		UNROLL for (int c = 0; c < 2; c++) {
-			float *a = acc + INT_WEIGHTS * r + 8 * c;
+			float *a = acc + lda * r + 8 * c;
 			__m256 v = _mm256_cvtepi32_ps(t[r][c]);
 			if (!l.wide && centred)
 				v = _mm256_fnmadd_ps(_mm256_set1_ps((float)l.offset), every(s, r * ldx), v);
@@ -148,13 +151,13 @@ INLINE void ints_tile(struct laid l, int centred, int rows, const struct ints *p
 		if (!l.half) {
 			int_products(l, rows, l.wide ? (const uint8_t *)(x->wide + 32 * k) : (const uint8_t *)(x->q + 32 * k), p->ldx, w, t);
 			w += l.wide ? 1024 : 512;
-			scaled(l, centred, rows, x->d + k, x->s + k, p->ldx, w, t, acc);
+			scaled(l, centred, rows, x->d + k, x->s + k, p->ldx, w, t, acc, INT_WEIGHTS);
 			w += l.wide ? 64 : 128;
 			continue;
 		}
 		UNROLL for (int h = 0; h < 2; h++) {
 			int_products(l, rows, (const uint8_t *)(x->q + 32 * k + 16 * h), p->ldx, w, t);
-			scaled(l, centred, rows, x->d + k, x->half[h] + k, p->ldx, w + 256, t, acc);
+			scaled(l, centred, rows, x->d + k, x->half[h] + k, p->ldx, w + 256, t, acc, INT_WEIGHTS);
 			w += 256 + 128;
 		}
 	}
@@ -247,7 +250,7 @@ INLINE void lay4(int wide, const uint8_t *q, int64_t stride, uint8_t *y)
 }
 
 // lay_floats writes a scale of 8 weights, by weight and block, to the units from y on.
-INLINE void lay_floats(const float from[8][16], int64_t blocks, int64_t bytes, uint8_t *y)
+INLINE void lay_floats(const float from[8][16], int64_t bytes, uint8_t *y)
 {
 	UNROLL for (int h = 0; h < 2; h++) {
 		__m256 v[8], u[8];
@@ -263,8 +266,6 @@ INLINE void lay_floats(const float from[8][16], int64_t blocks, int64_t bytes, u
 				v[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(u[i + j]), _mm256_castps_pd(u[i + j + 2])));
 			}
 		UNROLL for (int i = 0; i < 8; i++) {
-			if (8 * h + i >= blocks)
-				return;
 			const __m256 all = i < 4 ? _mm256_permute2f128_ps(v[i], v[i + 4], 0x20) : _mm256_permute2f128_ps(v[i - 4], v[i], 0x31);
 			_mm256_storeu_ps((float *)(void *)(y + (8 * h + i) * bytes), all);
 		}
@@ -273,19 +274,19 @@ INLINE void lay_floats(const float from[8][16], int64_t blocks, int64_t bytes, u
 
 // lay_numbers writes 8 weights of a panel, those from i on, whose blocks lie stride bytes
 // apart: as they are in a group, or as in the file.
-INLINE void lay_numbers(struct laid l, const uint8_t *q, int64_t stride, int direct, int64_t blocks, uint8_t *y, int i)
+INLINE void lay_numbers(struct laid l, const uint8_t *q, int64_t stride, int direct, uint8_t *y, int i)
 {
-	for (int64_t b = 0; b < blocks; b++)
+	for (int64_t b = 0; b < 16; b++)
 		UNROLL for (int h = 0; h < 2; h++)
 			lay4(l.wide, q + (direct ? 34 * b + 2 + 16 * h : 128 * (b & 3) + 64 * h + 16 * (b >> 2)), stride,
 			     y + b * laid_bytes(l) + (l.wide ? 512 : l.half ? 384 : 256) * h + 4 * i);
 }
 
 // lay_scales writes the scales, or minimums, of these weights.
-INLINE void lay_scales(struct laid l, const float scales[2][8][16], int min, int64_t blocks, uint8_t *y, int i)
+INLINE void lay_scales(struct laid l, const float scales[2][8][16], int min, uint8_t *y, int i)
 {
 	UNROLL for (int h = 0; h <= l.half; h++)
-		lay_floats(scales[h], blocks, laid_bytes(l), y + (l.wide ? 1024 : l.half ? 384 * h + 256 : 512) + 64 * min + 4 * i);
+		lay_floats(scales[h], laid_bytes(l), y + (l.wide ? 1024 : l.half ? 384 * h + 256 : 512) + 64 * min + 4 * i);
 }
 
 INLINE void put_scales(struct laid l, float scales[2][8][16], int j, f32x16 a, f32x16 b)
@@ -295,8 +296,9 @@ INLINE void put_scales(struct laid l, float scales[2][8][16], int j, f32x16 a, f
 		STORE(f32x16, scales[1][j], b);
 }
 
-// panel_ints lays up to INT_WEIGHTS rows of w; of fewer, the last is repeated. Meanwhile it
-// asks for the rows of the next panel.
+// panel_ints lays up to INT_WEIGHTS rows of w, in groups of 512 columns, the last completed
+// with zeros; of fewer rows, the last is repeated. Meanwhile it asks for what lies ldy bytes
+// behind: the next that will be laid.
 INLINE void panel_ints(enum type t, const struct convert *p)
 {
 	const struct kind k = kind_of(t);
@@ -305,7 +307,7 @@ INLINE void panel_ints(enum type t, const struct convert *p)
 	float scales[2][8][16];
 	struct group g;
 	for (int64_t c = 0; c < p->cols; c += 512) {
-		const int64_t left = p->cols - c, blocks = left < 512 ? left / 32 : 16;
+		const int64_t left = p->cols - c;
 		const uint8_t *from = p->x + c / 512 * k.bytes;
 		uint8_t *y = p->y + c / 32 * laid_bytes(l);
 		// Whole blocks of bytes are laid from where they are.
@@ -315,7 +317,7 @@ INLINE void panel_ints(enum type t, const struct convert *p)
 			for (int j = 0; j < 8; j++) {
 				const uint8_t *w = ROW(j);
 				UNROLL for (int64_t at = 0; at < k.bytes; at += 64)
-					__builtin_prefetch(w + INT_WEIGHTS * p->ldx + at, 0, 2);
+					__builtin_prefetch(w + p->ldy + at, 0, 2);
 				if (direct) {
 					put_scales(l, scales, j, strided(w, 34), (f32x16){});
 					continue;
@@ -327,17 +329,17 @@ INLINE void panel_ints(enum type t, const struct convert *p)
 				put_scales(l, scales, j, g.d0, g.d1);
 			}
 			if (direct)
-				lay_numbers(l, from + i * p->ldx, p->ldx, 1, blocks, y, i);
+				lay_numbers(l, from + i * p->ldx, p->ldx, 1, y, i);
 			else
-				lay_numbers(l, q, 512, 0, blocks, y, i);
-			lay_scales(l, scales, 0, blocks, y, i);
+				lay_numbers(l, q, 512, 0, y, i);
+			lay_scales(l, scales, 0, y, i);
 			if (!k.min)
 				continue;
 			for (int j = 0; j < 8; j++) {
 				unpack(t, &g, left < 512 ? complete(k, q, ROW(j), left) : ROW(j));
 				put_scales(l, scales, j, g.m0, g.m1);
 			}
-			lay_scales(l, scales, 1, blocks, y, i);
+			lay_scales(l, scales, 1, y, i);
 #undef ROW
 		}
 	}
