@@ -17,3 +17,13 @@ func populate(part []byte) error {
 	}
 	return err
 }
+
+// preferLargePages asks for large pages: reading weights should not cost walks of page
+// tables. Memory of one's own gets them where they are free. A file's pages are large only if
+// they are read from the disk after this, by a file system that has such; those in memory stay as
+// they are. It is a wish; if it is refused, nothing changes.
+func preferLargePages(b []byte) {
+	if len(b) > 0 {
+		_ = unix.Madvise(b, unix.MADV_HUGEPAGE)
+	}
+}

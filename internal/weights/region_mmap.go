@@ -21,12 +21,14 @@ type region struct {
 func newRegion(f *os.File, size int, how Load, p Progress) (region, error) {
 	if how == Mmap {
 		b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+		preferLargePages(b)
 		return region{b: b, mapped: true}, os.NewSyscallError("mmap", err)
 	}
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return region{}, os.NewSyscallError("mmap", err)
 	}
+	preferLargePages(b)
 	if err = readAll(f, b, p); err == nil {
 		err = os.NewSyscallError("mprotect", unix.Mprotect(b, unix.PROT_READ))
 	}
