@@ -74,6 +74,9 @@ INLINE void expect(const struct block *p, int64_t r)
 			_mm_prefetch((const char *)p->next + i * p->ldnext + at, _MM_HINT_T1);
 }
 
+// X_AHEAD is how many words of x are fetched before they are used: four steps.
+#define X_AHEAD 1024
+
 // tile_gemm multiplies all rows of x with up to 32 weights, over some of the
 // columns. Sums wait in acc, [2 tiles of x][2 of weights][16][16] after another,
 // from piece to piece of the columns.
@@ -91,11 +94,15 @@ INLINE void tile_gemm(const struct block *p)
 		else
 			LOAD_FOUR(acc, 64, 256);
 		for (int64_t k = 0; k < p->steps; k += 16) {
+			UNROLL for (int64_t at = 0; at < 256; at += 16) {
+				PREFETCH(x0 + 16 * k + X_AHEAD + at);
+				PREFETCH(x1 + 16 * k + X_AHEAD + at);
+			}
 			_tile_loadd(6, x0 + 16 * k, 64);
 			_tile_loadd(4, w0 + k, wide);
+			_tile_dpbf16ps(0, 4, 6);
 			_tile_loadd(7, x1 + 16 * k, 64);
 			_tile_loadd(5, w1 + k, wide);
-			_tile_dpbf16ps(0, 4, 6);
 			_tile_dpbf16ps(1, 4, 7);
 			_tile_dpbf16ps(2, 5, 6);
 			_tile_dpbf16ps(3, 5, 7);
