@@ -15,6 +15,9 @@ func (l *loop) behind(a *spec.Ask) int {
 	return 0
 }
 
+// recent is how much of a sequence's pace a step leaves.
+const recent = 0.9
+
 // account settles a step in the books of guessing. What steps cost is learnt without a
 // proposer, too: forced text is drafted by it.
 func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
@@ -39,6 +42,8 @@ func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
 		if q.guess.sure {
 			nodes, held = 0, 0
 		}
+		q.guess.gave = recent*q.guess.gave + 1 + float64(held)
+		q.guess.took = recent*q.guess.took + bill.Token + bill.Node*float64(nodes)
 		bill.SettleOwn(&q.guess.budget, nodes, held)
 	}
 }

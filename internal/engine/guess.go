@@ -37,9 +37,12 @@ type guess struct {
 	sure    bool         // the draft at hand is forced's
 
 	budget spec.Budget
-	next   int     // the node of the draft that the walk has come to, or None
-	path   []int32 // the nodes that came true
-	counts guesses
+	// gave tokens in took seconds, of late.
+	gave, took float64
+	asked      int     // how often a draft was asked for
+	next       int     // the node of the draft that the walk has come to, or None
+	path       []int32 // the nodes that came true
+	counts     guesses
 }
 
 // guesses counts, for the usage.
@@ -81,6 +84,7 @@ func (l *loop) guess() {
 		q := l.owner[s]
 		g := &q.guess
 		g.ask.Draft.Reset()
+		g.ask.Sure, g.ask.Passes = g.ask.Sure[:0], 0
 		g.next, g.path, g.sure, q.Draft = spec.None, g.path[:0], false, 0
 		if q.Remaining() != 1 || q.generated() == 0 {
 			continue
@@ -131,6 +135,10 @@ func (l *loop) load() spec.Load {
 	return load
 }
 
+// lookAfter is the number of drafts of a sequence of which one is made whatever its tokens
+// are worth, so that an estimate that is too low is found out.
+const lookAfter = 16
+
 // shape sets the shape of q's next draft, and takes from the load what that may lose.
 func (l *loop) shape(q *sequence, load *spec.Load, room int) {
 	g := &q.guess
@@ -145,6 +153,11 @@ func (l *loop) shape(q *sequence, load *spec.Load, room int) {
 		load.Reading = l.ledger.Reading(l.behind(&g.ask), load.Rows)
 	}
 	if g.control.Shape(&g.ask.Shape, *load); g.ask.Shape.Len() > 0 {
+		g.ask.Odds, g.ask.Worth = &g.control, spec.Worth{}
+		g.asked++
+		if g.took > 0 && g.asked%lookAfter != 0 {
+			g.ask.Worth = load.Worth(g.ask.Shape.Len(), g.gave/g.took)
+		}
 		load.Left -= load.Risk(&g.ask.Shape) + load.Reading
 	}
 }
@@ -168,6 +181,13 @@ func (l *loop) propose() {
 	began := l.e.clock()
 	l.e.opts.Proposer.Propose(l.asks)
 	l.prune()
+	passes := 0
+	for _, a := range l.asks {
+		passes = max(passes, a.Passes)
+	}
+	if passes > 0 {
+		depth = passes
+	}
 	l.ledger.Guessed(depth, behind, (l.e.clock() - began).Seconds())
 }
 
@@ -246,6 +266,8 @@ func (l *loop) settleGuesses(p *sched.Plan) {
 		} else {
 			g.control.Observe(&g.ask.Draft, g.path)
 			l.experience.Observe(&g.ask.Draft, g.path)
+			g.control.Learn(&g.ask.Draft, g.ask.Sure, g.path)
+			l.experience.Learn(&g.ask.Draft, g.ask.Sure, g.path)
 		}
 		if len(g.path) > 0 {
 			l.keepBranch(q, item)

@@ -260,6 +260,7 @@ func (l *loop) pruneDraft(q *sequence) {
 	states := make([]grammar.State, 0, from.Len())
 	places := make([]int, 0, from.Len()) // of each node, in the new tree; -1: gone
 	var to spec.Tree
+	sure := q.guess.ask.Sure[:0:0]
 	for i := range from.Len() {
 		parent, at := from.Parent[i], spec.Root
 		state := *q.text
@@ -272,7 +273,11 @@ func (l *loop) pruneDraft(q *sequence) {
 				state, place = next, to.Add(at, from.Token[i])
 			}
 		}
+		if place >= 0 && place == len(sure) && i < len(q.guess.ask.Sure) {
+			sure = append(sure, q.guess.ask.Sure[i])
+		}
 		states, places = append(states, state), append(places, place)
 	}
 	from.Copy(&to, to.Len())
+	q.guess.ask.Sure = sure
 }

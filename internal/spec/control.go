@@ -18,6 +18,7 @@ type Control struct {
 	// nil: half of all guesses come true.
 	Prior *Control
 	rates [MaxDepth][MaxRank]rate
+	sure  [len(leads) + 1]rate // by class of lead
 	off   bool
 	poor  bool // what pays could lose more than there is
 	pause int  // steps until the next trial, while off

@@ -90,8 +90,17 @@ type Ask struct {
 	// the last token was drawn from; only for proposers that need it. [width]
 	Hidden []float32
 
+	// Odds tell a proposer that knows how sure it is (Sureness) what that is worth,
+	// and Worth what it takes: less, and a path should end. nil: as the shape says.
+	Odds  *Control
+	Worth Worth
+
 	// Draft is the answer.
 	Draft Tree
+	// Sure are the classes of its nodes, if the proposer knows; empty: it does not.
+	Sure []uint8
+	// Passes are those that the draft took; 0: as deep as the shape.
+	Passes int
 	// State is the proposer's own.
 	State any
 }

@@ -19,6 +19,17 @@ func best(logits []float32) int32 {
 	return int32(at)
 }
 
+// beside is the highest logit of the other tokens.
+func beside(logits []float32, id int32) float32 {
+	top := lowest
+	for i, v := range logits {
+		if v > top && int32(i) != id {
+			top = v
+		}
+	}
+	return top
+}
+
 // begin empties the batch.
 func (m *Model) begin() { m.batch.Reset(m.cache.Groups()) }
 

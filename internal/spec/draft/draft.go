@@ -70,7 +70,10 @@ type job struct {
 	at   int // node of the draft that the next token follows
 	spot int // the same in the shape
 	said int // tokens drawn ahead
-	row  int // among the wanted rows of the batch at hand
+	// chance is what the path so far is worth.
+	chance float64
+	class  uint8 // of the node that the path has come to
+	row    int   // among the wanted rows of the batch at hand
 }
 
 // Load binds a draft model. f must stay open until the backend is closed.
@@ -261,7 +264,7 @@ func (m *Model) read(a *spec.Ask) {
 	m.add(st, a.Tokens[from:from+n], class, whole)
 	st.known = len(st.tokens)
 	if whole {
-		m.jobs = append(m.jobs, job{ask: a, st: st, at: spec.Root, spot: spec.Root, row: len(m.batch.Want) - 1})
+		m.jobs = append(m.jobs, job{ask: a, st: st, at: spec.Root, spot: spec.Root, row: len(m.batch.Want) - 1, chance: 1})
 	}
 }
 
@@ -304,15 +307,16 @@ func (m *Model) extend(logits [][]float32) {
 }
 
 // guess adds the children that the shape has at the job's spot, and moves on to
-// the likeliest. It reports false if nothing follows that.
+// the likeliest. It reports false if nothing follows that, or nothing that is worth it.
 func (m *Model) guess(j *job, logits []float32) bool {
 	a := j.ask
 	spot := a.Shape.Child(j.spot, 0)
 	if spot < 0 {
 		return false
 	}
+	a.Passes = j.said + 1
 	id, ok := a.Sampler.Guess(logits, a.Said()+j.said)
-	if !ok {
+	if !ok || !j.sure(logits, id) {
 		return false
 	}
 	at := a.Draft.Add(j.at, id)
@@ -323,11 +327,27 @@ func (m *Model) guess(j *job, logits []float32) bool {
 		}
 		a.Draft.Add(j.at, id)
 	}
+	for len(a.Sure) < a.Draft.Len() {
+		a.Sure = append(a.Sure, spec.Unsure)
+	}
+	a.Sure[at] = j.class
 	j.at, j.spot, j.said = at, spot, j.said+1
-	if a.Shape.Child(spot, 0) < 0 {
+	if a.Shape.Child(spot, 0) < 0 || j.chance < a.Worth.Pass {
 		return false
 	}
 	a.Sampler.Accept(a.Draft.Token[at])
 	j.st.ahead = append(j.st.ahead, a.Draft.Token[at])
 	return true
+}
+
+// sure puts the token that was drawn in a class, and tells whether a row for it is worth
+// its cost.
+func (j *job) sure(logits []float32, id int32) bool {
+	if j.ask.Odds == nil {
+		j.class = spec.Unsure
+		return true
+	}
+	j.class = spec.Sureness(logits[id] - beside(logits, id))
+	j.chance *= j.ask.Odds.Chance(j.class)
+	return j.chance >= j.ask.Worth.Row
 }
