@@ -44,6 +44,11 @@ func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
 		}
 		q.guess.gave = recent*q.guess.gave + 1 + float64(held)
 		q.guess.took = recent*q.guess.took + bill.Token + bill.Node*float64(nodes)
+		if nodes == 0 && q.guess.ask.Passes > 0 {
+			q.guess.took += bill.Vain / float64(len(l.asks))
+			bill.SettleVain(&q.guess.budget, len(l.asks))
+			continue
+		}
 		bill.SettleOwn(&q.guess.budget, nodes, held)
 	}
 }

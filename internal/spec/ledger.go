@@ -99,8 +99,9 @@ type Step struct {
 	Seconds float64 // it took, guessing included
 }
 
-// Bill is what a node costs in a step, and what a token is worth, in seconds.
-type Bill struct{ Node, Token float64 }
+// Bill is what a node costs in a step, and what a token is worth, in seconds; where no
+// draft has a node, what guessing took.
+type Bill struct{ Node, Token, Vain float64 }
 
 // Settle accounts for a step. There is no bill while nothing is known of steps.
 func (l *Ledger) Settle(s Step) (b Bill, ok bool) {
@@ -130,6 +131,8 @@ func (l *Ledger) Settle(s Step) (b Bill, ok bool) {
 			extra = max(0, l.Cost.Of(seqs+s.Drafted)-plain)
 		}
 		b.Node = (extra + drafting) / float64(s.Drafted)
+	} else {
+		b.Vain = drafting
 	}
 	saved := b.Token * float64(s.Held)
 	l.saved += saved - extra - spent
@@ -142,4 +145,10 @@ func (l *Ledger) Settle(s Step) (b Bill, ok bool) {
 func (b Bill) SettleOwn(to *Budget, nodes, held int) {
 	gain := b.Token*float64(held) - b.Node*float64(nodes)
 	to.Settle(Own, b.Token*float64(1+held), gain, b.Token)
+}
+
+// SettleVain accounts for a sequence that was guessed for, as one of so many, without
+// result: the proposer was not sure enough.
+func (b Bill) SettleVain(to *Budget, asks int) {
+	to.Settle(Own, b.Token, -b.Vain/float64(max(1, asks)), b.Token)
 }

@@ -86,3 +86,27 @@ func TestWorth(t *testing.T) {
 		t.Errorf("no draft is worth %+v", w)
 	}
 }
+
+// A sequence pays for guessing that came to nothing.
+func TestVainGuessesAreCharged(t *testing.T) {
+	l := NewLedger()
+	var own Budget
+	for i := range 100 {
+		if i > 10 {
+			l.Guessed(1, 0, 0.2)
+		}
+		b, ok := l.Settle(Step{Seqs: 2, Rows: 2, Seconds: 1 + 0.2*float64(min(1, i/11))})
+		if !ok {
+			t.Fatal("no bill")
+		}
+		if i > 10 {
+			b.SettleVain(&own, 2)
+		}
+	}
+	if own.Left() > -4 {
+		t.Errorf("of 18 s that guessing took for two, one has %.2f s left to lose", own.Left())
+	}
+	if saved := l.Saved(); saved > -15 {
+		t.Errorf("the engine has saved %.2f s", saved)
+	}
+}
