@@ -17,7 +17,7 @@ func (l Level) PackIntegers(a *Convert) {
 }
 
 // IntegerPanel lays up to IntegerWeights rows of type t side by side. What lies LdY
-// bytes behind, for as many rows, is what will be laid next: at avx2 memory is asked for it.
+// bytes behind, for as many rows, is what will be laid next: memory is asked for it.
 func (l Level) IntegerPanel(t weights.Type, a *Convert) {
 	if l >= AVX512 {
 		avx512Panel(t, unsafe.Pointer(a))
