@@ -86,5 +86,5 @@ func whyOff(rate float64, load spec.Load) string {
 		pays += ", but what wrong guesses may cost is spent"
 	}
 	return fmt.Sprintf("about %.0f %% of first guesses come true; %s %s (a further row costs %.0f %% of a step)",
-		100*rate, beside, pays, 100*(load.Cost.Of(load.Rows+1)/load.Cost.Of(load.Rows)-1))
+		100*rate, beside, pays, 100*max(0, load.Cost.Of(load.Rows+1)/load.Cost.Of(load.Rows)-1)) // an estimate: noise can make it negative
 }
