@@ -41,7 +41,8 @@ type loop struct {
 	rows []int
 	mute bool // the proposer broke and could not begin anew
 
-	bits       []uint64 // the mask of the draw at hand
+	bits       []uint64  // the mask of the draw at hand
+	spare      []float32 // its logits, where it may be drawn twice
 	asks       []*spec.Ask
 	idle       bool         // speculation is off by itself
 	turning    int          // steps in a row that were otherwise

@@ -50,6 +50,8 @@ type sequence struct {
 	// text is where the output stands in the grammar that it must follow; nil: in
 	// none.
 	text *grammar.State
+	// hurried: it was made to end, since its room ran out.
+	hurried bool
 
 	guess guess // of what comes next
 }

@@ -111,8 +111,7 @@ func (l *loop) draw(q *sequence, node int, r *backend.Result, i int) {
 	case l.drawers.drawn[i]:
 		d = l.drawers.draws[i]
 	default:
-		l.mask(q)
-		d = q.sampler.Draw(r.Logits[i], q.generated())
+		d = l.drawText(q, r.Logits[i])
 	}
 	if d.Degenerate || !q.follow(d.ID) {
 		q.req.out.put(output{choice: q.choice, err: degenerate(q)})
@@ -130,6 +129,7 @@ func (l *loop) draw(q *sequence, node int, r *backend.Result, i int) {
 	if q.complete(d.ID, l.e.opts.EOG) && out.stopToken == nil {
 		out.finish, out.complete = llm.FinishStop, true
 	}
+	out.finish = q.hurry(out.finish)
 	if out.finish != llm.FinishNone {
 		l.ledger.Ended(q.generated())
 		l.drop(q)

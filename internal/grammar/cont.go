@@ -256,21 +256,29 @@ func (o *opener) array(k *cont) {
 
 // item is the cont of the next item of the array at k.
 func (c *conts) item(k *cont) *cont {
-	a := k.n.array
-	// Beyond every bound all numbers are alike.
-	same := max(int32(len(a.prefix)), a.min, 1)
-	n := k.a + 1
-	if a.max == endless {
-		n = min(n, same)
-	}
 	var list []*cont
-	if x := a.item(k.a); x != nil && (a.contains == nil || k.b == 1 || a.canContain(k.a+1)) {
-		list = append(list, c.of(x, 0, 0, c.of(k.n, n, k.b, k.next)))
-	}
-	if x := a.containing(k.a); x != nil && k.b == 0 {
-		list = append(list, c.of(x, 0, 0, c.of(k.n, n, 1, k.next)))
+	for _, x := range k.n.array.following(k.a, k.b) {
+		list = append(list, c.of(x.n, 0, 0, c.of(k.n, x.a, x.b, k.next)))
 	}
 	return c.one(list)
+}
+
+// following are the nodes that the next item may be, after a of them, each with the
+// place in the array after it.
+func (a *array) following(i, contained int32) []spot {
+	// Beyond every bound all numbers are alike.
+	n := i + 1
+	if a.max == endless {
+		n = min(n, max(int32(len(a.prefix)), a.min, 1))
+	}
+	var list []spot
+	if x := a.item(i); x != nil && (a.contains == nil || contained == 1 || a.canContain(i+1)) {
+		list = append(list, spot{x, n, contained})
+	}
+	if x := a.containing(i); x != nil && contained == 0 {
+		list = append(list, spot{x, n, 1})
+	}
+	return list
 }
 
 // canContain tells whether an item from i on may be what the array must contain.

@@ -111,6 +111,11 @@ func Compile(ctx context.Context, e Expr, v *Vocab, l Limits) (*Grammar, error) 
 	rankRules(root)
 	g := &Grammar{vocab: v, root: root, size: 40*c.m.states + 200*c.m.rules + 4096}
 	g.conts.reset()
+	size, err := g.least.of(root, c.m)
+	if err != nil {
+		return nil, err
+	}
+	g.size += size
 	s := g.Start()
 	if s.Ended() && !s.Accepting() {
 		return nil, errors.New("the grammar matches nothing")

@@ -17,6 +17,22 @@ import (
 // smallLimits keep a fuzzer's inputs cheap.
 func smallLimits() Limits { return Limits{States: 20_000, Rules: 5_000, Steps: 1_000_000} }
 
+// checkShortest checks that the shortest text completes an output, and that no
+// shorter one begins with b, which leads to another state.
+func checkShortest(t *testing.T, s, after State, text []byte, b byte) {
+	t.Helper()
+	end, ok := s.Shortest()
+	if !ok {
+		return // it is longer than is looked for
+	}
+	if last, ok := s.AcceptBytes(end); !ok || !last.Accepting() {
+		t.Fatalf("after %q the shortest text is said to be %.100q: taken %v, an end %v", text, end, ok, last.Accepting())
+	}
+	if other, ok := after.Shortest(); ok && len(other)+1 < len(end) {
+		t.Fatalf("after %q the shortest text is said to be %.100q, but %q is shorter", text, end, string(b)+string(other))
+	}
+}
+
 // explore compiles an expression and writes a text through it at random: no state
 // may be a dead end.
 func explore(t *testing.T, e Expr, seed uint64) (text []byte, done, compiled bool) {
@@ -53,7 +69,9 @@ func explore(t *testing.T, e Expr, seed uint64) (text []byte, done, compiled boo
 		if id == 256 || s.Ended() {
 			return text, true, true
 		}
+		before := s
 		s, _ = s.Accept(id)
+		checkShortest(t, before, s, text, byte(id))
 		text = append(text, byte(id))
 	}
 	return text, s.Accepting(), true

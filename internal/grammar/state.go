@@ -15,6 +15,7 @@ type Grammar struct {
 	mu    sync.Mutex
 	conts conts
 	masks masks
+	least leasts
 	w     walker
 }
 

@@ -34,7 +34,7 @@ type bench struct {
 	refused                                  map[string]int
 	docs, cut, invalid, dead                 int
 	validYes, validNo, invalidYes, invalidNo int
-	compile, masks, firsts                   []time.Duration
+	compile, masks, firsts, endings          []time.Duration
 	tokens                                   int
 }
 
@@ -127,6 +127,10 @@ func (b *bench) refuse(name string, err error) {
 	b.say("%s: refused: %v", name, err)
 }
 
+// closingWithin is how many tokens before its limit an engine looks after an output's
+// end (internal/engine).
+const closingWithin = 512
+
 // document writes a document and has it validated.
 func (b *bench) document(name string, g *grammar.Grammar, v *validator) {
 	b.docs++
@@ -158,6 +162,16 @@ func (b *bench) document(name string, g *grammar.Grammar, v *validator) {
 			b.validate(name, v, text)
 			return
 		}
+		if left := b.o.tokens - step; left <= closingWithin {
+			began := time.Now()
+			id, hurried := state.Within(left, d.ID)
+			b.endings = append(b.endings, time.Since(began))
+			if hurried && slices.Contains(b.tok.EOG(), id) {
+				b.validate(name, v, text)
+				return
+			}
+			d.ID = id
+		}
 		next, ok := state.Accept(d.ID)
 		if !ok {
 			b.dead++
@@ -166,6 +180,10 @@ func (b *bench) document(name string, g *grammar.Grammar, v *validator) {
 		}
 		state = next
 		text = append(text, b.tok.Piece(d.ID)...)
+	}
+	if state.Accepting() {
+		b.validate(name, v, text)
+		return
 	}
 	b.cut++
 	b.say("%s: cut after %d tokens: …%s", name, b.o.tokens, tail(text))
@@ -226,6 +244,9 @@ func (b *bench) report(w io.Writer) {
 	fmt.Fprintf(w, "invalid instances  %d of %d in the grammar\n", b.invalidYes, b.invalidYes+b.invalidNo)
 	fmt.Fprintf(w, "compile            %s\n", spread(b.compile))
 	fmt.Fprintf(w, "first mask         %s\n", spread(b.firsts))
+	if len(b.endings) > 0 {
+		fmt.Fprintf(w, "end in time        %s, of the last %d tokens before the limit\n", spread(b.endings), closingWithin)
+	}
 	fmt.Fprintf(w, "mask               %s, vocabulary %d, %d tokens\n", spread(b.masks), b.tok.VocabSize(), b.tokens)
 }
 
