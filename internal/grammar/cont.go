@@ -20,6 +20,7 @@ type cont struct {
 	filter  *filter         // of an object or array
 	tags    map[int32]*cont // what follows a tag
 	firsts  *[4]uint64      // bytes that it can begin with
+	least   int32           // the fewest bytes that it takes, and one; 0: not known
 }
 
 // item is a place in an automaton, and what follows it.

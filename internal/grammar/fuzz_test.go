@@ -107,7 +107,7 @@ func FuzzGBNF(f *testing.F) {
 }
 
 func FuzzLark(f *testing.F) {
-	for _, s := range []string{sumLark, `start: "a"i~2..3 [b] /x[\/]/` + "\nb: \"0\"..\"9\"+ -> c\n | \"z\"", "start: WORD\n%import common.WORD\n%ignore \" \""} {
+	for _, s := range []string{sumLark, "start: sum\nsum: p | sum \"+\" p\np: a | p a\na: /[0-9]+/ | \"-\" a | \"(\" sum \")\" | N \"\" sum\nN: /[a-z]\\w*/i\n%ignore \" \"", `start: "a"i~2..3 [b] /x[\/]/` + "\nb: \"0\"..\"9\"+ -> c\n | \"z\"", "start: WORD\n%import common.WORD\n%ignore \" \""} {
 		f.Add(s, uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, src string, seed uint64) { explore(t, Lark(src), seed) })

@@ -333,18 +333,21 @@ func (l *leasts) item(s spot) int32 {
 
 // cont is the least of all that is still to come.
 func (l *leasts) cont(k *cont) int32 {
-	least := int32(0)
-	for ; k != nil && k.n != nil; k = k.next {
-		least = sum(least, l.spot(spot{k.n, k.a, k.b}))
+	switch {
+	case k == nil:
+		return 0
+	case k.least > 0:
+		return k.least - 1
 	}
-	if k == nil {
-		return least
+	least := int32(never)
+	if k.n != nil {
+		least = sum(l.spot(spot{k.n, k.a, k.b}), l.cont(k.next))
 	}
-	best := int32(never)
 	for _, x := range k.any {
-		best = min(best, l.cont(x))
+		least = min(least, l.cont(x))
 	}
-	return sum(least, best)
+	k.least = least + 1
+	return least
 }
 
 // shortest appends the shortest text that completes one of items, or what there is of
@@ -380,7 +383,8 @@ func (g *Grammar) way(it *item) (best way, k *cont, least int32) {
 	least = never
 	f := it.k.barring()
 	for _, w := range g.least.waysOf(it.t, it.q, it.c) {
-		if it.t.filtered && !f.allows(it.t.d, w.tag) {
+		// Where the automaton is complete already, what follows is among the items.
+		if len(w.text) == 0 || it.t.filtered && !f.allows(it.t.d, w.tag) {
 			continue
 		}
 		next := g.conts.after(*it, w.tag)
@@ -392,16 +396,19 @@ func (g *Grammar) way(it *item) (best way, k *cont, least int32) {
 }
 
 // mostShortest bounds the shortest text that is looked for.
-const mostShortest = 1 << 14
+const mostShortest = 1 << 12
 
 // Shortest is a shortest text that may follow and end the output, empty where it
 // may end here. It reports false if that is longer than can be looked for.
 func (s State) Shortest() ([]byte, bool) {
+	if !s.done && s.least() >= mostShortest {
+		return nil, false
+	}
 	g := s.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	text, ok := g.shortest(s.items, s.done, mostShortest)
-	return text, ok && len(text) < mostShortest
+	return text, ok
 }
 
 // spell writes text in tokens of the vocabulary, each the longest that goes on with
