@@ -31,16 +31,22 @@ func (l *loop) drawText(q *sequence, logits []float32) sample.Draw {
 	if !must {
 		return q.sampler.Draw(logits, q.generated())
 	}
-	l.spare = append(l.spare[:0], logits...)
-	d := q.sampler.Draw(l.spare, q.generated())
+	told := q.req.params.Logprobs != nil
+	if told { // drawing spoils them
+		l.spare = append(l.spare[:0], logits...)
+	}
+	d := q.sampler.Draw(logits, q.generated())
 	id, hurried := q.text.Within(left, d.ID)
 	if d.Degenerate || !hurried {
 		return d
 	}
 	q.hurried = true
+	if !told {
+		return sample.Draw{ID: id}
+	}
 	clear(l.bits)
 	l.bits[id>>6] |= 1 << (id & 63)
-	return q.sampler.Draw(logits, q.generated())
+	return q.sampler.Draw(l.spare, q.generated())
 }
 
 // hurry is how an output finished that was made to end.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"math"
 	"regexp"
 	"testing"
 
@@ -26,11 +27,19 @@ func TestOutputsEndInTime(t *testing.T) {
 		hurried := 0
 		for n := c.least - 3; n < c.least+40; n++ {
 			r := textRequest("x", func(p *llm.Params) {
-				p.Structure, p.MaxTokens, p.IgnoreEOS, p.Temperature, p.Seed, p.Logprobs = &c.s, ptr(n), false, 1, ptr(uint64(n)), ptr(1)
+				p.Structure, p.MaxTokens, p.IgnoreEOS, p.Temperature, p.Seed, p.Logprobs = &c.s, ptr(n), false, 1, ptr(uint64(n)), nil
+				if n%2 == 0 {
+					p.Logprobs = ptr(1)
+				}
 			})
 			got := mustCollect(t, e, r).choices[0]
 			if ok := c.ok(got.text); ok != (n >= c.least) && n != c.least-1 { // "ab" may save one
 				t.Errorf("%s in %d tokens: %q", c.s.Field, n, got.text)
+			}
+			for _, x := range got.tokens {
+				if n%2 == 0 && (x.Logprob == nil || math.IsNaN(*x.Logprob) || *x.Logprob > 0) {
+					t.Errorf("the log probability of %q is %v", x.Bytes, x.Logprob)
+				}
 			}
 			if len(got.tokens) > n {
 				t.Errorf("%d tokens of at most %d", len(got.tokens), n)
