@@ -355,8 +355,8 @@ func (l *leasts) cont(k *cont) int32 {
 func (g *Grammar) shortest(items []item, done bool, limit int) ([]byte, bool) {
 	var text []byte
 	for !done && len(text) < limit {
-		w, k, ok := g.nearest(items)
-		if !ok {
+		w, k, least := g.nearest(items)
+		if least >= never {
 			return nil, false
 		}
 		text = append(text, w.text...)
@@ -367,18 +367,18 @@ func (g *Grammar) shortest(items []item, done bool, limit int) ([]byte, bool) {
 }
 
 // nearest is the way out of the automata of items that leads to the nearest end, and
-// what follows it.
-func (g *Grammar) nearest(items []item) (best way, k *cont, ok bool) {
-	least := int32(never)
+// what follows it and the bytes to that end.
+func (g *Grammar) nearest(items []item) (best way, k *cont, least int32) {
+	least = never
 	for i := range items {
 		if w, next, v := g.way(&items[i]); v < least {
-			least, best, k, ok = v, w, next, true
+			best, k, least = w, next, v
 		}
 	}
-	return best, k, ok
+	return best, k, least
 }
 
-// way is the same of one item, with the bytes to the end.
+// way is the same of one item.
 func (g *Grammar) way(it *item) (best way, k *cont, least int32) {
 	least = never
 	f := it.k.barring()
@@ -407,8 +407,7 @@ func (s State) Shortest() ([]byte, bool) {
 	g := s.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	text, ok := g.shortest(s.items, s.done, mostShortest)
-	return text, ok
+	return g.shortest(s.items, s.done, mostShortest)
 }
 
 // spell writes text in tokens of the vocabulary, each the longest that goes on with
@@ -469,11 +468,7 @@ func (s State) least() int {
 	g := s.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	least := int32(never)
-	for i := range s.items {
-		_, _, v := g.way(&s.items[i])
-		least = min(least, v)
-	}
+	_, _, least := g.nearest(s.items)
 	return int(least)
 }
 
