@@ -93,13 +93,20 @@ func (c *integerCase) run(out []float32, ldo, r, rows, i, n int) {
 // all multiplies all rows with all weights, and fails if something else is written.
 func (c *integerCase) all(t *testing.T) []float32 {
 	t.Helper()
+	return c.alone(t, func(out []float32, ldo int) { c.run(out, ldo, 0, c.rows, 0, c.n) })
+}
+
+// alone gives the products that run writes, rows ldo apart, and fails if it writes
+// something else.
+func (c *integerCase) alone(t *testing.T, run func(out []float32, ldo int)) []float32 {
+	t.Helper()
 	const untouched = -77
 	ldo := c.n + 3
 	out := make([]float32, c.rows*ldo+1)
 	for i := range out {
 		out[i] = untouched
 	}
-	c.run(out, ldo, 0, c.rows, 0, c.n)
+	run(out, ldo)
 	var got []float32
 	for i, v := range out {
 		if i/ldo < c.rows && i%ldo < c.n {
