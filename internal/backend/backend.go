@@ -113,7 +113,10 @@ type Plan struct {
 	Slots     int // device token slots
 	Vocab     int // rows of the output matrix: how wide logits are
 	Experts   ExpertSpec
-	Acts      []ActSpec
+	// Varied: steps of one size may differ in the calls that they make, as where
+	// the host sets activations (HostActs); such steps are not recorded.
+	Varied bool
+	Acts   []ActSpec
 }
 
 // ExpertSpec is the size of a model's mixtures, the greatest over its layers.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir/internal/backend"
 	"weir/internal/backend/cpu"
 	"weir/internal/backend/cpu/kern"
 	"weir/internal/builtin"
@@ -223,8 +224,19 @@ func TestBuiltinProposers(t *testing.T) {
 	}
 }
 
-// sayBuiltin has the built-in model answer, and tells the tokens.
+// sayBuiltin has the built-in model answer on a CPU, and tells the tokens.
 func sayBuiltin(t *testing.T, s Speculation, temperature float64) ([]int32, Stats) {
+	t.Helper()
+	b, err := cpu.New(cpu.Options{Threads: 1, Level: kern.Levels()[len(kern.Levels())-1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, stats := sayBuiltinOn(t, b, backend.KVF32, s, temperature)
+	return a.ids(), stats
+}
+
+// sayBuiltinOn has the built-in model answer on a backend, which it closes.
+func sayBuiltinOn(t *testing.T, b backend.Backend, cells backend.KVType, s Speculation, temperature float64) (reply, Stats) {
 	t.Helper()
 	f, err := weights.OpenBytes(builtin.Name, builtin.Model())
 	if err != nil {
@@ -239,21 +251,17 @@ func sayBuiltin(t *testing.T, s Speculation, temperature float64) ([]int32, Stat
 		}
 		s.Config = builtin.MedusaConfig()
 	}
-	b, err := cpu.New(cpu.Options{Threads: 1, Level: kern.Levels()[len(kern.Levels())-1]})
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := usual
+	c.kvType, c.draft = cells, s.Options
 	c.speculation = func(testing.TB) Speculation { return s }
-	c.draft = s.Options
 	e := newTiny(t, f, b, c)
 	p := llm.DefaultParams()
-	p.MaxTokens, p.Temperature, p.Seed = ptr(120), temperature, ptr(uint64(4))
+	p.MaxTokens, p.Temperature, p.Seed, p.Logprobs = ptr(120), temperature, ptr(uint64(4)), ptr(2)
 	a := mustCollect(t, e, &llm.Request{ID: "r", Prompt: &llm.Chat{Messages: []byte(`[{"role":"user","content":"What is paged attention?"}]`)}, Params: p})
 	stats := e.Stats()
 	e.Close()
 	b.Close()
-	return a.choices[0].ids(), stats
+	return a.choices[0], stats
 }
 
 // A draft model of another vocabulary is refused, and the message says which

@@ -69,7 +69,7 @@ func bucketOf(n, most int) int {
 // begin decides what becomes of the step that begins.
 func (g *graphs) begin(s *stream) {
 	g.calls, g.record, g.mode = 0, g.record[:0], direct
-	if g.eager || !s.batch.decode || s.batch.wants != s.batch.rows || s.batch.rows > s.plan.LogitRows {
+	if g.eager || s.plan.Varied || !s.batch.decode || s.batch.wants != s.batch.rows || s.batch.rows > s.plan.LogitRows {
 		return
 	}
 	g.bucket = bucketOf(s.batch.rows, min(s.plan.Rows, s.plan.LogitRows, s.plan.Seqs))

@@ -95,8 +95,8 @@ func (s *stream) cap(rows int, scale, softcap float32) {
 // multiply picks the kernel: by how the matrices are stored and how many rows
 // there are.
 func (s *stream) multiply(p *product) {
-	if p.x.kind != kern.BF16 {
-		panic("cuda: Linear: its input comes from a norm, a gate or an attention")
+	if s.needHalf(p); p.x.kind != kern.BF16 && !p.x.halved {
+		panic("cuda: Linear: its input is a query")
 	}
 	hopper := s.launch.target == kern.SM90a
 	switch kind := p.w[0].kind; {

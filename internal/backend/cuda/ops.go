@@ -47,6 +47,7 @@ func (s *stream) norm(op string, d, x, delta *act, w backend.Weight, eps float32
 	if delta != nil {
 		same(op, d, delta)
 		a.Delta, a.Add = delta.now(), 1
+		x.fresh, x.halved = false, false // x changes in place
 	}
 	a.Dst = d.become(kern.BF16)
 	threads := min(256, (d.spec.Cols/4+31)/32*32)

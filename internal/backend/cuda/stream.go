@@ -53,6 +53,7 @@ type stream struct {
 	hostCopies []byte
 
 	graphs graphs
+	host   hostActs
 }
 
 // act is an activation's two places. half holds rows of ld 16-bit numbers, and
@@ -67,6 +68,8 @@ type act struct {
 	ld    int
 	kind  int32 // where the value is: kern.F32, BF16 or F16
 	fresh bool  // eight holds it too
+	// halved: half holds an approximation of what full holds.
+	halved bool
 }
 
 type mapKey struct {
@@ -160,6 +163,7 @@ func (s *stream) Begin(b *backend.Batch, kv backend.KV) {
 	s.kv, s.err, s.pickOnly = c, nil, false
 	s.result.Best = nil
 	s.result.Logits = s.result.Logits[:0]
+	s.host.begin(s)
 	s.batch.set(b, c.spec)
 	s.enter()
 	s.sendMeta()
@@ -308,7 +312,7 @@ func (s *stream) release() error {
 	for _, p := range s.ropes {
 		errs = append(errs, s.device.free(p))
 	}
-	for _, h := range [][]byte{s.hostMeta, s.hostLogits, s.hostBest, s.hostCopies} {
+	for _, h := range [][]byte{s.hostMeta, s.hostLogits, s.hostBest, s.hostCopies, s.host.pinned} {
 		errs = append(errs, s.device.unpin(h))
 	}
 	errs = append(errs, s.launch.close())
@@ -342,7 +346,7 @@ func (a *act) now() kern.Act {
 
 // become is where a's next value goes.
 func (a *act) become(kind int32) kern.Act {
-	a.kind, a.fresh = kind, false
+	a.kind, a.fresh, a.halved = kind, false, false
 	return a.now()
 }
 

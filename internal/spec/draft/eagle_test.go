@@ -2,14 +2,17 @@ package draft
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"weir/internal/backend"
 	"weir/internal/backend/cpu"
+	"weir/internal/backend/cuda"
 	"weir/internal/llm"
 	"weir/internal/model"
 	"weir/internal/sample"
@@ -46,7 +49,31 @@ func (m *fakeModel) Taps() []backend.Act  { return nil }
 func (m *fakeModel) Tap(layers []int)     { m.tapped = layers }
 func (m *fakeModel) Ends() model.Ends     { return m.ends }
 
-func loadGolden(t *testing.T, name string) (*golden, *weights.File, *fakeModel, *cpu.Backend) {
+// onCPU is the backend of most tests.
+func onCPU(t *testing.T) backend.Backend {
+	t.Helper()
+	b, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// onGPU opens the machine's GPU with the kernels of a target, or skips.
+func onGPU(t *testing.T, target string) backend.Backend {
+	t.Helper()
+	b, err := cuda.Open(cuda.Options{Target: target, Cache: filepath.Join(os.TempDir(), "weir-test-cubin")})
+	if errors.Is(err, cuda.ErrAbsent) {
+		t.Skipf("needs an NVIDIA GPU: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// loadGolden binds a reference to a backend, which ends with the test.
+func loadGolden(t *testing.T, name string, dev backend.Backend) (*golden, *weights.File, *fakeModel) {
 	t.Helper()
 	var g golden
 	b, err := os.ReadFile("testdata/" + name + ".json")
@@ -57,10 +84,6 @@ func loadGolden(t *testing.T, name string) (*golden, *weights.File, *fakeModel, 
 		t.Fatal(err)
 	}
 	f, err := weights.OpenHeads("testdata/"+name+".safetensors", weights.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dev, err := cpu.New(cpu.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +104,12 @@ func loadGolden(t *testing.T, name string) (*golden, *weights.File, *fakeModel, 
 	}
 	m := &fakeModel{config: model.Config{Width: len(g.Model.Norm), Vocab: len(g.Model.Embedding), Layers: g.Layers}}
 	m.ends = model.Ends{Embedding: load(g.Model.Embedding...), Norm: load(g.Model.Norm), Output: load(g.Model.Output...), Eps: 1e-5}
-	return &g, f, m, dev
+	return &g, f, m
 }
 
-func startEagle(t *testing.T, name string) (*Eagle, *golden) {
-	g, f, m, dev := loadGolden(t, name)
+func startEagle(t *testing.T, name string, dev backend.Backend) (*Eagle, *golden) {
+	t.Helper()
+	g, f, m := loadGolden(t, name, dev)
 	e, err := LoadEagle(f, g.Config, dev, m)
 	if err != nil {
 		t.Fatal(err)
@@ -100,13 +124,13 @@ func startEagle(t *testing.T, name string) (*Eagle, *golden) {
 	return e, g
 }
 
-func near(t *testing.T, what string, got []float32, want []float64) {
+func near(t *testing.T, what string, tolerance float64, got []float32, want []float64) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d logits, want %d", what, len(got), len(want))
 	}
 	for i := range want {
-		if math.Abs(float64(got[i])-want[i]) > 2e-5*(1+math.Abs(want[i])) {
+		if math.Abs(float64(got[i])-want[i]) > tolerance*(1+math.Abs(want[i])) {
 			t.Fatalf("%s: logit %d is %v, the reference has %v", what, i, got[i], want[i])
 		}
 	}
@@ -115,9 +139,21 @@ func near(t *testing.T, what string, got []float32, want []float64) {
 // The layer's logits are the reference's: after the model's own states, in a batch
 // and one by one, and after its own.
 func TestEagleMatchesReference(t *testing.T) {
+	matchReference(t, 2e-5, onCPU)
+}
+
+// On a GPU, where weights and activations of products are bf16.
+func TestEagleMatchesReferenceOnGPU(t *testing.T) {
+	for _, target := range []string{"", "sm_89", "sm_80"} {
+		matchReference(t, 0.04, func(t *testing.T) backend.Backend { return onGPU(t, target) })
+	}
+}
+
+func matchReference(t *testing.T, tolerance float64, open func(*testing.T) backend.Backend) {
+	t.Helper()
 	for _, name := range []string{"eagle1", "eagle3"} {
 		for _, chunk := range []int{1, 3, 6} {
-			e, g := startEagle(t, name)
+			e, g := startEagle(t, name, open(t))
 			st := &eagleState{pending: slices.Clone(g.States)}
 			a := &spec.Ask{Tokens: g.Tokens}
 			n := 0
@@ -130,7 +166,7 @@ func TestEagleMatchesReference(t *testing.T) {
 				}
 				logits := e.forward(true, wanted)
 				for i, w := range wanted {
-					near(t, name, logits[i], g.Logits[n+int(w)])
+					near(t, name, tolerance, logits[i], g.Logits[n+int(w)])
 				}
 				n += took
 			}
@@ -142,7 +178,7 @@ func TestEagleMatchesReference(t *testing.T) {
 				}
 				e.rows = append(e.rows, eagleRow{id, state})
 				e.add(st, 1)
-				near(t, name+", guessed", e.forward(false, []int32{0})[0], g.Logits[len(g.States)+i])
+				near(t, name+", guessed", tolerance, e.forward(false, []int32{0})[0], g.Logits[len(g.States)+i])
 				state = slices.Clone(e.host.ReadAct(e.act.x, 0))
 			}
 		}
@@ -153,7 +189,7 @@ func TestEagleMatchesReference(t *testing.T) {
 // and holds no page once the sequence is forgotten.
 func TestEagleProposes(t *testing.T) {
 	for _, name := range []string{"eagle1", "eagle3"} {
-		e, g := startEagle(t, name)
+		e, g := startEagle(t, name, onCPU(t))
 		p := llm.DefaultParams()
 		p.Temperature = 0
 		a := &spec.Ask{Request: &llm.Request{}, Prompt: 3, Tokens: g.Tokens, Sampler: sample.New(p, sample.Options{Vocab: e.vocab})}
@@ -213,7 +249,8 @@ func TestEagleRefuses(t *testing.T) {
 			m.config.Width = 24
 		}},
 	} {
-		g, f, m, dev := loadGolden(t, "eagle3")
+		dev := onCPU(t)
+		g, f, m := loadGolden(t, "eagle3", dev)
 		c.change(g, m)
 		if _, err := LoadEagle(f, g.Config, dev, m); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", c.what, err, c.want)

@@ -30,7 +30,7 @@ func newLane(b backend.Backend, p backend.Plan) (*lane, error) {
 	}
 	// A batch's rows have a cell each, used or not.
 	store, err := b.NewKV(backend.KVSpec{Type: backend.KVF32, PageSize: 1, Pages: []int{p.Rows},
-		Groups: []backend.KVGroup{{Layers: []int{0}, Heads: 1, HeadDim: 2}}})
+		Groups: []backend.KVGroup{{Layers: []int{0}, Heads: 1, HeadDim: 4}}})
 	if err != nil {
 		s.Close()
 		return nil, fmt.Errorf("allocating cells of the heads: %w", err)

@@ -205,7 +205,7 @@ func (m *Medusa) Bytes() int64 { return m.bytes }
 
 // Plan is the scratch that they need.
 func (m *Medusa) Plan(l Limits) backend.Plan {
-	p := backend.Plan{Rows: l.Seqs, Seqs: l.Seqs, LogitRows: l.Seqs, Context: 1, Vocab: m.vocab}
+	p := backend.Plan{Rows: l.Seqs, Seqs: l.Seqs, LogitRows: l.Seqs, Context: 1, Vocab: m.vocab, Varied: true}
 	m.x, m.r, m.ones = p.Act("hidden", m.width), p.Act("residual", m.width), p.Act("ones", m.width)
 	m.last = p.GatheredAct("last", m.width)
 	for d := range m.heads {

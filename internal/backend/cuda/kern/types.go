@@ -119,6 +119,7 @@ const (
 	PairAdd = iota
 	PairSiLU
 	PairGELU
+	PairCopy
 )
 
 // Pair is PairArgs of ops.h.

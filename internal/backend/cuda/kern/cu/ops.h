@@ -92,9 +92,9 @@ struct PairArgs {
   const int *count;
   int cols, what;
 };
-enum { ADD = 0, GATE_SILU, GATE_GELU };
+enum { ADD = 0, GATE_SILU, GATE_GELU, COPY };
 
-// dst = x + y, or act(x) * y. A block a row.
+// dst = x + y, or act(x) * y, or x. A block a row.
 GLOBAL BOUNDS(256, 4) pairwise(CONSTANT_ARG PairArgs a) {
   let_next();
   wait_ahead();
@@ -104,6 +104,7 @@ GLOBAL BOUNDS(256, 4) pairwise(CONSTANT_ARG PairArgs a) {
     float4 x = act_get4(a.x, row, c), y = act_get4(a.y, row, c);
     float v[4] = {x.x, x.y, x.z, x.w}, u[4] = {y.x, y.y, y.z, y.w};
     UNROLL for (int i = 0; i < 4; i++) {
+      if (a.what == COPY) continue;
       if (a.what == ADD) v[i] += u[i];
       else if (a.what == GATE_SILU) v[i] = v[i] * rcp_(1 + exp_(-v[i])) * u[i];
       else v[i] = 0.5f * v[i] * (1 + tanh_(0.7978845608028654f * (v[i] + 0.044715f * v[i] * v[i] * v[i]))) * u[i];
