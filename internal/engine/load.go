@@ -80,11 +80,12 @@ func load(f *weights.File, o LoadOptions, adjust func(MemoryPlan, *Options)) (*E
 		return nil, err
 	}
 	o.did("bind")
+	in := planInput(parts.config, m, o)
 	d, err := o.Speculation.load(f, parts, m, o)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := PlanMemory(d.add(planInput(parts.config, m, o)))
+	plan, err := PlanMemory(d.add(in, o.Backend))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
@@ -135,7 +136,7 @@ func Measure(f *weights.File, o LoadOptions) (PlanInput, error) {
 	if err != nil {
 		return in, err
 	}
-	return d.add(in), nil
+	return d.add(in, o.Backend), nil
 }
 
 func withLogitRows(l sched.Limits) sched.Limits {
@@ -232,24 +233,33 @@ func ownTemplates(f *weights.File) (chat.Sources, error) {
 	return sources, nil
 }
 
+// planInput is what m takes. Nothing else may have been loaded.
 func planInput(c model.Config, m model.Model, o LoadOptions) PlanInput {
 	scratch := backend.Plan{Rows: o.Limits.BatchTokens, Seqs: o.Limits.Running, LogitRows: o.Limits.LogitRows}
 	m.Plan(&scratch)
-	weightBytes, streamBytes := c.Bytes, scratchBytes(scratch, c.Vocab)
-	if s, ok := o.Backend.(backend.Sizer); ok {
-		weightBytes, streamBytes = s.WeightBytes(), s.StreamBytes(scratch)
-	}
 	return PlanInput{
 		Budget: o.Budget, BudgetFrom: o.BudgetFrom,
-		ModelBytes: weightBytes, Scratch: streamBytes,
+		ModelBytes: weightBytes(o.Backend, 0, c.Bytes), Scratch: streamBytes(o.Backend, scratch, c.Vocab),
 		Groups: m.KVGroups(), KVType: o.KVType, PageSize: o.PageSize,
 		Chunk: o.Limits.BatchTokens, Running: o.Limits.Running,
 		ModelCtx: c.Context, Context: o.Context,
 	}
 }
 
-// scratchBytes is what a stream of the plan takes: activations and logits.
-func scratchBytes(p backend.Plan, vocab int) int64 {
+// weightBytes is what weights take that were loaded after others of before bytes, and
+// inFile in their file.
+func weightBytes(b backend.Backend, before, inFile int64) int64 {
+	if s, ok := b.(backend.Sizer); ok {
+		return s.WeightBytes() - before
+	}
+	return inFile
+}
+
+// streamBytes is what a stream of the plan takes: activations and logits.
+func streamBytes(b backend.Backend, p backend.Plan, vocab int) int64 {
+	if s, ok := b.(backend.Sizer); ok {
+		return s.StreamBytes(p)
+	}
 	n := int64(p.LogitRows) * int64(vocab)
 	for _, a := range p.Acts {
 		rows := p.Rows

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"weir/internal/backend"
 	"weir/internal/model"
 	"weir/internal/spec"
 	"weir/internal/spec/draft"
@@ -70,21 +71,21 @@ func (s Speculation) load(f *weights.File, p parts, m model.Model, o LoadOptions
 	return d, err
 }
 
-// add counts what drafting takes into a plan of memory.
-func (d *drafting) add(in PlanInput) PlanInput {
+// add counts what drafting takes into a plan of memory: in, of the model alone.
+func (d *drafting) add(in PlanInput, b backend.Backend) PlanInput {
+	take := func(inFile int64, p backend.Plan) int64 {
+		return weightBytes(b, in.ModelBytes, inFile) + streamBytes(b, p, p.Vocab)
+	}
 	limits := d.limits
 	limits.Context = in.ModelCtx
 	switch {
 	case d.model != nil:
-		plan := d.model.Plan(limits)
-		in.Drafting = d.model.Bytes() + scratchBytes(plan, plan.Vocab)
+		in.Drafting = take(d.model.Bytes(), d.model.Plan(limits))
 		in.DraftKV = d.model.KVGroups()
 	case d.medusa != nil:
-		plan := d.medusa.Plan(limits)
-		in.Drafting = d.medusa.Bytes() + scratchBytes(plan, plan.Vocab)
+		in.Drafting = take(d.medusa.Bytes(), d.medusa.Plan(limits))
 	case d.eagle != nil:
-		plan := d.eagle.Plan(limits)
-		in.Drafting = d.eagle.Bytes() + scratchBytes(plan, plan.Vocab)
+		in.Drafting = take(d.eagle.Bytes(), d.eagle.Plan(limits))
 		in.DraftKV = d.eagle.KVGroups()
 	}
 	return in
