@@ -129,27 +129,33 @@ func near(t *testing.T, what string, tolerance float64, got []float32, want []fl
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d logits, want %d", what, len(got), len(want))
 	}
+	worst := 0.0
 	for i := range want {
-		if math.Abs(float64(got[i])-want[i]) > tolerance*(1+math.Abs(want[i])) {
-			t.Fatalf("%s: logit %d is %v, the reference has %v", what, i, got[i], want[i])
-		}
+		worst = max(worst, math.Abs(float64(got[i])-want[i])/(1+math.Abs(want[i])))
+	}
+	if worst > tolerance {
+		t.Errorf("%s: a logit is %.4g of its size off", what, worst)
+	} else {
+		t.Logf("%s: at most %.4g off", what, worst)
 	}
 }
 
 // The layer's logits are the reference's: after the model's own states, in a batch
 // and one by one, and after its own.
 func TestEagleMatchesReference(t *testing.T) {
-	matchReference(t, 2e-5, onCPU)
+	matchReference(t, 2e-5, 2e-5, onCPU)
 }
 
-// On a GPU, where weights and activations of products are bf16.
+// On a GPU, where weights and activations of products are bf16. What EAGLE-1's layer
+// makes of its own states passes no norm and is large in these heads: with nothing but
+// the weights rounded the CPU is up to 0.28 off.
 func TestEagleMatchesReferenceOnGPU(t *testing.T) {
 	for _, target := range []string{"", "sm_89", "sm_80"} {
-		matchReference(t, 0.04, func(t *testing.T) backend.Backend { return onGPU(t, target) })
+		matchReference(t, 0.04, 0.5, func(t *testing.T) backend.Backend { return onGPU(t, target) })
 	}
 }
 
-func matchReference(t *testing.T, tolerance float64, open func(*testing.T) backend.Backend) {
+func matchReference(t *testing.T, tolerance, guessed float64, open func(*testing.T) backend.Backend) {
 	t.Helper()
 	for _, name := range []string{"eagle1", "eagle3"} {
 		for _, chunk := range []int{1, 3, 6} {
@@ -178,7 +184,7 @@ func matchReference(t *testing.T, tolerance float64, open func(*testing.T) backe
 				}
 				e.rows = append(e.rows, eagleRow{id, state})
 				e.add(st, 1)
-				near(t, name+", guessed", tolerance, e.forward(false, []int32{0})[0], g.Logits[len(g.States)+i])
+				near(t, name+", guessed", guessed, e.forward(false, []int32{0})[0], g.Logits[len(g.States)+i])
 				state = slices.Clone(e.host.ReadAct(e.act.x, 0))
 			}
 		}
