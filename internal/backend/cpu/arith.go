@@ -121,7 +121,7 @@ type operands struct {
 	quantized []float32 // decode rows, by row
 	laid      []float32 // decode rows once more, by span.laid
 	packed    []float32 // prefill rows, in the order of classes.prefill
-	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor; then spans of linearTask.few
+	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor
 }
 
 func (o *operands) layout(a *arena, how arith, rows, cols int) {
@@ -160,6 +160,18 @@ func (s *stream) pack(t *linearTask) {
 func (t *linearTask) laid(sp span) bool {
 	n := t.arith.level.TileRows()
 	return n > 0 && int(sp.end-sp.begin) >= n
+}
+
+// turned tells whether a span's rows meet quantised weights by kern.DecodeTurned.
+func (t *linearTask) turned(sp span) bool {
+	n := t.arith.level.TurnedRows()
+	return n > 0 && int(sp.end-sp.begin) >= n
+}
+
+// turn rearranges a quantised row for it.
+func (t *linearTask) turn(r int) {
+	n := kern.QuantizedBytes(t.x.cols)
+	t.arith.level.Turn(&kern.Convert{Y: bytesOf(t.packed.quantized[r*n/4:]), Cols: int64(t.x.cols), Rows: 1, LdY: int64(n)})
 }
 
 func (t *linearTask) packItems(sp span) int {
@@ -203,10 +215,11 @@ func (p *packTask) Do(worker, item int) {
 		switch {
 		case t.laid(sp):
 			t.layColumns(sp, item*layCols)
-		case t.few(sp):
-			t.packFew(sp, item)
 		default:
 			t.quantize(int(sp.begin)+item, 1, 0, t.x.cols)
+			if t.turned(sp) {
+				t.turn(int(sp.begin) + item)
+			}
 		}
 		return
 	}
@@ -284,12 +297,8 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	quantized := !isFloat(p.w.typ)
 	if quantized {
 		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
-		t.decodeFew(p, lo, hi, scratch)
 	}
 	for _, sp := range t.classes.decode {
-		if quantized && t.few(sp) {
-			continue
-		}
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
 			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
@@ -297,25 +306,39 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 		if quantized && t.laid(sp) {
 			d.Tiles = t.laidAt(sp, 0)
 			end := lo + (hi-lo)/kern.TileWeights*kern.TileWeights
-			t.pieces(p, &d, r, at, end)
+			t.pieces(p, &d, r, at, end, byTiles)
 			at, d.Tiles = end, nil
 		}
-		t.pieces(p, &d, r, at, hi)
+		how := plain
+		if quantized && t.turned(sp) {
+			how = turned
+		}
+		t.pieces(p, &d, r, at, hi, how)
 	}
 }
 
+// The ways to multiply decode rows.
+const (
+	plain = iota
+	turned
+	byTiles
+)
+
 // pieces multiplies d's rows, from r on, with the rows [lo, hi) of a weight.
-func (t *linearTask) pieces(p *projection, d *kern.Decode, r, lo, hi int) {
+func (t *linearTask) pieces(p *projection, d *kern.Decode, r, lo, hi, how int) {
 	l, typ, unit := t.arith.level, p.w.typ, 1
-	if d.Tiles != nil {
+	if how == byTiles {
 		unit = kern.TileWeights
 	}
 	atOnce := piece(int(d.Rows)*t.x.cols, unit)
 	for i := lo; i < hi; i += atOnce {
 		d.W, d.Out, d.N = p.w.at(i), &p.dst.row(r)[i], int64(min(atOnce, hi-i))
-		if d.Tiles != nil {
+		switch how {
+		case byTiles:
 			l.DecodeTiles(typ, d)
-		} else {
+		case turned:
+			l.DecodeTurned(typ, d)
+		default:
 			l.Decode(typ, d)
 		}
 	}

@@ -30,7 +30,7 @@ func (a arith) integerFloats() int {
 		return 0
 	}
 	return a.level.IntegerPanelBytes(kern.IntegerCols)/4 +
-		max(integerRows*(mostPanels*panelRows+a.level.IntegerWeights()), fewSpans*fewSums(a.level))
+		integerRows*(mostPanels*panelRows+a.level.IntegerWeights())
 }
 
 // integersAt is where columns [c, c+width), a piece, of prefill row i lie. The rows of a piece

@@ -13,19 +13,11 @@ import "weir/internal/weights"
 // products of a block of columns (32, or 16 where the type's scales are for 16) are summed
 // exactly. What follows is float32, one sum a result, in the order of the columns: another
 // order than Decode's.
-//
-// Next is where the weights lie that will be laid next, in IntegerWeights rows of NextBytes,
-// LdNext apart: MultiplyFew asks for them meanwhile.
-//
-// MultiplyFew takes FewRows rows to DecodeRows, and sums as Decode does: to the same bits.
-// Its Acc has 16 times as many floats.
 type Integers struct {
 	X, W                      *byte
 	Out, Acc                  *float32
 	Blocks, Rows, N, LdX, LdO int64
 	First, Last               int64
-	Next                      *byte
-	NextBytes, LdNext         int64
 }
 
 // IntegerCols is the columns of an Integers that are best taken at a time: its weights
@@ -57,15 +49,6 @@ func (l Level) IntegersFor(t weights.Type) bool {
 
 // IntegerWeights is the most weights of an Integers.
 func (l Level) IntegerWeights() int { return l.integers().weights }
-
-// FewRows is the least number of rows that MultiplyFew takes faster than Decode: laying
-// panels costs as much as 4 rows. 0: the level has no MultiplyFew.
-func (l Level) FewRows() int {
-	if l == AVX2 {
-		return 8
-	}
-	return 0
-}
 
 // IntegerBytes is the size of a row of cols columns that PackIntegers has made.
 func (l Level) IntegerBytes(cols int) int { return (cols + 255) / 256 * l.integers().row }

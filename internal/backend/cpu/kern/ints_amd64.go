@@ -35,9 +35,6 @@ func (l Level) MultiplyIntegers(t weights.Type, a *Integers) {
 	}
 }
 
-// MultiplyFew multiplies some packed rows with a panel of weights of type t.
-func (l Level) MultiplyFew(t weights.Type, a *Integers) { avx2Few(t, unsafe.Pointer(a)) }
-
 // avx2Ints chooses by how the type is laid in a panel: see ints.h.
 func avx2Ints(t weights.Type, a unsafe.Pointer) {
 	switch t {
@@ -73,29 +70,6 @@ func avx512Ints(t weights.Type, a unsafe.Pointer) {
 		avx512_ints_halves(a)
 	case weights.Q2_K:
 		avx512_ints_halves_min(a)
-	default:
-		panic(unknownType(t))
-	}
-}
-
-func avx2Few(t weights.Type, a unsafe.Pointer) {
-	switch t {
-	case weights.Q8_0, weights.IQ4_NL, weights.IQ4_XS:
-		avx2_few_wide(a)
-	case weights.Q4_0:
-		avx2_few_4_0(a)
-	case weights.Q4_1, weights.Q4_K:
-		avx2_few_4(a)
-	case weights.Q5_0:
-		avx2_few_5_0(a)
-	case weights.Q5_1, weights.Q5_K:
-		avx2_few_5(a)
-	case weights.Q2_K:
-		avx2_few_2k(a)
-	case weights.Q3_K:
-		avx2_few_3k(a)
-	case weights.Q6_K:
-		avx2_few_6k(a)
 	default:
 		panic(unknownType(t))
 	}

@@ -55,7 +55,7 @@ INLINE i32x16 nearest(f32x16 v)
 	} while (0)
 
 #define REAL_ROWS 2
-#define DECODE_FEW 4
+#define DECODE_PAIR
 #define ENDS_IN_PLACE // see readable
 #define KEYS_TOGETHER 4
 #define MIX_TOGETHER 4
@@ -90,7 +90,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 	KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_F32, p); }
 #include "types.h"
 #include "ints.h"
-#include "few.h"
+#include "rows.h"
 
 KERNEL k_gemm(const struct gemm *p) { gemm(p); }
 KERNEL k_pack(const struct convert *p) { pack(p); }

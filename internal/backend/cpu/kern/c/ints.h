@@ -32,14 +32,11 @@ struct xints {
 // struct ints: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n, n up to
 // INT_WEIGHTS, over some blocks of 32 columns; x begins with a whole xints, rows are ldx
 // bytes apart. Sums begin as zeros with the first columns, wait in acc [rows][16], and go
-// to out with the last. next is where the weights lie that will be laid next, in INT_WEIGHTS
-// rows of nextbytes, ldnext apart: k_few_ asks for them meanwhile.
+// to out with the last.
 struct ints {
 	const uint8_t *x, *w;
 	float *out, *acc;
 	int64_t blocks, rows, n, ldx, ldo, first, last;
-	const uint8_t *next;
-	int64_t nextbytes, ldnext;
 };
 
 // How a type's blocks lie in a panel: units of 32 or 16 columns, each with its scales

@@ -1,0 +1,66 @@
+package kern
+
+import (
+	"math"
+	"testing"
+
+	"weir/internal/weights"
+)
+
+// TestDecodeTurnedHasTheBitsOfDecode: a row has the same bits alone and among others.
+func TestDecodeTurnedHasTheBitsOfDecode(t *testing.T) {
+	eachLevel(t, func(t *testing.T, l Level) {
+		for _, typ := range weights.Types() {
+			if l.TurnedRows() > 0 && !isFloat(typ) {
+				t.Run(typ.String(), func(t *testing.T) { testDecodeTurned(t, l, typ) })
+			}
+		}
+	})
+}
+
+func testDecodeTurned(t *testing.T, l Level, typ weights.Type) {
+	rng := newRand(t)
+	elems, _ := typ.Block()
+	for range 60 {
+		rows, n, cols := 2+rng.IntN(DecodeRows-1), 1+rng.IntN(12), elems*(1+rng.IntN(max(4, 1800/elems)))
+		x := random(rng, rows*cols, rng.IntN(5) == 0)
+		switch rng.IntN(6) {
+		case 0:
+			clear(x[:min(len(x), 64)])
+		case 1:
+			x[rng.IntN(len(x))] = []float32{float32(math.NaN()), float32(math.Inf(1)), 1e30, 1e-45}[rng.IntN(4)]
+		case 2: // the greatest sums that there are
+			for i := range x {
+				x[i] = 127
+			}
+		case 3: // products that vanish
+			for i := range x {
+				x[i] *= 0x1p-110
+			}
+		}
+		w, o := blocks(rng, typ, n, cols), newOperand(l, typ, x, rows, cols)
+		ldo := n + 3
+		got := make([]float32, rows*ldo+1)
+		for i := range got {
+			got[i] = -77
+		}
+		want := make([]float32, rows*n)
+		for r := range rows {
+			l.Decode(typ, &Decode{W: &w[0], X: &o.data[r*o.ld], Out: &want[r*n], Cols: int64(cols), Rows: 1, N: int64(n),
+				LdW: int64(len(w) / n), LdX: int64(o.ld), LdO: int64(n)})
+		}
+		l.Turn(&Convert{Y: &o.data[0], Cols: int64(cols), Rows: int64(rows), LdY: int64(o.ld)})
+		l.DecodeTurned(typ, &Decode{W: &w[0], X: &o.data[0], Out: &got[0], Cols: int64(cols), Rows: int64(rows), N: int64(n),
+			LdW: int64(len(w) / n), LdX: int64(o.ld), LdO: int64(ldo)})
+		for i, v := range got {
+			if r, j := i/ldo, i%ldo; r < rows && j < n {
+				if w := want[r*n+j]; !sameBits(v, w) {
+					t.Fatalf("%d rows, %d weights, %d columns: row %d, weight %d: %v (%#x), alone %v (%#x)", rows, n, cols, r, j,
+						v, math.Float32bits(v), w, math.Float32bits(w))
+				}
+			} else if v != -77 {
+				t.Fatalf("%d rows, %d weights, %d columns: out[%d] was written", rows, n, cols, i)
+			}
+		}
+	}
+}
