@@ -355,11 +355,12 @@ INLINE void decode_many(const struct decode *p, enum type t, int64_t i, int toge
 			p->out[r * p->ldo + i + j] = fold(acc[j][r]);
 }
 
-#ifdef DECODE_PAIR
-// decode_pair is decode_many for two rows. Their sums stay in registers, and weights are
-// read in their order, one row after the other, so that memory is asked for ahead of its use
-// as for a single row: what two rows wait for is memory.
-INLINE void decode_pair(const struct decode *p, enum type t)
+#ifdef DECODE_FEW
+// decode_few is decode_many for a number of rows that is known, up to DECODE_FEW.
+// Their sums stay in registers, and weights are read in their order, one row after
+// the other, so that memory is asked for ahead of its use as for a single row: what
+// few rows wait for is memory.
+INLINE void decode_few(const struct decode *p, enum type t, const int rows)
 {
 	const struct kind k = kind_of(t);
 	uint8_t buffer[2 * 272];
@@ -367,15 +368,17 @@ INLINE void decode_pair(const struct decode *p, enum type t)
 	for (int64_t i = 0; i < p->n; i++) {
 		const uint8_t *w = p->w + i * p->ldw;
 		const uint8_t *x = p->x;
-		f32x16 acc[2] = {{}, {}};
+		f32x16 acc[DECODE_FEW];
+		UNROLL for (int r = 0; r < rows; r++)
+			acc[r] = (f32x16){};
 		for (int64_t left = p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
 			struct group g;
 			prefetch(w, k.bytes);
 			unpack_some(t, &g, w, left, end, buffer);
-			UNROLL for (int r = 0; r < 2; r++)
+			UNROLL for (int r = 0; r < rows; r++)
 				acc[r] = step(k, acc[r], &g, (const struct xgroup *)(x + r * p->ldx));
 		}
-		UNROLL for (int r = 0; r < 2; r++)
+		UNROLL for (int r = 0; r < rows; r++)
 			p->out[r * p->ldo + i] = fold(acc[r]);
 	}
 }
@@ -384,10 +387,13 @@ INLINE void decode_pair(const struct decode *p, enum type t)
 INLINE void decode(const struct decode *p, enum type t)
 {
 	const struct kind k = kind_of(t);
-#ifdef DECODE_PAIR
-	if (p->rows == 2) {
-		decode_pair(p, t);
-		return;
+#ifdef DECODE_FEW
+	switch (p->rows) {
+	case 2: decode_few(p, t, 2); return;
+#if DECODE_FEW > 2
+	case 3: decode_few(p, t, 3); return;
+	case 4: decode_few(p, t, 4); return;
+#endif
 	}
 #endif
 	if (p->rows > 1) {
