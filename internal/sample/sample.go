@@ -179,6 +179,9 @@ func (s *Sampler) DrawWith(c *Scratch, logits []float32, step int) Draw {
 	return s.Draw(logits, step)
 }
 
+// Greedy tells that a draw is the highest logit, whatever the random number is.
+func (s *Sampler) Greedy() bool { return s.greedy }
+
 // Plain tells that the draw at step is the highest logit of the row as the model
 // gave it, the lowest id among equals, and nothing more: then it can be found
 // where the row is.

@@ -6,7 +6,7 @@ A module's state_dict is a checkpoint: its names and shapes are those of the EAG
 (EAGLE-1 and -2) and cnets.py (EAGLE-3). For each kind this writes a checkpoint with random weights
 (eagleN.safetensors, float32) and eagleN.json: its config.json, the ends of a model, the model's states, and
 what the heads make of them in float64, all positions at once: the logits after each, and after three greedy
-guesses. check_eagle.py compares the same with the EAGLE project's own code.
+guesses; and draft trees as EAGLE-2 makes them. check_eagle.py compares the same with the EAGLE project's own code.
 """
 
 import json
@@ -22,6 +22,7 @@ WIDTH, HEADS, KV_HEADS, FFN, VOCAB, DRAFTS, LAYERS, EPS, THETA = 16, 4, 2, 24, 4
 HEAD = WIDTH // HEADS
 TOKENS = 7  # known; a state stands before each but the first
 GUESSES = 3
+BREADTH = 4  # of a draft tree
 
 
 class Norm(nn.Module):
@@ -180,6 +181,35 @@ def run(heads, ends, tokens, states):
     return logits, guesses[:GUESSES]
 
 
+def trees(heads, ends, tokens, states):
+    """The draft trees of EAGLE-2 (topK_genrate of the EAGLE project): layer by layer the BREADTH likeliest tokens
+    after each of the BREADTH paths that are likeliest as a whole; of all of them those of the greatest chance."""
+
+    def after(path):  # log probabilities
+        own = states.new_empty(0, WIDTH)
+        for i in range(len(path) + 1):
+            x, logits = heads(states, own, torch.cat((tokens[1:], torch.tensor(path[:i], dtype=torch.long))), ends)
+            own = x[len(states) - 1 :]
+        return logits[-1].log_softmax(-1)
+
+    def onward(layer):
+        found = []
+        for chance, path in layer:
+            best = after(path).topk(BREADTH)
+            found += [(chance + p, path + [heads.token(i)]) for p, i in zip(best.values.tolist(), best.indices.tolist())]
+        return found
+
+    out = []
+    for size, depth in ((1, 1), (3, 1), (3, 3), (5, 2), (6, 4), (8, 3), (8, 5)):
+        layer = thought = onward([(0.0, [])])
+        for _ in range(depth - 1):
+            layer = onward(sorted(layer, key=lambda n: -n[0])[:BREADTH])
+            thought = thought + layer
+        chosen = sorted(thought, key=lambda n: -n[0])[:size]
+        out.append({"breadth": BREADTH, "size": size, "depth": depth, "paths": [path for _, path in chosen]})
+    return out
+
+
 def write(path, tensors):
     header, data = {}, b""
     for name, t in tensors.items():
@@ -201,7 +231,8 @@ def main(directory):
         golden = {"config": config(kind), "layers": LAYERS, "torch": torch.__version__,
                   "model": {"embedding": ends.embedding.weight.tolist(), "norm": ends.norm.weight.tolist(),
                             "output": ends.output.weight.tolist()},
-                  "tokens": tokens.tolist(), "states": states.tolist(), "guesses": guesses, "logits": logits.tolist()}
+                  "tokens": tokens.tolist(), "states": states.tolist(), "guesses": guesses, "logits": logits.tolist(),
+                  "trees": trees(heads, ends, tokens, states)}
         with open(f"{directory}/{kind.name}.json", "w") as f:
             json.dump(golden, f, separators=(",", ":"))
 

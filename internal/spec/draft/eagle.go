@@ -75,7 +75,9 @@ type eagleJob struct {
 	st       *eagleState
 	at, spot int
 	said     int
-	row      int // in the batch
+	rows     []int     // in the batch, whose logits are wanted
+	thoughts *thoughts // of a greedy sequence; nil: it has the shape
+	open     []int     // nodes of them that the rows belong to
 }
 
 // pendingRows is how many states may wait before the layer sees them.
@@ -232,7 +234,7 @@ func (e *Eagle) Observe(a *spec.Ask, from int, rows []int, read func(tap, row in
 		if len(st.pending) > pendingRows && e.err == nil {
 			e.begin()
 			e.see(a, st, len(st.pending)-1)
-			e.forward(true, nil)
+			e.forward(true)
 		}
 		if len(st.pending) > 2*pendingRows { // no room: begin anew
 			e.cache.Release(&st.kv)
@@ -275,7 +277,6 @@ func (e *Eagle) Propose(asks []*spec.Ask) {
 	}
 	e.begin()
 	e.jobs = e.jobs[:0]
-	var wanted []int32
 	for _, a := range asks {
 		st, ok := a.State.(*eagleState)
 		if !ok || len(st.pending) == 0 {
@@ -283,11 +284,15 @@ func (e *Eagle) Propose(asks []*spec.Ask) {
 		}
 		all := len(st.pending)
 		if n := e.see(a, st, all); n > 0 && n == all && st.base+st.done == len(a.Tokens)-1 {
-			e.jobs = append(e.jobs, eagleJob{ask: a, st: st, at: spec.Root, spot: spec.Root, row: len(e.rows) - 1})
-			wanted = append(wanted, int32(len(e.rows)-1))
+			j := eagleJob{ask: a, st: st, at: spec.Root, spot: spec.Root, open: []int{spec.Root}}
+			if a.Sampler.Greedy() {
+				j.thoughts = &thoughts{size: a.Shape.Len(), depth: a.Shape.MaxDepth()}
+			}
+			e.want(&j, len(e.rows)-1)
+			e.jobs = append(e.jobs, j)
 		}
 	}
-	logits := e.forward(true, wanted)
+	logits := e.forward(true)
 	for len(e.jobs) > 0 && e.err == nil {
 		logits = e.extend(logits)
 	}
@@ -305,27 +310,46 @@ func (e *Eagle) Propose(asks []*spec.Ask) {
 // each from the layer's own state.
 func (e *Eagle) extend(logits [][]float32) [][]float32 {
 	var going []eagleJob
-	var rows []eagleRow
-	for i, j := range e.jobs {
-		if e.guess(&j, logits[i]) {
-			rows = append(rows, eagleRow{j.ask.Draft.Token[j.at], slices.Clone(e.host.ReadAct(e.act.x, j.row))})
-			going = append(going, j)
+	var rows []eagleRow // of those that go on in a chain
+	for _, j := range e.jobs {
+		mine := logits[:len(j.rows)]
+		logits = logits[len(j.rows):]
+		var row eagleRow
+		switch {
+		case j.thoughts != nil && e.ponder(&j, mine):
+		case j.thoughts == nil && e.guess(&j, mine[0]):
+			row = eagleRow{j.ask.Draft.Token[j.at], slices.Clone(e.host.ReadAct(e.act.x, j.rows[0]))}
+		default:
+			continue
 		}
+		rows, going = append(rows, row), append(going, j)
 	}
 	e.jobs = e.jobs[:0]
 	e.begin()
-	var wanted []int32
 	for i, j := range going {
-		if !e.cache.Grow(&j.st.kv, j.st.rows+1) {
-			continue
+		if j.thoughts != nil && e.branch(&j) || j.thoughts == nil && e.follow(&j, rows[i]) {
+			e.jobs = append(e.jobs, j)
 		}
-		e.rows = append(e.rows, rows[i])
-		e.add(j.st, 1)
-		j.row = len(e.rows) - 1
-		wanted = append(wanted, int32(j.row))
-		e.jobs = append(e.jobs, j)
 	}
-	return e.forward(false, wanted)
+	return e.forward(false)
+}
+
+// follow puts the row after a job's last into the batch, if there is room.
+func (e *Eagle) follow(j *eagleJob, row eagleRow) bool {
+	if !e.cache.Grow(&j.st.kv, j.st.rows+1) {
+		return false
+	}
+	e.rows = append(e.rows, row)
+	e.add(j.st, 1)
+	j.rows = j.rows[:0]
+	e.want(j, len(e.rows)-1)
+	return true
+}
+
+// want has the batch give the logits of a job's row.
+func (e *Eagle) want(j *eagleJob, row int) {
+	j.rows = append(j.rows, row)
+	e.batch.Want = append(e.batch.Want, int32(row))
 }
 
 // guess is Model's, over the heads' own vocabulary.

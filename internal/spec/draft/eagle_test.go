@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,11 @@ type golden struct {
 	States  [][]float32
 	Guesses []int32
 	Logits  [][]float64
+	// Trees are EAGLE-2's: paths of tokens, likeliest first.
+	Trees []struct {
+		Breadth, Size, Depth int
+		Paths                [][]int32
+	}
 }
 
 // fakeModel is a model of which only the ends are real.
@@ -170,7 +176,8 @@ func matchReference(t *testing.T, tolerance, guessed float64, open func(*testing
 				for i := max(0, took-2); i < took; i++ { // as many as there is room for
 					wanted = append(wanted, int32(i))
 				}
-				logits := e.forward(true, wanted)
+				e.batch.Want = wanted
+				logits := e.forward(true)
 				for i, w := range wanted {
 					near(t, name, tolerance, logits[i], g.Logits[n+int(w)])
 				}
@@ -184,9 +191,96 @@ func matchReference(t *testing.T, tolerance, guessed float64, open func(*testing
 				}
 				e.rows = append(e.rows, eagleRow{id, state})
 				e.add(st, 1)
-				near(t, name+", guessed", guessed, e.forward(false, []int32{0})[0], g.Logits[len(g.States)+i])
+				e.batch.Want = []int32{0}
+				near(t, name+", guessed", guessed, e.forward(false)[0], g.Logits[len(g.States)+i])
 				state = slices.Clone(e.host.ReadAct(e.act.x, 0))
 			}
+		}
+	}
+}
+
+// asking makes an ask for the reference's tokens, and what reads its states.
+func asking(e *Eagle, g *golden, p llm.Params) (*spec.Ask, func(tap, row int) []float32) {
+	a := &spec.Ask{Request: &llm.Request{}, Prompt: 3, Tokens: g.Tokens, Sampler: sample.New(p, sample.Options{Vocab: e.vocab})}
+	if !e.three {
+		return a, func(_, row int) []float32 { return g.States[row] }
+	}
+	w := e.config.Width
+	return a, func(tap, row int) []float32 { return g.States[row][tap*w : (tap+1)*w] }
+}
+
+// Greedy drafts are the trees of EAGLE-2 that the reference makes, with as much room and
+// with as little as there may be.
+func TestEagleTrees(t *testing.T) {
+	for _, name := range []string{"eagle1", "eagle3"} {
+		e, g := startEagle(t, name, onCPU(t))
+		p := llm.DefaultParams()
+		p.Temperature = 0
+		a, read := asking(e, g, p)
+		e.Observe(a, 0, []int{0, 1, 2, 3, 4, 5}, read)
+		if len(g.Trees) == 0 {
+			t.Fatal("the reference has no trees")
+		}
+		for _, want := range g.Trees {
+			if want.Breadth != eagleBreadth {
+				t.Fatalf("the reference's breadth is %d", want.Breadth)
+			}
+			a.Shape.SetChain(want.Depth)
+			for a.Shape.Len() < want.Size {
+				a.Shape.Add(spec.Root, int32(a.Shape.Len()))
+			}
+			st, _ := a.State.(*eagleState)
+			st.pending, st.done = slices.Clone(g.States), 0 // as if nothing had been read
+			a.Draft.Reset()
+			e.Propose([]*spec.Ask{a})
+			var got [][]int32
+			for n := range a.Draft.Len() {
+				var path []int32
+				for at := n; at >= 0; at = int(a.Draft.Parent[at]) {
+					path = append(path, a.Draft.Token[at])
+				}
+				slices.Reverse(path)
+				got = append(got, path)
+			}
+			slices.SortFunc(got, slices.Compare)
+			slices.SortFunc(want.Paths, slices.Compare)
+			if !slices.EqualFunc(got, want.Paths, slices.Equal) {
+				t.Errorf("%s, %d nodes, depth %d: drafted %v, the reference %v", name, want.Size, want.Depth, got, want.Paths)
+			}
+			if want.Depth > 1 && want.Size > 1 && a.Passes < 2 {
+				t.Errorf("%s: %d passes", name, a.Passes)
+			}
+		}
+		e.Forget(a)
+		if e.cache.FreePages(0) != e.cache.Pages(0) {
+			t.Errorf("%s: pages are held after the end", name)
+		}
+	}
+}
+
+// A draft in the making has no node without its parent, and never more than it may.
+func TestThoughtsAreTrees(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	for range 300 {
+		tree := thoughts{size: 1 + rng.IntN(12), depth: 1 + rng.IntN(5)}
+		open := []int{spec.Root}
+		for depth := 1; len(open) > 0; depth++ {
+			for _, n := range open {
+				logits := make([]float32, 1+rng.IntN(9))
+				for i := range logits {
+					logits[i] = float32(rng.IntN(4)) // ties, too
+				}
+				if rng.IntN(20) == 0 {
+					logits[0] = []float32{float32(math.NaN()), float32(math.Inf(1)), lowest}[rng.IntN(3)]
+				}
+				tree.think(n, logits, nil)
+			}
+			open = tree.onward(depth)
+		}
+		var draft spec.Tree
+		tree.write(&draft)
+		if draft.Len() > tree.size || draft.MaxDepth() > tree.depth || draft.Len() < min(tree.size, len(tree.nodes)) {
+			t.Fatalf("%d nodes of %d, depth %d of %d, of %d thoughts", draft.Len(), tree.size, draft.MaxDepth(), tree.depth, len(tree.nodes))
 		}
 	}
 }
@@ -197,13 +291,8 @@ func TestEagleProposes(t *testing.T) {
 	for _, name := range []string{"eagle1", "eagle3"} {
 		e, g := startEagle(t, name, onCPU(t))
 		p := llm.DefaultParams()
-		p.Temperature = 0
-		a := &spec.Ask{Request: &llm.Request{}, Prompt: 3, Tokens: g.Tokens, Sampler: sample.New(p, sample.Options{Vocab: e.vocab})}
-		read := func(_, row int) []float32 { return g.States[row] }
-		if e.three {
-			w := e.config.Width
-			read = func(tap, row int) []float32 { return g.States[row][tap*w : (tap+1)*w] }
-		}
+		p.Temperature = 1e-4 // the likeliest, and yet by the shape
+		a, read := asking(e, g, p)
 		e.Observe(a, 0, []int{0, 1, 2, 3}, read)
 		e.Observe(a, 4, []int{4, 5}, read)
 		a.Shape.SetChain(3)

@@ -159,7 +159,7 @@ func (e *Eagle) vocabulary(f *weights.File, drafts int) error {
 // Plan is the scratch that the layer needs.
 func (e *Eagle) Plan(l Limits) backend.Plan {
 	c, w, a := e.config, &e.w, &e.act
-	p := backend.Plan{Rows: l.Rows, Seqs: l.Seqs, LogitRows: l.Seqs, Context: l.Context, Vocab: w.output.Rows(), Varied: true}
+	p := backend.Plan{Rows: l.Rows, Seqs: l.Seqs, LogitRows: min(l.Rows, eagleBreadth*l.Seqs), Context: l.Context, Vocab: w.output.Rows(), Varied: true}
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	*a = eagleActs{
 		e: p.Act("embedding", c.Width), x: p.Act("state", c.Width), d: p.Act("added", c.Width), n: p.Act("normed", c.Width),
@@ -202,7 +202,7 @@ func (e *Eagle) add(st *eagleState, n int) {
 		b.Token = append(b.Token, e.rows[len(e.rows)-n+i].token)
 		b.Pos = append(b.Pos, int32(st.rows+i))
 		b.Seq = append(b.Seq, int32(len(b.Seqs)-1))
-		b.Class = append(b.Class, backend.Decode)
+		b.Class, b.Tree = append(b.Class, backend.Decode), append(b.Tree, nil)
 		b.Cell[0] = append(b.Cell[0], e.cache.Cell(&st.kv, 0, st.rows+i))
 	}
 	st.rows += n
@@ -210,17 +210,16 @@ func (e *Eagle) add(st *eagleState, n int) {
 
 // forward computes the batch, from the model's states or from the layer's own, and
 // returns the logits of the wanted rows.
-func (e *Eagle) forward(fromModel bool, wanted []int32) [][]float32 {
+func (e *Eagle) forward(fromModel bool) [][]float32 {
 	if len(e.rows) == 0 {
 		return nil
 	}
-	e.batch.Want = append(e.batch.Want[:0], wanted...)
 	s, a := e.stream, &e.act
 	s.Begin(&e.batch, e.store)
 	s.Embed(a.e, e.w.embed, 1)
 	e.enter(fromModel)
 	e.layer()
-	if len(wanted) > 0 {
+	if len(e.batch.Want) > 0 {
 		s.Gather(a.last, a.x)
 		if e.w.norm != nil {
 			s.RMSNorm(a.last, a.last, e.w.norm, e.config.Eps)
