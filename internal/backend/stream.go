@@ -65,31 +65,73 @@ type Stream interface {
 	Close() error
 }
 
-// Picker is a Stream that finds each wanted row's highest logit by itself. Where
-// all rows of a step want nothing else, PickOnly, called before Wait, leaves the
-// logits on the device: Result has Best alone.
-type Picker interface {
-	PickOnly()
-}
-
-// DeviceSampler is a Stream that can draw tokens without the host. Engines ask
-// for it with a type assertion; where it is absent, or for rows that need the
-// host (grammar masks, log probabilities, penalties beyond what it takes), the
-// logits come back through Wait. With it the next step can start from tokens
-// that the host has not seen yet: Batch.Slot names where a row's token lies.
+// DeviceSampler is a Stream that draws tokens by itself, each the one that package
+// sample draws from the same logits. Engines ask for it with a type assertion; where it
+// is absent the logits of all wanted rows come to the host.
 type DeviceSampler interface {
+	// Sample has rows drawn from, in ascending order, once Logits has been called. What
+	// they point to is copied. Other wanted rows' logits come to the host.
 	Sample(rows []SampleRow)
+	// Launch ends the step without waiting for it, so that the next can begin: its
+	// rows may name slots that this one draws into. Every wanted row must be drawn from.
+	// Wait then returns the results of the oldest step that was begun; there may be two.
+	Launch()
 }
 
-// SampleRow draws one token on the device.
+// SampleRow draws one token on the device. What its numbers mean, and the order of
+// what is done, is package sample's to say.
 type SampleRow struct {
-	Logits      int // index among the wanted rows
-	Slot        int // where the token goes
-	Temperature float32
-	TopK        int
-	TopP, MinP  float32
-	Seed        uint64
-	Draw        uint64 // how many tokens this sequence has drawn: the counter of its generator
+	Logits int // index among the wanted rows
+	Slot   int // where the token goes, for Batch.Slot
+	Vocab  int // logits from there on are padding
+
+	Greedy     bool
+	Scale      float64 // 1/temperature
+	TopK       int     // 0: all
+	TopP, MinP float64 // 1, 0: all
+	U          float64 // the random number, in [0, 1)
+
+	Bias                            []Bias
+	Ban                             []int32
+	Seen                            []Seen
+	Repetition, Frequency, Presence float64  // of Seen
+	Mask                            []uint64 // tokens that may be drawn, a bit each; nil: all
+
+	// Told: how many of the row's most probable tokens are told besides what the
+	// log probability is made of; 0: neither, n: n-1 of them, at most MaxTop.
+	Told int
+}
+
+// MaxTop is the most alternatives that a draw on a device tells.
+const MaxTop = 20
+
+// Bias is added to a token's logit.
+type Bias struct {
+	ID  int32
+	Add float32
+}
+
+// Seen is a token of the prompt or the output.
+type Seen struct {
+	ID       int32
+	Count    int32 // in the output
+	InPrompt bool
+}
+
+// Drawn is what came of a SampleRow.
+type Drawn struct {
+	ID int32 // -1: no logit is above -Inf
+	// Logit is the token's in the row as the model gave it, Peak the highest there,
+	// and Total the sum of e^(logit-Peak), if Told.
+	Logit, Peak float32
+	Total       float64
+	Top         []TopLogit // valid until the next Wait
+}
+
+// TopLogit is one of a row's most probable tokens.
+type TopLogit struct {
+	Logit float32
+	ID    int32
 }
 
 // HostActs is a Stream whose activations the host can read and set. Proposers that
@@ -108,14 +150,11 @@ type HostActs interface {
 
 // Result is what reaches the host after a step.
 type Result struct {
-	// Logits of the wanted rows that asked for them, in the order of
-	// Batch.Want: each [vocab] float32.
+	// Logits of the wanted rows, in the order of Batch.Want: each [vocab] float32; nil
+	// where the device draws.
 	Logits [][]float32
-	// Best is the id of each wanted row's highest logit, the lowest among equals;
-	// -1: none is above -Inf. nil without a Picker.
-	Best []int32
-	// Tokens drawn on the device, by slot; nil without a DeviceSampler.
-	Tokens []int32
+	// Drawn are the tokens drawn on the device, in the order of Sample's rows.
+	Drawn []Drawn
 }
 
 // Layer names a layer's place in the KV cache.

@@ -24,7 +24,7 @@ func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
 	if err != nil || len(p.Items) == 0 {
 		return
 	}
-	step := spec.Step{Seqs: len(p.Items), Rows: l.batch.Rows(), Drafted: l.drafted, Held: l.held, Prompts: !l.decodeOnly, Seconds: took.Seconds()}
+	step := spec.Step{Seqs: len(p.Items), Rows: l.size, Drafted: l.drafted, Held: l.held, Prompts: !l.decodeOnly, Seconds: took.Seconds()}
 	if step.Prompts {
 		step.Seqs = l.sched.RunningSeqs()
 	}

@@ -26,7 +26,9 @@ func (l *loop) mustEnd(q *sequence) (left int, must bool) {
 
 // drawText draws q's next token, of a text with a structure so that it can end in time.
 func (l *loop) drawText(q *sequence, logits []float32) sample.Draw {
-	l.mask(q)
+	if q.text != nil {
+		l.bits = l.mask(q, l.bits)
+	}
 	left, must := l.mustEnd(q)
 	if !must {
 		return q.sampler.Draw(logits, q.generated())

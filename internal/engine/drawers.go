@@ -10,19 +10,20 @@ import (
 	"weir/internal/sched"
 )
 
-// drawers draw the next tokens of many sequences side by side. Searching a row of
-// 128k logits takes 0.1 to 0.2 ms: on a GPU 64 rows one after the other take longer than the
-// step that made them, while the machine's processors have nothing else to do. A
-// CPU's have: its workers wait for the next pass, so there the loop draws alone.
+// drawers draw the next tokens of many sequences side by side, where a device computes
+// and what is to be drawn is nothing that it can. Searching a row of 128k logits takes
+// 0.1 to 0.2 ms: 64 rows one after the other take longer than the step that made them, while
+// the machine's processors have nothing else to do. A CPU's have: its workers wait for
+// the next pass, so there the loop draws alone.
 type drawers struct {
 	scratch []sample.Scratch // of each worker; none: the loop draws alone
 	rows    []int            // of wanted, to be drawn now
 	draws   []sample.Draw    // by row of wanted
-	drawn   []bool
+	done    []bool
 }
 
-func (d *drawers) init(asked int, device backend.Stream) {
-	if _, apart := device.(backend.Picker); asked == 0 && apart {
+func (d *drawers) init(asked int, apart bool) {
+	if asked == 0 && apart {
 		asked = runtime.GOMAXPROCS(0)
 	}
 	*d = drawers{}
@@ -36,13 +37,13 @@ func (d *drawers) init(asked int, device backend.Stream) {
 // row of logits, and depends on no other, so which are made here does not show.
 func (l *loop) drawAhead(p *sched.Plan, r *backend.Result) {
 	d := &l.drawers
-	d.rows, d.drawn = d.rows[:0], append(d.drawn[:0], make([]bool, len(l.wanted))...)
-	if len(d.scratch) == 0 || l.picked {
+	d.rows, d.done = d.rows[:0], append(d.done[:0], make([]bool, len(l.wanted))...)
+	if len(d.scratch) == 0 {
 		return
 	}
 	for i, w := range l.wanted {
 		q := l.owner[p.Items[w.item].Seq]
-		if q != nil && w.node < 0 && w.pos >= q.Prompt-1 && q.req.pin == nil && q.text == nil {
+		if q != nil && l.places[i] < 0 && w.node < 0 && w.pos >= q.Prompt-1 && q.req.pin == nil && q.text == nil {
 			d.rows = append(d.rows, i)
 		}
 	}
@@ -52,7 +53,7 @@ func (l *loop) drawAhead(p *sched.Plan, r *backend.Result) {
 	d.draws = append(d.draws[:0], make([]sample.Draw, len(l.wanted))...)
 	l.share(func(c *sample.Scratch, i int) {
 		q := l.owner[p.Items[l.wanted[i].item].Seq]
-		d.draws[i], d.drawn[i] = q.sampler.DrawWith(c, r.Logits[i], q.generated()), true
+		d.draws[i], d.done[i] = q.sampler.DrawWith(c, r.Logits[i], q.generated()), true
 	})
 }
 

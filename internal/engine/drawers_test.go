@@ -24,15 +24,15 @@ func TestDrawAhead(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	l := &loop{e: e, owner: map[*sched.Seq]*sequence{}}
-	l.drawers.init(4, nil)
+	l := &loop{e: e, flight: &flight{}, owner: map[*sched.Seq]*sequence{}}
+	l.drawers.init(4, false)
 	plan, result := &sched.Plan{}, &backend.Result{}
 	add := func(g *grammar.Grammar, pos, node int) int {
 		p := llm.DefaultParams()
 		p.Seed, p.BestOf, p.TopK, p.Logprobs, p.RepetitionPenalty = ptr(rng.Uint64()), 1, 5, ptr(2), 1.2
 		q := newRequest(e, &llm.Request{ID: "x", Prompt: llm.Tokens{1, 2, 3}, Params: p}, []int32{1, 2, 3}, p, g).seqs[0]
 		l.owner[&q.Seq] = q
-		l.wanted = append(l.wanted, want{item: len(plan.Items), pos: pos, node: node})
+		l.wanted, l.places = append(l.wanted, want{item: len(plan.Items), pos: pos, node: node}), append(l.places, -1)
 		plan.Items = append(plan.Items, sched.Item{Seq: &q.Seq})
 		row := make([]float32, tinyVocab)
 		for i := range row {
@@ -57,17 +57,19 @@ func TestDrawAhead(t *testing.T) {
 	}
 	l.drawAhead(plan, result)
 	for n, i := range ahead {
-		if !l.drawers.drawn[i] || !reflect.DeepEqual(l.drawers.draws[i], want[n]) {
+		if !l.drawers.done[i] || !reflect.DeepEqual(l.drawers.draws[i], want[n]) {
 			t.Errorf("row %d: %+v, want %+v", i, l.drawers.draws[i], want[n])
 		}
 	}
 	for _, i := range later {
-		if l.drawers.drawn[i] {
+		if l.drawers.done[i] {
 			t.Errorf("row %d was drawn, whose draw depends on others", i)
 		}
 	}
-	l.picked = true
-	if l.drawAhead(plan, result); slices.Contains(l.drawers.drawn, true) {
+	for i := range l.places {
+		l.places[i] = i
+	}
+	if l.drawAhead(plan, result); slices.Contains(l.drawers.done, true) {
 		t.Error("drawn from logits that are not there")
 	}
 }
@@ -76,7 +78,7 @@ func TestDrawAhead(t *testing.T) {
 // and not the process.
 func TestDrawersPanic(t *testing.T) {
 	l := &loop{}
-	l.drawers.init(3, nil)
+	l.drawers.init(3, false)
 	l.drawers.rows = []int{0, 1, 2, 3, 4, 5}
 	defer func() {
 		if p := recover(); !strings.Contains(fmt.Sprint(p), "row 4") {

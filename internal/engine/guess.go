@@ -212,15 +212,15 @@ func (l *loop) observe(p *sched.Plan) {
 	for _, item := range p.Items {
 		n := item.To - item.From
 		if q := l.owner[item.Seq]; q != nil {
-			l.rows = l.rows[:0]
+			l.seen = l.seen[:0]
 			for i := range n {
-				l.rows = append(l.rows, first+i)
+				l.seen = append(l.seen, first+i)
 			}
 			for _, node := range q.guess.path {
-				l.rows = append(l.rows, first+n+int(node))
+				l.seen = append(l.seen, first+n+int(node))
 			}
 			q.guess.ask.Tokens = q.tokens
-			watcher.Observe(&q.guess.ask, item.From, l.rows, read)
+			watcher.Observe(&q.guess.ask, item.From, l.seen, read)
 		}
 		first += n + item.Draft
 	}

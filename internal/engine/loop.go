@@ -25,20 +25,26 @@ type loop struct {
 	store  backend.KV
 	batch  backend.Batch
 
-	owner  map[*sched.Seq]*sequence // every sequence that has not ended
-	pins   map[string]*kv.Seq       // what pinned prefixes hold
-	wanted []want                   // what each wanted row of the batch is for
-	copies []backend.Copy           // of forked pages, before the next batch
-	msgs   []message
-	built  bool // before: this is a start after a panic
+	owner   map[*sched.Seq]*sequence // every sequence that has not ended
+	pins    map[string]*kv.Seq       // what pinned prefixes hold
+	*flight                          // the step at hand
+	next    *flight                  // the one after it, if it runs already
+	copies  []backend.Copy           // of forked pages, before the next batch
+	msgs    []message
+	built   bool // before: this is a start after a panic
 
 	forwardTime time.Duration // of the step at hand
+	mark        time.Duration // since when the device is at the oldest step that it has
+
+	sampler backend.DeviceSampler // device, if it draws by itself
+	rows    []backend.SampleRow   // that it draws from
+	masks   [][]uint64            // of them
 
 	// host shows the activation last, where the proposer reads hidden states.
 	host backend.HostActs
 	last backend.Act
 	taps []backend.Act // those that a spec.Watcher follows
-	rows []int
+	seen []int
 	mute bool // the proposer broke and could not begin anew
 
 	bits       []uint64  // the mask of the draw at hand
@@ -52,9 +58,6 @@ type loop struct {
 	held       int          // of them, those that came true
 	experience spec.Control // of all sequences: what a new one expects
 	forcing    spec.Control // the same, of forced text
-	decodeOnly bool         // the batch has no prompt's rows
-	plain      bool         // every wanted row is for its highest logit alone
-	picked     bool         // the device has picked this step's tokens: there are no logits
 	drawers    drawers
 }
 
@@ -70,7 +73,7 @@ func (l *loop) build() error {
 	if err != nil {
 		return fmt.Errorf("allocating the KV cache: %w", err)
 	}
-	plan := backend.Plan{Rows: o.Limits.BatchTokens, Seqs: o.Limits.Running, LogitRows: o.Limits.LogitRows, Context: o.Describe.Context}
+	plan := backend.Plan{Rows: o.Limits.BatchTokens, Seqs: o.Limits.Running, LogitRows: o.Limits.LogitRows, Slots: o.Limits.LogitRows, Context: o.Describe.Context}
 	o.Forward.Plan(&plan)
 	device, err := o.Backend.NewStream(plan)
 	if err != nil {
@@ -88,10 +91,11 @@ func (l *loop) build() error {
 	l.e.scratch = sample.Scratch{}
 	*l = loop{
 		e: l.e, cache: cache, sched: sched.New(o.Limits, cache), device: device, store: store,
-		owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, ledger: spec.NewLedger(), forcing: spec.Confident(),
+		flight: &flight{}, next: &flight{}, owner: map[*sched.Seq]*sequence{}, pins: map[string]*kv.Seq{}, ledger: spec.NewLedger(), forcing: spec.Confident(),
 		host: host, last: last, taps: taps, mute: l.mute, built: true,
 	}
-	l.drawers.init(o.Drawers, device)
+	l.sampler, _ = device.(backend.DeviceSampler)
+	l.drawers.init(o.Drawers, l.sampler != nil)
 	return nil
 }
 
@@ -182,22 +186,38 @@ func (l *loop) steps() (good int, err error) {
 	}()
 	for l.receive() {
 		began := l.e.clock()
-		l.forwardTime = 0
-		l.guess()
-		plan := l.sched.Next()
-		for _, s := range plan.Preempted {
-			l.forget(l.owner[s])
-		}
-		l.noteAdmitted(plan, began)
-		l.pack(plan)
-		result, err := l.forward()
+		plan := l.begin(began)
+		l.runAhead(plan)
+		result, err := l.wait()
 		l.settle(plan, result, err)
 		l.account(plan, l.e.clock()-began, err)
 		l.e.stats.timed(l.e.clock()-began, l.forwardTime)
 		l.report()
 		good++
 	}
+	if l.next.up { // nobody is left whom its results are for
+		l.next.up = false
+		_, _ = l.device.Wait()
+	}
 	return good, nil
+}
+
+// begin starts a step on the device, unless it runs already.
+func (l *loop) begin(now time.Duration) *sched.Plan {
+	if l.next.up {
+		l.flight, l.next = l.next, l.flight
+		l.up = false
+		return l.plan
+	}
+	l.guess()
+	plan := l.sched.Next()
+	for _, s := range plan.Preempted {
+		l.forget(l.owner[s])
+	}
+	l.noteAdmitted(plan, now)
+	l.pack(plan)
+	l.launch()
+	return plan
 }
 
 // receive takes what the inbox has. With nothing to compute it waits for more.
@@ -214,7 +234,7 @@ func (l *loop) receive() bool {
 		if closed {
 			return false
 		}
-		if len(l.owner) > 0 {
+		if len(l.owner) > 0 || l.next.up {
 			return true
 		}
 		l.report()
@@ -254,23 +274,35 @@ func (l *loop) drop(q *sequence) {
 	delete(l.owner, &q.Seq)
 }
 
-// forward runs the packed batch.
-func (l *loop) forward() (*backend.Result, error) {
-	if l.batch.Rows() == 0 {
-		return &backend.Result{}, nil
+// launch has the device compute the packed batch.
+func (l *loop) launch() {
+	if l.size = l.batch.Rows(); l.size == 0 {
+		return
 	}
-	began := l.e.clock()
-	l.e.stats.stepStart.Store(int64(began))
+	l.mark = l.e.clock()
+	l.e.stats.stepStart.Store(int64(l.mark))
 	l.device.Begin(&l.batch, l.store)
 	if len(l.copies) > 0 {
 		l.device.CopyKV(l.copies)
 		l.copies = l.copies[:0]
 	}
 	l.e.opts.Forward.Forward(l.device)
-	l.picked = l.pickOnly()
+	l.sample(l.flight)
+}
+
+// wait blocks until the device has computed the step at hand.
+func (l *loop) wait() (*backend.Result, error) {
+	l.forwardTime = 0
+	if l.size == 0 {
+		return &backend.Result{}, nil
+	}
 	result, err := l.device.Wait()
+	now := l.e.clock()
+	l.forwardTime, l.mark = now-l.mark, now
 	l.e.stats.stepStart.Store(0)
-	l.forwardTime = l.e.clock() - began
+	if l.next.up {
+		l.e.stats.stepStart.Store(int64(now))
+	}
 	return result, err
 }
 

@@ -17,7 +17,7 @@ type want struct {
 func (l *loop) pack(p *sched.Plan) {
 	b := &l.batch
 	b.Reset(l.cache.Groups())
-	l.wanted, l.paths, l.decodeOnly, l.plain = l.wanted[:0], l.paths[:0], true, true
+	l.plan, l.wanted, l.paths, l.decodeOnly = p, l.wanted[:0], l.paths[:0], true
 	for _, c := range p.Copies {
 		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
 	}
@@ -32,7 +32,6 @@ func (l *loop) pack(p *sched.Plan) {
 			l.packRow(q, i, row{token: q.tokens[pos], pos: pos, cell: pos})
 			if wantsLogits(q, pos) {
 				l.want(want{item: i, pos: pos, node: spec.Root})
-				l.plain = l.plain && wantsHighest(q, pos)
 			}
 		}
 		l.packDraft(q, i, item)
@@ -63,7 +62,6 @@ func (l *loop) packDraft(q *sequence, i int, item sched.Item) {
 		}
 		l.packRow(q, i, r)
 		l.want(want{item: i, pos: r.pos, node: n})
-		l.plain = l.plain && wantsHighest(q, r.pos)
 	}
 }
 
@@ -96,6 +94,7 @@ func wantsLogits(q *sequence, pos int) bool {
 // row is a row to be packed.
 type row struct {
 	token int32
+	slot  int32 // 1 + the device's slot that has the token, which nobody knows yet
 	pos   int
 	cell  int     // the position whose cell takes its keys and values
 	path  []int32 // of a draft tree's node; nil: it is in a chain
@@ -104,7 +103,7 @@ type row struct {
 func (l *loop) packRow(q *sequence, seq int, r row) {
 	b := &l.batch
 	b.Token = append(b.Token, r.token)
-	b.Slot = append(b.Slot, 0)
+	b.Slot = append(b.Slot, r.slot)
 	b.Pos = append(b.Pos, int32(r.pos))
 	b.Seq = append(b.Seq, int32(seq))
 	b.Class = append(b.Class, classOf(q, r.pos))

@@ -18,7 +18,9 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		return
 	}
 	for _, item := range p.Items {
-		l.sched.Advance(item)
+		if l.owner[item.Seq] != nil { // it may have ended after the step had begun
+			l.sched.Advance(item)
+		}
 	}
 	l.drawAhead(p, r)
 	for i, w := range l.wanted {
@@ -40,23 +42,6 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 	l.observe(p)
 	l.e.stats.count(p)
 	l.check()
-}
-
-// pickOnly leaves the logits on a device that finds the highest by itself, if that
-// is all that every wanted row is for: copying and searching rows as wide as the
-// vocabulary takes longer than computing them.
-func (l *loop) pickOnly() bool {
-	d, ok := l.device.(backend.Picker)
-	if ok && l.plain {
-		d.PickOnly()
-	}
-	return ok && l.plain
-}
-
-// wantsHighest tells that the row at pos is for nothing but its highest logit. (Where
-// an output has a structure, it is for the highest that the structure allows.)
-func wantsHighest(q *sequence, pos int) bool {
-	return q.req.pin != nil || q.text == nil && pos >= q.Prompt-1 && q.sampler.Plain(q.generated())
 }
 
 // promptLogprob records the log probability of the token after pos. A prompt
@@ -106,9 +91,9 @@ func (l *loop) start(s, lead *sequence) {
 func (l *loop) draw(q *sequence, node int, r *backend.Result, i int) {
 	var d sample.Draw
 	switch {
-	case l.picked:
-		d = q.sampler.Picked(r.Best[i])
-	case l.drawers.drawn[i]:
+	case l.places[i] >= 0:
+		d = l.drawn(q, &r.Drawn[l.places[i]])
+	case l.drawers.done[i]:
 		d = l.drawers.draws[i]
 	default:
 		d = l.drawText(q, r.Logits[i])

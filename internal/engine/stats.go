@@ -15,6 +15,7 @@ import (
 type stats struct {
 	stepStart atomic.Int64 // when the step began, on the engine's clock; 0: between steps
 	steps     atomic.Int64
+	ahead     atomic.Int64
 	prefill   atomic.Int64
 	decode    atomic.Int64
 	preempted atomic.Int64
@@ -43,7 +44,9 @@ type stats struct {
 
 // Stats is a snapshot for people and metrics.
 type Stats struct {
-	Steps         int64
+	Steps int64
+	// Ahead are the steps that were begun before the one ahead of them was settled.
+	Ahead         int64
 	PrefillTokens int64
 	DecodeTokens  int64
 	Preemptions   int64
@@ -118,7 +121,7 @@ func (e *Engine) Stats() Stats {
 			Nodes: s.nodes.Load(), Idle: s.idle.Load(), Pinned: s.pinned.Load(),
 		},
 		Overtaken: s.overtaken.Load(), Awaited: s.awaited.Load(),
-		Steps: s.steps.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
+		Steps: s.steps.Load(), Ahead: s.ahead.Load(), PrefillTokens: s.prefill.Load(), DecodeTokens: s.decode.Load(),
 		Preemptions: s.preempted.Load(), Running: s.running.Load(), Waiting: s.waiting.Load(),
 		Compiled: s.compiled.Load(), CompileHits: s.compileHits.Load(), CompileFailed: s.compileFailed.Load(), Masks: s.masks.Load(),
 		CompileTime: time.Duration(s.compileTime.Load()), MaskTime: time.Duration(s.maskTime.Load()),

@@ -189,24 +189,23 @@ func (e *Engine) constrain(q *sequence) {
 	q.guess.forced = func(t *spec.Tree, room int) { e.forced(q, t, room) }
 }
 
-// mask sets what the sampler of q may draw.
-func (l *loop) mask(q *sequence) {
-	if q.text == nil {
-		return
-	}
+// mask sets what the sampler of q, whose output must follow a grammar, may draw. The
+// mask, in the memory of bits if that is long enough, must stay until it is drawn.
+func (l *loop) mask(q *sequence, bits []uint64) []uint64 {
 	began := l.e.clock()
-	if words := l.e.structures.vocab().Words(); len(l.bits) != words {
-		l.bits = make([]uint64, words)
+	if words := l.e.structures.vocab().Words(); len(bits) != words {
+		bits = make([]uint64, words)
 	}
-	q.text.Mask(l.bits)
+	q.text.Mask(bits)
 	if p := &q.req.params; p.IgnoreEOS && !q.text.Ended() {
 		for _, id := range l.e.opts.EOG {
-			l.bits[id>>6] &^= 1 << (id & 63)
+			bits[id>>6] &^= 1 << (id & 63)
 		}
 	}
-	q.sampler.Mask(l.bits)
+	q.sampler.Mask(bits)
 	l.e.stats.masks.Add(1)
 	l.e.stats.maskTime.Add(int64(l.e.clock() - began))
+	return bits
 }
 
 // follow moves q's grammar on by a drawn token. It reports false for one that the

@@ -132,6 +132,7 @@ type config struct {
 	weights                                 weights.Type
 	level                                   kern.Level // 0: the portable one
 	deterministic                           bool
+	device                                  bool // tokens are drawn by what computes
 	store                                   CacheStore
 	saveLimit                               int64
 	identity                                []Named
@@ -152,7 +153,11 @@ func startTiny(t testing.TB, c config) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newTiny(t, f, b, c)
+	computes := backend.Backend(b)
+	if c.device {
+		computes = drawingBackend{b}
+	}
+	e := newTiny(t, f, computes, c)
 	t.Cleanup(func() {
 		<-e.Drain()
 		waitFor(t, "all pages free", func() bool { s := e.Stats(); return s.FreePages == s.Pages })

@@ -26,7 +26,7 @@ func naive(logits []float32, p llm.Params, eog, prompt, output []int32) []float6
 		probs[i] = math.Exp((v - peak) / p.Temperature)
 	}
 	for i, w := range probs {
-		if w < p.MinP {
+		if w < p.MinP || w < unit/2 {
 			probs[i] = 0
 		}
 	}

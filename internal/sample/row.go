@@ -18,6 +18,9 @@ func block(logits []float32, i int) []float32 {
 	return logits[i*blockSize : min((i+1)*blockSize, len(logits))]
 }
 
+// leastX is the log weight under which the kernels take a weight for zero.
+const leastX = -700
+
 // kernels is the level whose kernels are used.
 func (c *Scratch) kernels() kern.Level {
 	if c.level == 0 {
@@ -72,8 +75,8 @@ func (c *Scratch) findMaxima(logits []float32) {
 	}
 }
 
-// weigh returns the weights of a part of a row, of at most blockSize. They are
-// valid until the next call.
+// weigh returns the weights of a part of a row, of at most blockSize, before they are
+// rounded to units. They are valid until the next call.
 func (c *Scratch) weigh(d *dist, part []float32) []float64 {
 	out := c.weights[:len(part)]
 	if l := c.kernels(); l > kern.Portable && len(part) > 0 {
@@ -82,12 +85,30 @@ func (c *Scratch) weigh(d *dist, part []float32) []float64 {
 		return out
 	}
 	for i, v := range part {
-		out[i] = d.weight(v)
+		if x := d.x(v); x >= leastX {
+			out[i] = exact.Exp(x)
+		} else {
+			out[i] = 0
+		}
 	}
 	return out
 }
 
-// addTo adds the weights of a part of a row to sum, in order.
+// sum is that of the weights of a part of a row, which is exact.
+func (c *Scratch) sum(d *dist, part []float32) float64 {
+	w := c.weigh(d, part)
+	var a, b float64
+	for ; len(w) >= 2; w = w[2:] {
+		a += inUnits(w[0])
+		b += inUnits(w[1])
+	}
+	for _, w := range w {
+		a += inUnits(w)
+	}
+	return a + b
+}
+
+// addTo adds the weights of a part of a row to sum, in order, not in units.
 func (c *Scratch) addTo(sum float64, d *dist, part []float32) float64 {
 	for _, w := range c.weigh(d, part) {
 		sum += w

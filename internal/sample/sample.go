@@ -28,8 +28,9 @@
 // order of id, with a random number that is a pure function of seed, choice and
 // position ([Uniform]). So a seeded output is the same whatever else runs,
 // however rows were batched, and after a preemption; and it does not depend on
-// how the survivors were found. It is also the same on every platform: see
-// package exact.
+// how the survivors were found, nor on whether a device found them ([Sampler.ForDevice]):
+// weights are whole numbers of a small unit, so that their sums are exact. It is also
+// the same on every platform: see package exact.
 //
 // Vocabularies are large (128k is usual), so nothing sorts them: see select.go.
 // In the steady state a draw allocates nothing, but for the alternatives of log
@@ -162,7 +163,7 @@ func (s *Sampler) Draw(logits []float32, step int) Draw {
 	}
 
 	d := Draw{}
-	d.ID, d.Degenerate = s.pick(logits, step)
+	d.ID, d.Degenerate = s.pick(logits, s.uniform(step))
 	if s.top != nil && !d.Degenerate {
 		d.Logprob, d.Top = s.scratch.logprob(raw, d.ID, *s.top)
 		d.HasLogprob = true
@@ -182,25 +183,6 @@ func (s *Sampler) DrawWith(c *Scratch, logits []float32, step int) Draw {
 // Greedy tells that a draw is the highest logit, whatever the random number is.
 func (s *Sampler) Greedy() bool { return s.greedy }
 
-// Plain tells that the draw at step is the highest logit of the row as the model
-// gave it, the lowest id among equals, and nothing more: then it can be found
-// where the row is.
-func (s *Sampler) Plain(step int) bool {
-	return s.greedy && s.top == nil && !s.adjust.active(step)
-}
-
-// Picked is the draw of a plain row whose highest logit is best; -1: it has none.
-func (s *Sampler) Picked(best int32) Draw {
-	if best >= 0 && (s.vocab == 0 || int(best) < s.vocab) {
-		return Draw{ID: best}
-	}
-	d := Draw{Degenerate: true}
-	if len(s.eog) > 0 {
-		d.ID = s.eog[0]
-	}
-	return d
-}
-
 // Guess draws from logits [vocab] of another model, which it overwrites, as Draw
 // does from the model's own: with the sequence's adjustments, truncations and
 // random number. It reports false if there is nothing to draw.
@@ -209,12 +191,14 @@ func (s *Sampler) Guess(logits []float32, step int) (int32, bool) {
 		logits = logits[:s.vocab]
 	}
 	s.adjust.apply(logits, step)
-	id, degenerate := s.pick(logits, step)
+	id, degenerate := s.pick(logits, s.uniform(step))
 	return id, !degenerate
 }
 
-// pick draws from the adjusted logits.
-func (s *Sampler) pick(logits []float32, step int) (id int32, degenerate bool) {
+func (s *Sampler) uniform(step int) float64 { return Uniform(s.seed, s.choice, step) }
+
+// pick draws from the adjusted logits at u.
+func (s *Sampler) pick(logits []float32, u float64) (id int32, degenerate bool) {
 	best, peak := s.scratch.argmax(logits)
 	if best < 0 {
 		if len(s.eog) > 0 {
@@ -229,7 +213,6 @@ func (s *Sampler) pick(logits []float32, step int) (id int32, degenerate bool) {
 		peak = clampInf(logits)
 	}
 	d := dist{logits: logits, peak: peak, scale: s.scale}
-	u := Uniform(s.seed, s.choice, step)
 	if !s.truncates(len(logits)) {
 		return s.scratch.drawAll(d, u), false
 	}

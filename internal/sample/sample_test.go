@@ -84,8 +84,8 @@ func TestAgainstNaive(t *testing.T) {
 		got := survivorsOf(s, logits, len(output))
 		want := naive(logits, p, eog, prompt, output)
 		for id := range want {
-			// Penalised logits are rounded to float32: 1e-5 relative.
-			if (got[id] == 0) != (want[id] == 0) || math.Abs(got[id]-want[id]) > 1e-5*want[id]+1e-12 {
+			// Penalised logits are rounded to float32: 1e-5 relative; weights to units.
+			if (got[id] == 0) != (want[id] == 0) || math.Abs(got[id]-want[id]) > 1e-5*want[id]+unit {
 				t.Fatalf("seed %d: token %d of %d has probability %g, want %g\n%+v", seed, id, n, got[id], want[id], p)
 			}
 		}

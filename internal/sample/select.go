@@ -46,8 +46,29 @@ func (d *dist) x(logit float32) float64 {
 	return float64((float64(logit) - d.peak) * d.scale)
 }
 
-// lowestX is the log weight under which a weight is taken for zero.
-const lowestX = -700
+// Weights are multiples of unit, rounded to the nearest, so that any sum of them is
+// exact: the same in whatever order and on whatever device it is made. What is less
+// probable than the most probable token by a factor of 2^35 can't be drawn.
+const (
+	unit    = 0x1p-34
+	perUnit = 0x1p34
+	// A number below 2^17 that this is added to has multiples of unit for last place.
+	onUnits = 0x1.8p18
+	// lowestX is a log weight under which a weight is rounded to zero.
+	lowestX = -25
+)
+
+// inUnits rounds a weight.
+func inUnits(w float64) float64 { return w + onUnits - onUnits }
+
+// unitsFor is the least sum of weights that is at least need.
+func unitsFor(need float64) float64 { return math.Ceil(need*perUnit) * unit }
+
+// target is the sum of weights that those up to the token drawn are the first to
+// exceed, for a random number in [0, 1).
+func target(u, total float64) float64 {
+	return min(math.Floor(float64(u*total)*perUnit)*unit, total-unit)
+}
 
 // weight is that of a token; 0 for a NaN logit.
 func (d *dist) weight(logit float32) float64 {
@@ -55,7 +76,7 @@ func (d *dist) weight(logit float32) float64 {
 	if !(x >= lowestX) {
 		return 0
 	}
-	return exact.Exp(x)
+	return inUnits(exact.Exp(x))
 }
 
 // under returns a logit below every logit whose log weight is at least x, by a
@@ -115,7 +136,7 @@ func (c *Scratch) nucleus(d dist, share float64) (total float64, floor float32) 
 	for i := range c.maxima {
 		part := block(d.logits, i)
 		for j, w := range c.weigh(&d, part) {
-			if w > 0 {
+			if w = inUnits(w); w > 0 {
 				total += w
 				c.ranges[min(int(d.x(part[j])*(-1/rangeWidth)), ranges-1)] += w
 			}
@@ -172,7 +193,7 @@ func (c *Scratch) topK(logits []float32, k int) {
 }
 
 // setWeights gives the candidates their weights and drops those under least,
-// and those too improbable for a float64.
+// and those too improbable to be drawn.
 func (c *Scratch) setWeights(d dist, least float64) {
 	kept := c.cands[:0]
 	for _, t := range c.cands {
@@ -213,7 +234,7 @@ func (c *Scratch) preferTypical(d dist) {
 // least one and at most all, and returns the worst of them. There must be one.
 func (c *Scratch) cut(need float64) cand {
 	c.order = append(c.order[:0], c.cands...)
-	worst := threshold(c.order, need)
+	worst := threshold(c.order, unitsFor(need))
 	kept := c.cands[:0]
 	for _, t := range c.cands {
 		if !worst.better(&t) {
@@ -266,13 +287,13 @@ func drawOf(cands []cand, u float64) int32 {
 	for i := range cands {
 		total += cands[i].weight
 	}
-	target, sum := float64(u*total), 0.
+	goal, sum := target(u, total), 0.
 	for i := range cands {
-		if sum += cands[i].weight; sum > target {
+		if sum += cands[i].weight; sum > goal {
 			return cands[i].id
 		}
 	}
-	return cands[len(cands)-1].id // unreachable but for rounding
+	panic("sample: internal error: the weights sum to less than themselves")
 }
 
 // drawAll inverts the cumulative distribution of the whole row at u in [0, 1).
@@ -282,37 +303,26 @@ func (c *Scratch) drawAll(d dist, u float64) int32 {
 	c.sums = c.sums[:0]
 	total := 0.
 	for i := range c.maxima {
-		sum := c.addTo(0, &d, block(d.logits, i))
+		sum := c.sum(&d, block(d.logits, i))
 		total += sum
 		c.sums = append(c.sums, sum)
 	}
-	target, before, hit := float64(u*total), 0., 0
-	for i, sum := range c.sums {
-		if sum > 0 {
-			hit = i
-		}
-		if before+sum > target {
-			break
-		}
-		before += sum
+	goal, hit := target(u, total), 0
+	for c.sums[hit] <= goal {
+		goal -= c.sums[hit]
+		hit++
 	}
 	start := hit * blockSize
-	return int32(start + d.find(d.logits[start:min(start+blockSize, len(d.logits))], target-before))
+	return int32(start + d.find(block(d.logits, hit), goal))
 }
 
-// find returns the index in part at which the sum of weights exceeds target,
-// or the last of any weight.
-func (d *dist) find(part []float32, target float64) int {
-	sum, last := 0., 0
+// find returns the index in part at which the sum of weights exceeds goal.
+func (d *dist) find(part []float32, goal float64) int {
+	sum := 0.
 	for i, v := range part {
-		w := d.weight(v)
-		if w == 0 {
-			continue
-		}
-		last = i
-		if sum += w; sum > target {
-			break
+		if sum += d.weight(v); sum > goal {
+			return i
 		}
 	}
-	return last
+	panic("sample: internal error: a block's weights sum to less than themselves")
 }

@@ -259,6 +259,39 @@ func (s *Scheduler) Next() *Plan {
 	return &s.plan
 }
 
+// Ahead plans into next the step after p while p is still being computed: each of p's
+// sequences goes on by the token that p draws, but those that end with it for sure. It
+// reports false where more is to be decided than that: somebody waits who could be
+// admitted, a sequence that runs is not at its end in p, or a page is missing. Then Next
+// plans the step, once p is settled.
+func (s *Scheduler) Ahead(p, next *Plan, ends func(*Seq) bool) bool {
+	next.Items = next.Items[:0]
+	free := len(s.running) < s.limits.Running
+	if len(p.Items) != len(s.running) {
+		return false
+	}
+	for _, i := range p.Items {
+		switch {
+		case i.Seq.state != running || i.To != i.Seq.Length || i.Draft > 0:
+			return false
+		case ends(i.Seq):
+			free = true
+		case !s.cache.Grow(&i.Seq.KV, i.To+1):
+			return false
+		default:
+			next.Items = append(next.Items, Item{Seq: i.Seq, From: i.To, To: i.To + 1})
+		}
+	}
+	return len(next.Items) > 0 && !(free && len(s.waiting) > 0)
+}
+
+// Charge accounts for the rows of a plan that Ahead made.
+func (p *Plan) Charge() {
+	for _, i := range p.Items {
+		charge(i.Seq, i.To-i.From)
+	}
+}
+
 // grantDrafts gives guesses what the step has left when everybody has been
 // served: nobody waits, and nobody is preempted, for a guess.
 func (s *Scheduler) grantDrafts() {

@@ -218,8 +218,8 @@ func TestLogits(t *testing.T) {
 		g.s.Gather(gx, x)
 		g.s.Logits(gx, w, c.scale, c.softcap)
 		res, err := g.s.Wait()
-		if err != nil || len(res.Logits) != 3 || res.Tokens != nil {
-			t.Fatalf("Wait: %d rows of logits, tokens %v, %v", len(res.Logits), res.Tokens, err)
+		if err != nil || len(res.Logits) != 3 || res.Drawn != nil {
+			t.Fatalf("Wait: %d rows of logits, drawn %v, %v", len(res.Logits), res.Drawn, err)
 		}
 		for i, r := range []int{0, 2, 5} {
 			want, tol := naiveLinear(v[r*cols:(r+1)*cols], wv, nil, 1, cols, vocab)

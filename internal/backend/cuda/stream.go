@@ -46,11 +46,17 @@ type stream struct {
 	maps    map[mapKey]kern.TensorMap
 
 	// Pinned, on the host.
-	hostMeta   []byte
 	hostLogits []byte
-	hostBest   []byte
-	pickOnly   bool // the host wants no logits of this step
 	hostCopies []byte
+
+	// Draws, and steps that are begun while another runs.
+	drawings      [2]drawing
+	begun, waited int // steps
+	drawInput     pointer
+	drawInputLen  int
+	lists         []int32 // of the rows that are being packed
+	drawHeads     pointer // [LogitRows] kern.DrawHead
+	drawTops      pointer // [LogitRows, MaxTop] kern.DrawTop
 
 	graphs graphs
 	host   hostActs
@@ -109,7 +115,7 @@ func newStream(b *Backend, plan backend.Plan) (*stream, error) {
 	if s.hostLogits, err = b.device.pinned(plan.LogitRows * plan.Vocab * 4); err != nil {
 		return nil, err
 	}
-	if s.hostBest, err = b.device.pinned(plan.LogitRows * 4); err != nil {
+	if err := s.newDrawings(); err != nil {
 		return nil, err
 	}
 	s.result.Logits = make([][]float32, 0, plan.LogitRows)
@@ -151,6 +157,7 @@ func (s *stream) layout(at pointer) {
 	s.q8, s.q8Scale = take(gemvQRows*int64(widest)), take(gemvQRows*4*int64(widest/32+1))
 	s.work, s.counts = take(workBytes), take(4*countSlots)
 	s.slots = take(4 * int64(s.plan.Slots+1))
+	s.drawHeads, s.drawTops = take(int64(s.plan.LogitRows*drawHeadBytes)), take(int64(s.plan.LogitRows*drawTopBytes))
 	s.size = int64(at - begin)
 }
 
@@ -160,8 +167,12 @@ func (s *stream) Begin(b *backend.Batch, kv backend.KV) {
 	if !ok {
 		panic(fmt.Sprintf("cuda: Begin: KV of type %T was not made by this backend", kv))
 	}
-	s.kv, s.err, s.pickOnly = c, nil, false
-	s.result.Best = nil
+	if s.begun-s.waited > 1 {
+		panic("cuda: Begin: two steps have not been waited for")
+	}
+	s.kv, s.err = c, nil
+	d := s.now()
+	d.rows, d.told, d.err = 0, false, nil
 	s.result.Logits = s.result.Logits[:0]
 	s.host.begin(s)
 	s.batch.set(b, c.spec)
@@ -206,25 +217,35 @@ func (s *stream) sendMeta() {
 	if s.err != nil {
 		return
 	}
-	copy(s.hostMeta, data)
-	s.fail(s.device.call(cuMemcpyHtoDAsync, uintptr(s.meta), uintptr(unsafe.Pointer(&s.hostMeta[0])), uintptr(len(data)), s.launch.queue))
+	host := s.now().hostMeta
+	copy(host, data)
+	s.fail(s.device.call(cuMemcpyHtoDAsync, uintptr(s.meta), uintptr(unsafe.Pointer(&host[0])), uintptr(len(data)), s.launch.queue))
 }
 
 // growMeta makes room for longer metadata. Recorded steps read the old place, so
 // they are dropped.
 func (s *stream) growMeta(n int) error {
+	errs := []error{s.launch.wait()} // a step that was begun reads it
 	s.graphs.drop(s.device)
-	err := errors.Join(s.device.free(s.meta), s.device.unpin(s.hostMeta))
-	s.meta, s.hostMeta, s.metaLen = 0, nil, 0
-	if err != nil {
+	errs = append(errs, s.device.free(s.meta))
+	for i := range s.drawings {
+		d := &s.drawings[i]
+		errs = append(errs, s.device.unpin(d.hostMeta))
+		d.hostMeta = nil
+	}
+	s.meta, s.metaLen = 0, 0
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	n = max(n, 64<<10)
+	var err error
 	if s.meta, err = s.device.allocate(int64(n)); err != nil {
 		return err
 	}
-	if s.hostMeta, err = s.device.pinned(n); err != nil {
-		return err
+	for i := range s.drawings {
+		if s.drawings[i].hostMeta, err = s.device.pinned(n); err != nil {
+			return err
+		}
 	}
 	s.metaLen = n
 	return nil
@@ -246,33 +267,6 @@ func (s *stream) run(name string, gx, gy, gz, threads, shared int, a unsafe.Poin
 	k := s.launch.kernel(name, shared)
 	s.fail(s.graphs.launch(s, k, gx, gy, gz, threads, shared, a, size))
 }
-
-// Wait blocks until the step is done.
-func (s *stream) Wait() (*backend.Result, error) {
-	defer s.leave()
-	s.graphs.finish(s)
-	n := s.batch.wants * s.plan.Vocab * 4
-	if s.err == nil && n > 0 && len(s.result.Logits) > 0 {
-		s.fail(s.device.call(cuMemcpyDtoHAsync, uintptr(unsafe.Pointer(&s.hostBest[0])), uintptr(s.best), uintptr(s.batch.wants*4), s.launch.queue))
-		s.result.Best = unsafe.Slice((*int32)(unsafe.Pointer(&s.hostBest[0])), s.batch.wants)
-	}
-	if s.pickOnly {
-		s.result.Logits = s.result.Logits[:0]
-	}
-	if s.err == nil && n > 0 && len(s.result.Logits) > 0 {
-		s.fail(s.device.call(cuMemcpyDtoHAsync, uintptr(unsafe.Pointer(&s.hostLogits[0])), uintptr(s.logits), uintptr(n), s.launch.queue))
-	}
-	if err := s.launch.wait(); err != nil {
-		s.fail(err)
-	}
-	if s.err != nil {
-		return nil, fmt.Errorf("%s: %w", s.device.name, s.err)
-	}
-	return &s.result, nil
-}
-
-// PickOnly is part of backend.Picker.
-func (s *stream) PickOnly() { s.pickOnly = true }
 
 // setLogits points the result at where Wait copies the logits to.
 func (s *stream) setLogits() {
@@ -312,7 +306,8 @@ func (s *stream) release() error {
 	for _, p := range s.ropes {
 		errs = append(errs, s.device.free(p))
 	}
-	for _, h := range [][]byte{s.hostMeta, s.hostLogits, s.hostBest, s.hostCopies, s.host.pinned} {
+	errs = append(errs, s.freeDrawings())
+	for _, h := range [][]byte{s.hostLogits, s.hostCopies, s.host.pinned} {
 		errs = append(errs, s.device.unpin(h))
 	}
 	errs = append(errs, s.launch.close())

@@ -248,3 +248,36 @@ type Pick struct {
 	X, Best, Count uint64
 	Cols, _        int32
 }
+
+// DrawRow is DrawRow of draw.h.
+type DrawRow struct {
+	Scale, TopP, MinP, U            float64
+	Repetition, Frequency, Presence float64
+	Row, Slot, Greedy, TopK         int32
+	Vocab, Top                      int32
+	Bias, Biases, Ban, Bans         int32
+	Seen, Seens, Mask, MaskWords    int32
+}
+
+// DrawHead is DrawHead of draw.h.
+type DrawHead struct {
+	ID          int32
+	Logit, Peak float32
+	Tops        int32
+	Total       float64
+}
+
+// MaxTop is the most alternatives of a draw.
+const MaxTop = 20
+
+// DrawTop is DrawTop of draw.h.
+type DrawTop struct {
+	Logit float32
+	ID    int32
+}
+
+// Draw is DrawArgs of draw.h.
+type Draw struct {
+	Rows, Lists, Logits, Best, Slots, Heads, Tops uint64
+	Cols, _                                       int32
+}

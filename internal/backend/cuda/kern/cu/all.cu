@@ -2,6 +2,7 @@
 // that need sm_90a.
 #include "dev.h"
 #include "ops.h"
+#include "draw.h"
 #include "attend.h"
 #include "quant.h"
 #include "gemm.h"

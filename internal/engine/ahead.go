@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"weir/internal/backend"
+	"weir/internal/sample"
+	"weir/internal/sched"
+	"weir/internal/spec"
+)
+
+// A device that draws tokens by itself need not wait for the host between two steps: the
+// token of a row lies in a slot from which the next step takes it. So where it is sure what
+// the next step computes, it is begun before the one at hand is settled: here, while
+// the device computes, not after it. What is not sure is who ends: whoever did, by an end
+// token, a stop string or its client, has a row too many in the next step, which nobody reads. Its pages
+// may be somebody else's by then, but nobody writes there before the step after.
+
+// flight is a step on its way.
+type flight struct {
+	plan       *sched.Plan
+	own        sched.Plan // what plan points to, of a step that was begun ahead
+	up         bool       // it was begun ahead, and is not at hand yet
+	wanted     []want     // what each wanted row of the batch is for
+	places     []int      // of each: among the rows that the device draws from; -1: the host draws
+	size       int        // rows
+	decodeOnly bool       // there are no prompts' rows
+}
+
+// sample has the device draw what it can.
+func (l *loop) sample(f *flight) {
+	f.places = f.places[:0]
+	n := 0
+	for i, w := range f.wanted {
+		place := -1
+		if q := l.owner[f.plan.Items[w.item].Seq]; l.sampler != nil {
+			if n == len(l.rows) {
+				l.rows, l.masks = append(l.rows, backend.SampleRow{}), append(l.masks, nil)
+			}
+			l.rows[n].Logits, l.rows[n].Slot = i, i
+			if l.drawnThere(q, w, n, w.pos+1-q.Prompt) {
+				place = n
+				n++
+			}
+		}
+		f.places = append(f.places, place)
+	}
+	if l.sampler == nil {
+		return
+	}
+	l.sampler.Sample(l.rows[:n])
+	if n == len(f.wanted) {
+		l.sampler.Launch()
+	}
+}
+
+// drawnThere fills in how the device draws wanted row w of q, as its draw number step. It
+// reports false where the host must: for the log probabilities of a prompt, for a
+// guess whose draw depends on the one before, and for what the device lacks.
+func (l *loop) drawnThere(q *sequence, w want, n, step int) bool {
+	if w.pos < q.Prompt-1 || w.node >= 0 && (q.text != nil || !q.sampler.Forgets()) {
+		return false
+	}
+	if q.text != nil && q.req.pin == nil {
+		if _, must := l.mustEnd(q); must && q.req.params.Logprobs != nil {
+			return false // it may be drawn twice
+		}
+		l.masks[n] = l.mask(q, l.masks[n])
+		defer q.sampler.Mask(nil)
+	}
+	return q.sampler.ForDevice(&l.rows[n], step)
+}
+
+// drawn is q's draw from what the device drew.
+func (l *loop) drawn(q *sequence, from *backend.Drawn) sample.Draw {
+	d := q.sampler.FromDevice(*from)
+	left, must := l.mustEnd(q)
+	if !must || d.Degenerate {
+		return d
+	}
+	if id, hurried := q.text.Within(left, d.ID); hurried {
+		q.hurried = true
+		return sample.Draw{ID: id}
+	}
+	return d
+}
+
+// runAhead begins the step after p, if it is sure what that computes.
+func (l *loop) runAhead(p *sched.Plan) {
+	if l.sampler == nil || l.size == 0 || l.proposer() != nil || l.e.opts.Draft.Always.Len() > 0 || !l.e.inbox.empty() || !l.sure(p) {
+		return
+	}
+	f := l.next
+	if !l.sched.Ahead(p, &f.own, l.endsNow) {
+		return
+	}
+	f.plan, f.up, f.decodeOnly = &f.own, true, true
+	f.own.Charge()
+	l.packAhead(f)
+	f.size = l.batch.Rows()
+	l.drafted, l.held, l.asks = 0, 0, l.asks[:0]
+	l.device.Begin(&l.batch, l.store)
+	l.e.opts.Forward.Forward(l.device)
+	l.sample(f)
+	l.e.stats.ahead.Add(1)
+}
+
+// sure tells that the device draws for every row of p, and that what any of its
+// sequences computes next depends on nothing but the token.
+func (l *loop) sure(p *sched.Plan) bool {
+	for _, place := range l.places {
+		if place < 0 {
+			return false
+		}
+	}
+	if len(l.places) != len(p.Items) {
+		return false
+	}
+	for _, item := range p.Items {
+		q := l.owner[item.Seq]
+		if q == nil || q.text != nil || q.req.pin != nil || q.AllLogits || len(q.siblings) > 0 || !q.sampler.Forgets() || len(l.copies) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// endsNow tells that a sequence ends with the token that is being drawn, whatever that is.
+func (l *loop) endsNow(s *sched.Seq) bool {
+	q := l.owner[s]
+	return q.generated()+1 >= *q.req.params.MaxTokens || len(q.tokens)+1 >= l.e.opts.Describe.Context
+}
+
+// packAhead lays out the rows of a step whose tokens are in the slots that the step at
+// hand draws into.
+func (l *loop) packAhead(f *flight) {
+	l.batch.Reset(l.cache.Groups())
+	f.wanted = f.wanted[:0]
+	slot := map[*sched.Seq]int32{}
+	for i, w := range l.wanted {
+		slot[l.flight.plan.Items[w.item].Seq] = int32(i) + 1
+	}
+	for i, item := range f.plan.Items {
+		q := l.owner[item.Seq]
+		l.packTable(item)
+		l.packRow(q, i, row{slot: slot[item.Seq], pos: item.From, cell: item.From})
+		l.batch.Want = append(l.batch.Want, int32(i))
+		f.wanted = append(f.wanted, want{item: i, pos: item.From, node: spec.Root})
+	}
+}
