@@ -6,7 +6,7 @@ package spec
 // assumes a further row to cost a fifth of the first.
 //
 // A machine has other things to do: what takes far longer than others of its size
-// counts as twice as long, and steps that take longer than those of their size did
+// counts as a quarter longer, of the first few of a size the shortest counts, and steps that take longer than those of their size did
 // move the estimates of the other sizes along, so that these are right when their
 // turn comes.
 type Cost struct {
@@ -24,6 +24,10 @@ const (
 	recent = 0.9 // the same for the means
 	// known is how many steps of a size tell what it costs, without the line.
 	known = 4
+	// most is how much longer than others of its size a step may count as, and
+	// mostAtFirst how much longer than at worst, while there are few of its size.
+	most        = 1.25
+	mostAtFirst = 2
 	// along is how far other sizes go along with one.
 	along = 0.5
 )
@@ -44,10 +48,13 @@ func (c *Cost) Seen(rows int) float64 {
 
 // Clip is what a step counts as.
 func (c *Cost) Clip(rows int, seconds float64) float64 {
-	if c.Seen(rows) < known-1 {
-		return seconds
+	switch {
+	case c.Seen(rows) >= known-1:
+		return min(seconds, most*c.Of(rows))
+	case c.Seen(1) >= known-1 && c.assumed > 0:
+		return min(seconds, mostAtFirst*c.AtWorst(rows, c.Of(1)))
 	}
-	return min(seconds, 2*c.Of(rows))
+	return seconds
 }
 
 // Observe records a step.
@@ -56,6 +63,10 @@ func (c *Cost) Observe(rows int, seconds float64) {
 	if rows < sizes {
 		m := &c.sizes[rows]
 		before, settled := m.sum/max(m.n, 1), m.n >= known-1
+		if !settled && m.n > 0 { // the least there was, while a mean would be of few
+			seconds = min(seconds, before)
+			m.sum = m.n * seconds
+		}
 		m.n, m.sum = recent*m.n+1, recent*m.sum+seconds
 		if settled && before > 0 {
 			c.move(rows, 1+along*(m.sum/m.n/before-1))
