@@ -18,11 +18,50 @@ func TestDecodeTurnedHasTheBitsOfDecode(t *testing.T) {
 	})
 }
 
+// TestWeightsTogetherHaveTheBitsOfOne: rows of 256 columns may be multiplied by twos, which
+// must not be seen.
+func TestWeightsTogetherHaveTheBitsOfOne(t *testing.T) {
+	eachLevel(t, func(t *testing.T, l Level) {
+		for _, typ := range weights.Types() {
+			if isFloat(typ) {
+				continue
+			}
+			rng := newRand(t)
+			for range 30 {
+				rows, n, cols := 1+rng.IntN(4), 1+rng.IntN(9), 256
+				if rng.IntN(4) == 0 {
+					cols = 768
+				}
+				x := random(rng, rows*cols, rng.IntN(4) == 0)
+				if rng.IntN(4) == 0 {
+					x[rng.IntN(len(x))] = float32(math.Inf(1))
+				}
+				w, o := blocks(rng, typ, n, cols), newOperand(l, typ, x, rows, cols)
+				got := decodeAll(t, l, typ, w, o, rows, n, cols)
+				for i := range n {
+					one := make([]float32, rows)
+					l.Decode(typ, &Decode{W: &w[i*len(w)/n], X: &o.data[0], Out: &one[0], Cols: int64(cols), Rows: int64(rows), N: 1,
+						LdW: int64(len(w) / n), LdX: int64(o.ld), LdO: 1})
+					for r, v := range one {
+						if g := got[r*n+i]; !sameBits(g, v) {
+							t.Fatalf("%v, %v, %d rows, %d weights, %d columns: row %d, weight %d: %v (%#x), alone %v (%#x)", l, typ, rows, n, cols, r, i,
+								g, math.Float32bits(g), v, math.Float32bits(v))
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func testDecodeTurned(t *testing.T, l Level, typ weights.Type) {
 	rng := newRand(t)
 	elems, _ := typ.Block()
 	for range 60 {
 		rows, n, cols := 2+rng.IntN(DecodeRows-1), 1+rng.IntN(12), elems*(1+rng.IntN(max(4, 1800/elems)))
+		if rng.IntN(4) == 0 {
+			cols = 256
+		}
 		x := random(rng, rows*cols, rng.IntN(5) == 0)
 		switch rng.IntN(6) {
 		case 0:

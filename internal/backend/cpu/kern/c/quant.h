@@ -384,23 +384,63 @@ INLINE void decode_few(const struct decode *p, enum type t, const int rows)
 }
 #endif
 
-INLINE void decode(const struct decode *p, enum type t)
+#ifdef PAIRED_ROWS
+// paired tells whether two rows of weights are a group, one after the other. Then two are
+// unpacked and multiplied at once: the sums of the second are those from 8 on.
+INLINE int paired(struct kind k, const struct decode *p) { return p->cols == 256 && 2 * p->ldw == k.bytes; }
+
+// fold_pair folds them; a row's other sums are zeros.
+INLINE void fold_pair(float *out, f32x16 v)
+{
+	const f32x16 none = {};
+	out[0] = fold(__builtin_shufflevector(v, none, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
+	out[1] = fold(__builtin_shufflevector(v, none, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23));
+}
+
+// twice makes both halves of a group of x its first.
+INLINE void twice(struct xgroup *to, const struct xgroup *x)
+{
+	UNROLL for (int j = 0; j < 4; j++)
+		UNROLL for (int h = 0; h < 2; h++)
+			for (int i = 0; i < 32; i += 16) {
+				const i8x16 q = LOAD(i8x16, x->q[j][h] + i);
+				STORE(i8x16, to->q[j][h] + i, q);
+				STORE(i8x16, to->q[j][h] + 32 + i, q);
+			}
+#define TWICE(field)                                                                                                         \
+	STORE(f32x16, to->field, __builtin_shufflevector(LOAD(f32x16, x->field), LOAD(f32x16, x->field), 0, 1, 2, 3, 4, 5, 6, \
+							 7, 0, 1, 2, 3, 4, 5, 6, 7))
+	TWICE(d);
+	TWICE(s);
+	TWICE(s0);
+	TWICE(s1);
+#undef TWICE
+}
+
+// decode_paired does so for one row or two, with all weights but a last one that has no
+// other, whose number it returns.
+INLINE int64_t decode_paired(const struct decode *p, enum type t, const int rows)
 {
 	const struct kind k = kind_of(t);
-#ifdef DECODE_FEW
-	switch (p->rows) {
-	case 2: decode_few(p, t, 2); return;
-#if DECODE_FEW > 2
-	case 3: decode_few(p, t, 3); return;
-	case 4: decode_few(p, t, 4); return;
-#endif
+	struct xgroup x[2];
+	UNROLL for (int r = 0; r < rows; r++)
+		twice(x + r, (const struct xgroup *)(p->x + r * p->ldx));
+	int64_t i = 0;
+	for (; i + 2 <= p->n; i += 2) {
+		const uint8_t *w = p->w + i * p->ldw;
+		struct group g;
+		prefetch(w, k.bytes);
+		unpack(t, &g, w);
+		UNROLL for (int r = 0; r < rows; r++)
+			fold_pair(p->out + r * p->ldo + i, step(k, (f32x16){}, &g, x + r));
 	}
+	return i;
+}
 #endif
-	if (p->rows > 1) {
-		for (int64_t i = 0; i < p->n; i += DECODE_TOGETHER)
-			decode_many(p, t, i, p->n - i < DECODE_TOGETHER ? p->n - i : DECODE_TOGETHER);
-		return;
-	}
+
+INLINE void decode_one(const struct decode *p, enum type t)
+{
+	const struct kind k = kind_of(t);
 	uint8_t buffer[2 * 272];
 	const uint8_t *end = p->w + p->n * p->ldw;
 	for (int64_t i = 0; i < p->n; i++) {
@@ -421,6 +461,42 @@ INLINE void decode(const struct decode *p, enum type t)
 		p->out[i] = fold(acc);
 	}
 }
+
+#ifdef PAIRED_ROWS
+// decode takes rows by twos: for more there is rows.h.
+INLINE void decode(const struct decode *p, enum type t)
+{
+	for (int64_t r = 0; r < p->rows; r += 2) {
+		struct decode q = *p;
+		q.x += r * p->ldx, q.out += r * p->ldo, q.rows = p->rows - r < 2 ? 1 : 2;
+		if (paired(kind_of(t), p)) {
+			const int64_t done = q.rows == 2 ? decode_paired(&q, t, 2) : decode_paired(&q, t, 1);
+			q.w += done * p->ldw, q.out += done, q.n -= done;
+		}
+		if (q.rows == 2)
+			decode_few(&q, t, 2);
+		else
+			decode_one(&q, t);
+	}
+}
+#else
+INLINE void decode(const struct decode *p, enum type t)
+{
+#ifdef DECODE_FEW
+	switch (p->rows) {
+	case 2: decode_few(p, t, 2); return;
+	case 3: decode_few(p, t, 3); return;
+	case 4: decode_few(p, t, 4); return;
+	}
+#endif
+	if (p->rows > 1) {
+		for (int64_t i = 0; i < p->n; i += DECODE_TOGETHER)
+			decode_many(p, t, i, p->n - i < DECODE_TOGETHER ? p->n - i : DECODE_TOGETHER);
+		return;
+	}
+	decode_one(p, t);
+}
+#endif
 
 // k_quantize turns rows of floats into xgroups. A block's scale is its greatest
 // magnitude / 127; q = x / scale, to the nearest, ties to even. A block that is

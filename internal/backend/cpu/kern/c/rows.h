@@ -57,11 +57,11 @@ KERNEL k_turn(const struct convert *p)
 	}
 }
 
-// keep_turned turns a group of weights.
-INLINE void keep_turned(struct kind k, struct turned *w, const struct group *g)
+// keep_turned turns a group of weights, or its first half.
+INLINE void keep_turned(struct kind k, struct turned *w, const struct group *g, int n)
 {
 	UNROLL for (int h = 0; h < 2; h++)
-		UNROLL for (int c = 0; c < 2; c++) {
+		UNROLL for (int c = 0; c < n; c++) {
 			__m256i v[4];
 			UNROLL for (int j = 0; j < 4; j++)
 				v[j] = c ? HIGH(__m256i, g->q[j][h]) : LOW(__m256i, g->q[j][h]);
@@ -132,15 +132,16 @@ INLINE int part_of(enum type t)
 
 INLINE __m256 floats256(const float *p) { return _mm256_loadu_ps(p); }
 
-// row_step adds to the sums of some rows what 8 blocks give, those from 8c on.
-INLINE void row_step(enum type type, int rows, const struct turned *w, int c, const uint8_t *x, int64_t ldx, float *acc)
+// row_step adds to the sums of some rows what 8 blocks give, those from 8c on of w and
+// from 8cx on of x.
+INLINE void row_step(enum type type, int rows, const struct turned *w, int c, const uint8_t *x, int cx, int64_t ldx, float *acc)
 {
 	const struct kind k = kind_of(type);
 	__m256i t[ROWS_TILE];
-	const uint8_t *q = w->q[c][0][0];
-#define OF_ROW(field) floats256((const float *)(const void *)(x + r * ldx + __builtin_offsetof(struct xgroup, field)) + 8 * c)
+	const uint8_t *q = w->q[c][0][0], *xq = x + 256 * cx, *xf = x + 32 * cx;
+#define OF_ROW(field) floats256((const float *)(const void *)(xf + r * ldx + __builtin_offsetof(struct xgroup, field)))
 	if (!k.halves) {
-		row_products(k, 8, part_of(type), rows, q, x + 256 * c, ldx, t);
+		row_products(k, 8, part_of(type), rows, q, xq, ldx, t);
 		UNROLL for (int r = 0; r < rows; r++) {
 			__m256 v = _mm256_cvtepi32_ps(t[r]);
 			if (k.offset)
@@ -154,14 +155,14 @@ INLINE void row_step(enum type type, int rows, const struct turned *w, int c, co
 		return;
 	}
 	__m256 first[ROWS_TILE];
-	row_products(k, 4, part_of(type), rows, q, x + 256 * c, ldx, t);
+	row_products(k, 4, part_of(type), rows, q, xq, ldx, t);
 	UNROLL for (int r = 0; r < rows; r++) {
 		first[r] = _mm256_cvtepi32_ps(t[r]);
 		if (k.offset)
 			first[r] = _mm256_fnmadd_ps(_mm256_set1_ps((float)k.offset), OF_ROW(s0), first[r]);
 		first[r] = _mm256_mul_ps(first[r], floats256(w->d[0] + 8 * c));
 	}
-	row_products(k, 4, part_of(type), rows, q + 128, x + 256 * c + 128, ldx, t);
+	row_products(k, 4, part_of(type), rows, q + 128, xq + 128, ldx, t);
 	UNROLL for (int r = 0; r < rows; r++) {
 		__m256 v = _mm256_cvtepi32_ps(t[r]);
 		if (k.offset)
@@ -177,20 +178,22 @@ INLINE void row_step(enum type type, int rows, const struct turned *w, int c, co
 #undef OF_ROW
 }
 
-// rows_group meets all rows with a group of weights, of which n halves are there.
-INLINE void rows_group(enum type t, const struct turned *w, int n, const struct decode *p, const uint8_t *x, float acc[DECODE_ROWS][16])
+// rows_group meets all rows with a group of weights, of which n halves are there; where
+// they are of two rows of weights, both with the first half of x.
+INLINE void rows_group(enum type t, const struct turned *w, int n, int two, const struct decode *p, const uint8_t *x, float acc[DECODE_ROWS][16])
 {
 	for (int c = 0; c < n; c++) {
+		const int cx = two ? 0 : c;
 		int64_t r = 0;
 		for (int64_t left = p->rows; left > 0;) {
 			const uint8_t *from = x + r * p->ldx;
 			const int64_t rows = left == 5 || left == 3 || left == 6 ? 3 : left == 2 ? 2 : 4;
 			if (rows == 4)
-				row_step(t, 4, w, c, from, p->ldx, acc[r]);
+				row_step(t, 4, w, c, from, cx, p->ldx, acc[r]);
 			else if (rows == 3)
-				row_step(t, 3, w, c, from, p->ldx, acc[r]);
+				row_step(t, 3, w, c, from, cx, p->ldx, acc[r]);
 			else
-				row_step(t, 2, w, c, from, p->ldx, acc[r]);
+				row_step(t, 2, w, c, from, cx, p->ldx, acc[r]);
 			r += rows, left -= rows;
 		}
 	}
@@ -205,21 +208,31 @@ INLINE void rows(const struct decode *p, enum type t)
 	float acc[DECODE_ROWS][16];
 	struct turned turned;
 	const uint8_t *end = p->w + p->n * p->ldw;
-	for (int64_t i = 0; i < p->n; i++) {
+	for (int64_t i = 0, two; i < p->n; i += 1 + two) {
 		const uint8_t *w = p->w + i * p->ldw, *x = p->x;
+		two = paired(k, p) && i + 1 < p->n;
 		for (int64_t r = 0; r < p->rows; r++) {
 			STORE(f32x16, acc[r], (f32x16){});
 			BARRIER;
 		}
-		for (int64_t left = p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
+		for (int64_t left = two ? 512 : p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
 			struct group g;
-			prefetch(w, k.bytes);
-			unpack_some(t, &g, w, left, end, buffer);
-			keep_turned(k, &turned, &g);
-			rows_group(t, &turned, left > 256 ? 2 : 1, p, x, acc);
+			if (left > 256) {
+				prefetch(w, k.bytes);
+				unpack_some(t, &g, w, left, end, buffer);
+				keep_turned(k, &turned, &g, 2);
+			} else { // the compiler leaves out what is not kept
+				prefetch(w, k.bytes / 2);
+				unpack_some(t, &g, w, left, end, buffer);
+				keep_turned(k, &turned, &g, 1);
+			}
+			rows_group(t, &turned, left > 256 ? 2 : 1, two, p, x, acc);
 		}
 		for (int64_t r = 0; r < p->rows; r++)
-			p->out[r * p->ldo + i] = fold(LOAD(f32x16, acc[r]));
+			if (two)
+				fold_pair(p->out + r * p->ldo + i, LOAD(f32x16, acc[r]));
+			else
+				p->out[r * p->ldo + i] = fold(LOAD(f32x16, acc[r]));
 	}
 }
 
