@@ -6,7 +6,7 @@ package spec
 // assumes a further row to cost a fifth of the first.
 //
 // A machine has other things to do: what takes far longer than others of its size
-// counts as a quarter longer, of the first few of a size the shortest counts, and steps that take longer than those of their size did
+// counts as twice as long, of the first few of a size the shortest counts, and steps that take longer than those of their size did
 // move the estimates of the other sizes along, so that these are right when their
 // turn comes.
 type Cost struct {
@@ -26,7 +26,7 @@ const (
 	known = 4
 	// most is how much longer than others of its size a step may count as, and
 	// mostAtFirst how much longer than at worst, while there are few of its size.
-	most        = 1.25
+	most        = 2
 	mostAtFirst = 2
 	// along is how far other sizes go along with one.
 	along = 0.5
