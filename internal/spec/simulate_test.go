@@ -266,8 +266,9 @@ func TestUnpredictableCostsLittleAmidNoise(t *testing.T) {
 // whether guessing pays.
 func TestInterruptionsDoNotDecide(t *testing.T) {
 	rng := newRand(t)
-	for _, c := range []struct{ hold, mean, least float64 }{{0.98, 1.4, 1.05}, {0.9, 1.1, 0.95}, {0, 0.95, 0.92}} {
-		sum, worst := 0.0, math.Inf(1)
+	for _, c := range []struct{ hold, mean, tenth float64 }{{0.98, 1.4, 1.1}, {0.9, 1.1, 1}, {0, 0.94, 0.93}} {
+		sum := 0.0
+		var gains []float64
 		const worlds = 40
 		for range worlds {
 			w := &world{rng: rng, width: 1, speed: 1, drafts: 0.08e-3}
@@ -287,11 +288,12 @@ func TestInterruptionsDoNotDecide(t *testing.T) {
 			}
 			r := w.run(1, 10, 200)
 			gain := r.plain / (r.spent - aside)
-			sum, worst = sum+gain, min(worst, gain)
+			sum, gains = sum+gain, append(gains, gain)
 		}
-		t.Logf("%.0f %% hold: %.2f times as fast, at worst %.2f", 100*c.hold, sum/worlds, worst)
-		if sum/worlds < c.mean || worst < c.least {
-			t.Errorf("want %.2f, at worst %.2f", c.mean, c.least)
+		slices.Sort(gains)
+		t.Logf("%.0f %% hold: %.2f times as fast, 10th percentile %.2f, at worst %.2f", 100*c.hold, sum/worlds, gains[worlds/10], gains[0])
+		if sum/worlds < c.mean || gains[worlds/10] < c.tenth {
+			t.Errorf("want %.2f, 10th percentile %.2f", c.mean, c.tenth)
 		}
 	}
 }
