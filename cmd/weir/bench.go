@@ -179,11 +179,6 @@ func (c *benchEngineCmd) open(log *slog.Logger) (o bench.Options, closeAll func(
 	if err != nil {
 		return o, nil, err
 	}
-	f, source, closeFile, err := c.weights(options, log)
-	if err != nil {
-		return o, nil, err
-	}
-	open = append(open, closeFile)
 	n, err := threads(host.New("/"), c.Threads)
 	if err != nil {
 		return o, nil, err
@@ -198,7 +193,15 @@ func (c *benchEngineCmd) open(log *slog.Logger) (o bench.Options, closeAll func(
 	if err != nil {
 		return o, nil, err
 	}
-	options.Backend = b
+	gpu, _ := b.(*cuda.Backend)
+	f, source, closeFile, err := c.weights(options, gpu, log)
+	if err != nil {
+		return o, nil, err
+	}
+	open = append(closers{closeFile}, open...) // it stays open until the backend is closed
+	if options.Backend = b; gpu != nil && c.onDevice() {
+		options.Backend = randomGPU{gpu}
+	}
 	e, plan, err := engine.Load(f, options)
 	if err != nil {
 		return o, nil, err
@@ -267,8 +270,24 @@ func (c *benchEngineCmd) loadOptions() (engine.LoadOptions, error) {
 	return options, nil
 }
 
-// weights opens the model's file, or makes random weights if they fit.
-func (c *benchEngineCmd) weights(o engine.LoadOptions, log *slog.Logger) (f *weights.File, source string, closeFile func() error, err error) {
+// randomGPU makes the numbers of matrices by itself.
+type randomGPU struct{ *cuda.Backend }
+
+func (g randomGPU) Load(t weights.Tensor, p backend.Placement) (backend.Weight, error) {
+	if len(t.Shape) == 2 {
+		return g.LoadRandom(t)
+	}
+	return g.Backend.Load(t, p)
+}
+
+// onDevice tells that a GPU can make the random weights that are asked for.
+func (c *benchEngineCmd) onDevice() bool {
+	return c.Shape != "" && c.Save == "" && (c.typeName() == "bf16" || c.typeName() == "fp8")
+}
+
+// weights opens the model's file, or makes random weights if they fit; gpu is nil if
+// there is none.
+func (c *benchEngineCmd) weights(o engine.LoadOptions, gpu *cuda.Backend, log *slog.Logger) (f *weights.File, source string, closeFile func() error, err error) {
 	if c.Shape == "" {
 		if f, err = c.openFile(loads[c.Load], nil); err != nil {
 			return nil, "", nil, err
@@ -283,7 +302,11 @@ func (c *benchEngineCmd) weights(o engine.LoadOptions, log *slog.Logger) (f *wei
 		return nil, "", nil, fmt.Errorf("%w (the budget is %s)", err, o.BudgetFrom)
 	}
 	log.Info("making random weights", "shape", shape.Name, "type", quant.Name, "size", host.Bytes(shape.Bytes(quant)))
-	m, err := bench.Random(shape, quant)
+	random := bench.Random
+	if gpu != nil && c.onDevice() {
+		random = bench.RandomVectors
+	}
+	m, err := random(shape, quant)
 	if err != nil {
 		return nil, "", nil, err
 	}

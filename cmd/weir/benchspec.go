@@ -212,7 +212,7 @@ func (c *benchSpeculateCmd) open(log *slog.Logger) (b *speculationBench, err err
 	b.options.ID, b.options.MaxQueue, b.options.StallAfter, b.options.PrefixCache = c.engine().name(), 4, stallAfter, true
 	b.options.Limits = sched.Limits{BatchTokens: defaultBatchTokens, Running: 1}
 	var closeFile func() error
-	if b.file, _, closeFile, err = c.engine().weights(b.options, log); err != nil {
+	if b.file, _, closeFile, err = c.engine().weights(b.options, nil, log); err != nil {
 		return nil, err
 	}
 	b.open = append(b.open, closeFile)

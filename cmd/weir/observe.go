@@ -77,7 +77,7 @@ func engineMetrics(m *opened) metrics.Engine {
 		PageSize: m.plan.KV.PageSize, KVType: m.plan.KV.Type.String(), PrefixCache: m.engine.CacheStatus().On,
 		Running: st.Running, Waiting: st.Waiting, Places: st.InFlight, QueuedTokens: st.QueuedTokens,
 		Pages: st.Pages, FreePages: st.FreePages, Preemptions: st.Preemptions,
-		Steps: st.Steps, PrefillTokens: st.PrefillTokens, DecodeTokens: st.DecodeTokens,
+		Steps: st.Steps, StepsAhead: st.Ahead, PrefillTokens: st.PrefillTokens, DecodeTokens: st.DecodeTokens,
 		StepTime: st.StepTime, ForwardTime: st.DeviceTime,
 		StepRowBounds: engine.StepRowBounds[:], StepRows: st.StepRows[:],
 		CacheQueried: st.Prefix.Queried, CacheHit: st.Prefix.Hit, CacheEvicted: st.Prefix.Evicted,

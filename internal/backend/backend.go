@@ -53,6 +53,14 @@ type Backend interface {
 	Close() error
 }
 
+// Float8Loader is a Backend that multiplies with matrices of 8-bit floats as they are.
+// It is asked for with a type assertion; elsewhere such matrices are made BF16 first.
+type Float8Loader interface {
+	// LoadFloat8 binds a matrix of weights.F8E4M3 whose row r is to be multiplied by
+	// scales[r].
+	LoadFloat8(t weights.Tensor, scales []float32, p Placement) (Weight, error)
+}
+
 // Info describes a backend to people and to planning.
 type Info struct {
 	Name    string // "cpu"

@@ -66,7 +66,17 @@ func (m *RandomModel) Save(path string) error {
 
 // Random makes a model of random weights, as a GGUF in memory of its own: the
 // same bytes every time. It uses all processors.
-func Random(s Shape, q Quant) (*RandomModel, error) {
+func Random(s Shape, q Quant) (*RandomModel, error) { return random(s, q, everything) }
+
+// RandomVectors is Random without the matrices' numbers, for a backend that makes its
+// own: their memory is never touched.
+func RandomVectors(s Shape, q Quant) (*RandomModel, error) { return random(s, q, vectors) }
+
+// everything and vectors tell which tensors are filled in.
+func everything(*weights.Tensor) bool { return true }
+func vectors(t *weights.Tensor) bool  { return len(t.Shape) == 1 }
+
+func random(s Shape, q Quant, which func(*weights.Tensor) bool) (*RandomModel, error) {
 	tensors := s.tensors(q)
 	var header bytes.Buffer
 	if _, err := weights.NewWriter(&header, s.meta(q), tensors); err != nil {
@@ -81,7 +91,7 @@ func Random(s Shape, q Quant) (*RandomModel, error) {
 		return nil, fmt.Errorf("make random weights of %s: %w", host.Bytes(total), err)
 	}
 	copy(memory, header.Bytes())
-	place(tensors, memory[header.Len():])
+	place(tensors, memory[header.Len():], which)
 	f, err := weights.OpenBytes(s.Name+" "+q.Name, memory)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make random weights: %w", err), release(memory))
@@ -102,16 +112,20 @@ type piece struct {
 	data   []byte
 }
 
-// place fills in the tensors' data, one after the other in data.
-func place(tensors []weights.Tensor, data []byte) {
+// place fills in the data of some tensors, one after the other in data.
+func place(tensors []weights.Tensor, data []byte, which func(*weights.Tensor) bool) {
 	var pieces []piece
+	number := 0 // of all tensors' pieces
 	for i := range tensors {
 		t := &tensors[i]
 		n := tensorBytes(*t)
 		row := int(n) / t.Rows()
 		atOnce := max(1, pieceBytes/row) * row
 		for at := 0; at < int(n); at += atOnce {
-			pieces = append(pieces, piece{t, len(pieces), data[at:min(at+atOnce, int(n))]})
+			if which(t) {
+				pieces = append(pieces, piece{t, number, data[at:min(at+atOnce, int(n))]})
+			}
+			number++
 		}
 		data = data[padded(n):]
 	}

@@ -226,3 +226,24 @@ func TestCostsOfWindows(t *testing.T) {
 		t.Errorf("a step reads %d bytes of weights, want %d", c.WeightBytes(), want)
 	}
 }
+
+// TestRandomVectors: the vectors are those of the whole model, and there are no numbers
+// of matrices.
+func TestRandomVectors(t *testing.T) {
+	whole, err1 := Random(small("qwen2", false), quant(t, "bf16"))
+	part, err2 := RandomVectors(small("qwen2", false), quant(t, "bf16"))
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	defer whole.Close()
+	defer part.Close()
+	for i, want := range whole.Tensors() {
+		got := part.Tensors()[i]
+		if len(want.Shape) == 1 && !bytes.Equal(got.Data, want.Data) {
+			t.Errorf("%s differs", want.Name)
+		}
+		if len(want.Shape) == 2 && (len(got.Data) != len(want.Data) || bytes.ContainsFunc(got.Data, func(r rune) bool { return r != 0 })) {
+			t.Errorf("%s has numbers", want.Name)
+		}
+	}
+}

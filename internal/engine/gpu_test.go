@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -190,5 +191,33 @@ func TestGPURefusesTypes(t *testing.T) {
 	_, _, err = Load(f, LoadOptions{ID: "m", Backend: b, Budget: 1 << 30, PageSize: 16, Limits: sched.Limits{BatchTokens: 64, Running: 4}, MaxQueue: 10, StallAfter: time.Minute})
 	if !errors.Is(err, cuda.ErrUnsupported) {
 		t.Errorf("Load: %v; want ErrUnsupported", err)
+	}
+}
+
+// Tokens are drawn on the GPU and steps run ahead: seeded requests repeat, alone, and
+// structures and penalties are kept to.
+func TestGPUDraws(t *testing.T) {
+	b := openGPU(t, cuda.Options{})
+	e := startOn(t, builtinFile(t), b, 8)
+	for i, change := range []func(*llm.Params){
+		func(*llm.Params) {}, func(p *llm.Params) { p.TopP, p.Temperature = 0.9, 0.8 }, func(p *llm.Params) { p.TopK, p.MinP = 20, 0.02 },
+		func(p *llm.Params) { p.RepetitionPenalty, p.FrequencyPenalty = 1.3, 0.5 }, func(p *llm.Params) { p.Logprobs = ptr(3) },
+		func(p *llm.Params) { p.Structure = &llm.Structure{Regex: "[a-z]{4} [0-9]{3,5}\\."} }, func(p *llm.Params) { p.TypicalP = 0.8 },
+	} {
+		p := llm.DefaultParams()
+		p.MaxTokens, p.Seed = ptr(40), ptr(uint64(i))
+		change(&p)
+		r := &llm.Request{ID: fmt.Sprint("d", i), Prompt: llm.Text(gpuPrompts[i%len(gpuPrompts)]), Params: p}
+		r.CacheSalt = fmt.Sprint("first", i) // what the cache has would be other rows' arithmetic
+		first := mustCollect(t, e, r)
+		first.usage.Guesses = nil // of forced text, as it pays
+		r.CacheSalt = fmt.Sprint("again", i)
+		wants(t, e, r, first)
+		if s := p.Structure; s != nil && !regexp.MustCompile("^"+s.Regex+"$").MatchString(first.choices[0].text) {
+			t.Errorf("%q is not what was asked for", first.choices[0].text)
+		}
+	}
+	if s := e.Stats(); s.Ahead == 0 {
+		t.Errorf("none of %d steps was begun ahead", s.Steps)
 	}
 }

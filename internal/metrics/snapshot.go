@@ -11,22 +11,22 @@ import (
 
 // Engine is a snapshot of an engine. Counts are since it started.
 type Engine struct {
-	Model              string
-	Running, Waiting   int64 // sequences
-	Places             int64 // requests that hold one
-	QueuedTokens       int64
-	Pages, FreePages   int64
-	PageSize           int
-	KVType             string
-	PrefixCache        bool
-	Context            int
-	Steps, Preemptions int64
-	PrefillTokens      int64 // rows computed of prompts, and of generated tokens
-	DecodeTokens       int64
-	StepTime           time.Duration
-	ForwardTime        time.Duration
-	StepRowBounds      []int   // upper bounds of StepRows
-	StepRows           []int64 // steps by rows; one more than bounds
+	Model                          string
+	Running, Waiting               int64 // sequences
+	Places                         int64 // requests that hold one
+	QueuedTokens                   int64
+	Pages, FreePages               int64
+	PageSize                       int
+	KVType                         string
+	PrefixCache                    bool
+	Context                        int
+	Steps, StepsAhead, Preemptions int64
+	PrefillTokens                  int64 // rows computed of prompts, and of generated tokens
+	DecodeTokens                   int64
+	StepTime                       time.Duration
+	ForwardTime                    time.Duration
+	StepRowBounds                  []int   // upper bounds of StepRows
+	StepRows                       []int64 // steps by rows; one more than bounds
 
 	CacheQueried, CacheHit, CacheEvicted int64 // tokens; pages for the last
 	Drafts, Guessed                      int64
@@ -159,6 +159,7 @@ func (e emitter) cache(s *Engine) {
 func (e emitter) steps(s *Engine) {
 	m := s.Model
 	e.counter("weir_steps_total", "Steps of the engine.", s.Steps, "model", m)
+	e.counter("weir_steps_ahead_total", "Steps that a device began before the tokens of the step ahead were looked at.", s.StepsAhead, "model", m)
 	e.emit(prometheus.CounterValue, "weir_step_seconds_total", "Time that steps took.", s.StepTime.Seconds(), "model", m)
 	e.emit(prometheus.CounterValue, "weir_forward_seconds_total", "Time that forward passes took of it.", s.ForwardTime.Seconds(), "model", m)
 	e.counter("weir_computed_tokens_total", "Rows computed, by what they were: prefill (of prompts) or decode.", s.PrefillTokens, "model", m, "kind", "prefill")

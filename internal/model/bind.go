@@ -96,7 +96,11 @@ func (b *binder) load(gguf string, shard backend.Shard, shape ...int) backend.We
 	if b.err != nil {
 		return nil
 	}
-	w, err := b.b.Load(t, backend.Placement{Shard: shard})
+	bind := b.b.Load
+	if t.Type == weights.F8E4M3 {
+		bind = b.loadFloat8
+	}
+	w, err := bind(t, backend.Placement{Shard: shard})
 	if err != nil {
 		b.err = err
 		return nil
@@ -115,9 +119,7 @@ func (b *binder) lookup(gguf string, shape ...int) weights.Tensor {
 	case !slices.Equal(t.Shape, shape):
 		b.err = fmt.Errorf("tensor %q has the shape %v, but the configuration says %v: "+
 			"the tensors and the configuration are not of the same model; get both from one place", name, t.Shape, shape)
-	case t.Type == weights.F8E4M3:
-		return b.unscaled(t)
-	case !t.Type.Supported():
+	case t.Type != weights.F8E4M3 && !t.Type.Supported():
 		b.err = fmt.Errorf("tensor %q is %s, which weir does not compute with: get a file with one of the types %v", name, t.TypeName(), weights.Types())
 	}
 	return t

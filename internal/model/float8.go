@@ -4,14 +4,16 @@ import (
 	"fmt"
 	"strings"
 
+	"weir/internal/backend"
 	"weir/internal/weights"
 )
 
 // FP8 checkpoints have matrices of 8-bit floats (E4M3) and, beside each, a tensor of
 // scales: DeepSeek's and Qwen's in blocks of 128 x 128 ("weight_scale_inv", which all
 // the same multiplies), llm-compressor's, FBGEMM's and ModelOpt's one a row or one a
-// matrix ("weight_scale"). What they say of activations is how other engines round
-// these to 8 bits; weir does not, and computes with the weights as BF16.
+// matrix ("weight_scale"). A GPU multiplies with those of the latter kind as they are;
+// all others become BF16. What checkpoints say of activations is how other engines
+// round these to 8 bits; weir does not heed it.
 
 // readsFloat8 is what error messages say of quantised checkpoints.
 const readsFloat8 = "weir reads FP8 (quant_method fp8, fbgemm_fp8, modelopt with FP8, or compressed-tensors with 8-bit floats): " +
@@ -78,23 +80,40 @@ func (r fields) compressed(c *Config) {
 	}
 }
 
-// unscaled makes a supported matrix of one of FP8.
-func (b *binder) unscaled(t weights.Tensor) weights.Tensor {
+// float8Scale finds the scales of a matrix of FP8.
+func (b *binder) float8Scale(t weights.Tensor) (weights.Tensor, bool) {
 	for _, suffix := range []string{"_scale", "_scale_inv"} {
-		scale, ok := b.f.Tensor(t.Name + suffix)
-		if !ok {
-			continue
+		if scale, ok := b.f.Tensor(t.Name + suffix); ok {
+			b.used[scale.Name], b.float8 = true, true
+			return scale, true
 		}
-		b.used[scale.Name], b.float8 = true, true
-		out, err := t.Unscale(scale, b.float8Block)
-		if err != nil {
-			b.err = err
-		}
-		return out
 	}
 	b.err = fmt.Errorf("tensor %q is %s, but there are no scales (%s_scale, or %s_scale_inv): the checkpoint is incomplete, or has them in a way that weir does not know; %s",
 		t.Name, t.TypeName(), t.Name, t.Name, readsFloat8)
-	return t
+	return weights.Tensor{}, false
+}
+
+// loadFloat8 binds a matrix of FP8: as it is where the backend multiplies with such and
+// a row has one scale, else as BF16.
+func (b *binder) loadFloat8(t weights.Tensor, p backend.Placement) (w backend.Weight, err error) {
+	scale, ok := b.float8Scale(t)
+	if !ok {
+		return nil, b.err
+	}
+	if as, able := b.b.(backend.Float8Loader); able {
+		rows, ok, err := t.RowScales(scale, b.float8Block)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return as.LoadFloat8(t, rows, p)
+		}
+	}
+	plain, err := t.Unscale(scale, b.float8Block)
+	if err != nil {
+		return nil, err
+	}
+	return b.b.Load(plain, p)
 }
 
 // scalesActivations tells the tensors of FP8 checkpoints that say how to round

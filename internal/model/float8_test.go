@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir/internal/backend"
 	"weir/internal/model/modeltest"
 	"weir/internal/weights"
 )
@@ -160,6 +161,45 @@ func TestFloat8(t *testing.T) {
 			}
 			if c, err := Inspect(float8); err != nil || c.Quant != "F8_E4M3" {
 				t.Errorf("%v, %v", c.Quant, err)
+			}
+		})
+	}
+}
+
+// float8Backend takes matrices of FP8 as they are, as a GPU does.
+type float8Backend struct {
+	backend.Backend
+	taken int
+}
+
+func (b *float8Backend) LoadFloat8(t weights.Tensor, scales []float32, p backend.Placement) (backend.Weight, error) {
+	b.taken++
+	out := weights.Tensor{Name: t.Name, Type: weights.BF16, Shape: t.Shape}
+	for i, code := range t.Data {
+		h := weights.F32ToBF16(weights.E4M3ToF32(code) * scales[i/t.Cols()])
+		out.Data = append(out.Data, byte(h), byte(h>>8))
+	}
+	return b.Load(out, p)
+}
+
+// TestFloat8AsItIs: where a row has one scale, a backend that multiplies with FP8 gets
+// the file's numbers; what has blocks comes to it as BF16.
+func TestFloat8AsItIs(t *testing.T) {
+	c := smallCheckpoint(nil)
+	ids := c.Prompt(20)
+	for _, l := range float8Layouts {
+		t.Run(l.name, func(t *testing.T) {
+			float8, plain := l.write(t, c)
+			var b *float8Backend
+			wrap := func(in backend.Backend) backend.Backend { b = &float8Backend{Backend: in}; return b }
+			got, want := newRunner(t, float8, runOptions{wrap: wrap}).chunks(ids, 7), newRunner(t, plain, runOptions{}).chunks(ids, 7)
+			for i := range want {
+				if !slices.Equal(got[i], want[i]) {
+					t.Fatalf("row %d: logits %.5v, want %.5v", i, got[i][:4], want[i][:4])
+				}
+			}
+			if blocks := l.wide > 0; blocks != (b.taken == 0) {
+				t.Errorf("%d matrices were taken as they are", b.taken)
 			}
 		})
 	}

@@ -69,6 +69,7 @@ type runOptions struct {
 	level    kern.Level    // 0: portable
 	class    backend.Class // of every row
 	change   func(Model)
+	wrap     func(backend.Backend) backend.Backend // what the model is loaded into
 }
 
 // newRunner loads f; o.change may then spoil the model.
@@ -78,7 +79,11 @@ func newRunner(t testing.TB, f *weights.File, o runOptions) *runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Load(f, b, Options{})
+	into := backend.Backend(b)
+	if o.wrap != nil {
+		into = o.wrap(b)
+	}
+	m, err := Load(f, into, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

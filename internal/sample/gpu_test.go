@@ -145,7 +145,7 @@ func testDraws(t *testing.T, rng *rand.Rand, target kern.Target, vocab int) {
 	const rows = 48
 	d := newDrawer(t, target, rows, vocab)
 	defer d.close()
-	for range 6 {
+	for range 3 {
 		var logits [][]float32
 		var asked []backend.SampleRow
 		var samplers []*Sampler

@@ -41,26 +41,66 @@ var e4m3 = sync.OnceValue(func() *[256]float32 {
 // row ([rows] or [rows, 1]) or, if block is not zero, one for each block of so many
 // rows and columns, blocks at the right and lower edge being what is left.
 func (t Tensor) Unscale(scale Tensor, block [2]int) (Tensor, error) {
-	if t.Type != F8E4M3 || len(t.Shape) != 2 {
-		return Tensor{}, fmt.Errorf("tensor %q: is %s of shape %v, not a matrix of %v", t.Name, t.TypeName(), t.Shape, F8E4M3)
-	}
-	if !scale.Type.Supported() {
-		return Tensor{}, fmt.Errorf("tensor %q: scales of type %s: expected F32, F16 or BF16", scale.Name, scale.TypeName())
-	}
-	high, wide, err := t.scaled(scale, block)
+	s, high, wide, err := t.scales(scale, block)
 	if err != nil {
 		return Tensor{}, err
-	}
-	s := scale.Float32s()
-	for i, v := range s {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return Tensor{}, fmt.Errorf("tensor %q: scale %d is %v: %s", scale.Name, i, v, damaged)
-		}
 	}
 	out := t
 	out.Type, out.Data = BF16, make([]byte, 2*len(t.Data))
 	t.unscaleRows(out, s, high, wide)
 	return out, nil
+}
+
+// scales reads a matrix's scales, and how many rows and columns share one.
+func (t Tensor) scales(scale Tensor, block [2]int) (s []float32, high, wide int, err error) {
+	if t.Type != F8E4M3 || len(t.Shape) != 2 {
+		return nil, 0, 0, fmt.Errorf("tensor %q: is %s of shape %v, not a matrix of %v", t.Name, t.TypeName(), t.Shape, F8E4M3)
+	}
+	if !scale.Type.Supported() {
+		return nil, 0, 0, fmt.Errorf("tensor %q: scales of type %s: expected F32, F16 or BF16", scale.Name, scale.TypeName())
+	}
+	if high, wide, err = t.scaled(scale, block); err != nil {
+		return nil, 0, 0, err
+	}
+	s = scale.Float32s()
+	for i, v := range s {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return nil, 0, 0, fmt.Errorf("tensor %q: scale %d is %v: %s", scale.Name, i, v, damaged)
+		}
+	}
+	return s, high, wide, nil
+}
+
+// RowScales returns a scale for each row of an F8_E4M3 matrix, with scales as Unscale
+// has them. It reports false if a row has several, or a number that is none: then only
+// Unscale gives what the matrix stands for.
+func (t Tensor) RowScales(scale Tensor, block [2]int) (rows []float32, ok bool, err error) {
+	s, high, wide, err := t.scales(scale, block)
+	if err != nil || wide < t.Cols() || hasNaN(t.Data) {
+		return nil, false, err
+	}
+	rows = make([]float32, t.Rows())
+	for i := range rows {
+		rows[i] = s[i/high]
+	}
+	return rows, true, nil
+}
+
+// hasNaN looks for bytes of 0x7f and 0xff, eight at a time: one more carries into their
+// highest bit.
+func hasNaN(e4m3 []byte) bool {
+	const low, one, high = 0x7f7f7f7f7f7f7f7f, 0x0101010101010101, 0x8080808080808080
+	for ; len(e4m3) >= 8; e4m3 = e4m3[8:] {
+		if (binary.LittleEndian.Uint64(e4m3)&low+one)&high != 0 {
+			return true
+		}
+	}
+	for _, b := range e4m3 {
+		if b&0x7f == 0x7f {
+			return true
+		}
+	}
+	return false
 }
 
 // scaled returns how many rows and columns share a scale.

@@ -87,3 +87,58 @@ func TestUnscale(t *testing.T) {
 		}
 	}
 }
+
+// TestRowScales: rows that have one scale get it; where they have several, or a number
+// is none, there is none that says what the matrix stands for.
+func TestRowScales(t *testing.T) {
+	const rows, cols = 4, 9
+	matrix := func(odd int) Tensor {
+		m := Tensor{Name: "m", Type: F8E4M3, Shape: []int{rows, cols}, Data: make([]byte, rows*cols)}
+		for i := range m.Data {
+			m.Data[i] = byte(37 * i)
+			if m.Data[i]&0x7f == 0x7f || i == 20 {
+				m.Data[i] = 0x7e
+			}
+		}
+		if odd >= 0 {
+			m.Data[odd] = 0xff
+		}
+		return m
+	}
+	scale := func(n int, shape ...int) Tensor {
+		s := Tensor{Name: "m_scale", Type: BF16, Shape: shape}
+		for i := range n {
+			s.Data = append(s.Data, 0, byte(0x3f+i)) // 0.5, 2, 8192...
+		}
+		return s
+	}
+	for _, c := range []struct {
+		m     Tensor
+		scale Tensor
+		block [2]int
+		ok    bool
+	}{
+		{matrix(-1), scale(1), [2]int{}, true}, {matrix(-1), scale(rows, rows, 1), [2]int{}, true}, {matrix(-1), scale(2, 2, 1), [2]int{2, 16}, true},
+		{matrix(-1), scale(4, 2, 2), [2]int{2, 5}, false}, {matrix(3), scale(1), [2]int{}, false}, {matrix(rows*cols - 1), scale(1), [2]int{}, false}, {matrix(20), scale(1), [2]int{}, false},
+	} {
+		got, ok, err := c.m.RowScales(c.scale, c.block)
+		if err != nil || ok != c.ok {
+			t.Fatalf("scales %v in blocks of %v: %v, %v; want %v", c.scale.Shape, c.block, ok, err, c.ok)
+		}
+		if !ok {
+			continue
+		}
+		want, err := c.m.Unscale(c.scale, c.block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range want.Float32s() {
+			if e := E4M3ToF32(c.m.Data[i]) * got[i/cols]; e != v {
+				t.Errorf("scales %v: number %d is %v, want %v", c.scale.Shape, i, e, v)
+			}
+		}
+	}
+	if _, _, err := matrix(-1).RowScales(scale(3, 3), [2]int{}); err == nil {
+		t.Error("three scales of four rows are taken")
+	}
+}

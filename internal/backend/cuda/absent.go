@@ -2,7 +2,10 @@
 
 package cuda
 
-import "weir/internal/backend"
+import (
+	"weir/internal/backend"
+	"weir/internal/weights"
+)
 
 // Open finds no GPU: this weir was built without them.
 func Open(Options) (*Backend, error) { return nil, ErrAbsent }
@@ -20,3 +23,6 @@ func (b *Backend) Memory() (free, total int64, unified bool, err error) {
 
 // NewMeter would measure the GPU.
 func (b *Backend) NewMeter() (Meter, error) { return nil, ErrAbsent }
+
+// LoadRandom would make random numbers on the GPU.
+func (b *Backend) LoadRandom(weights.Tensor) (backend.Weight, error) { return nil, ErrAbsent }

@@ -15,12 +15,13 @@ import (
 // drawing is what a step has drawn: on its way to the device, and back. There are two,
 // so that a step can be begun while the one before it still runs.
 type drawing struct {
-	rows  int
-	told  bool // some rows tell their most probable tokens
-	input []byte
-	used  int     // of input
-	ended uintptr // an event, recorded when the step's results are on their way
-	err   error
+	rows   int
+	told   bool // some rows tell their most probable tokens
+	weighs bool // some are not greedy
+	input  []byte
+	used   int     // of input
+	ended  uintptr // an event, recorded when the step's results are on their way
+	err    error
 
 	hostMeta, heads, tops []byte // pinned, as input is
 }
@@ -86,7 +87,7 @@ func (s *stream) Sample(rows []backend.SampleRow) {
 	if s.err != nil || len(rows) == 0 {
 		return
 	}
-	d.rows, d.told, d.used = len(rows), false, size
+	d.rows, d.told, d.weighs, d.used = len(rows), false, false, size
 	table, last := unsafe.Slice((*kern.DrawRow)(unsafe.Pointer(&d.input[0])), len(rows)), -1
 	s.lists = s.lists[:0]
 	for i := range rows {
@@ -95,7 +96,7 @@ func (s *stream) Sample(rows []backend.SampleRow) {
 			panic(fmt.Sprintf("cuda: Sample: row %d after %d of %d, slot %d, %d of %d tokens, %d told", r.Logits, last, s.batch.wants, r.Slot, r.Vocab, s.plan.Vocab, r.Told))
 		}
 		last = r.Logits
-		d.told = d.told || r.Told > 1
+		d.told, d.weighs = d.told || r.Told > 1, d.weighs || !r.Greedy
 		table[i], s.lists = packDraw(r, s.lists)
 		s.result.Logits[r.Logits] = nil
 	}
@@ -163,7 +164,11 @@ func (s *stream) draw(d *drawing) {
 	}
 	s.fail(s.device.call(cuMemcpyHtoDAsync, uintptr(s.drawInput), uintptr(unsafe.Pointer(&d.input[0])), uintptr(d.used), s.launch.queue))
 	a := kern.Draw{Rows: uint64(s.drawInput), Lists: uint64(s.drawInput) + uint64(d.rows*drawRowBytes), Logits: uint64(s.logits), Best: uint64(s.best),
-		Slots: uint64(s.slots), Heads: uint64(s.drawHeads), Tops: uint64(s.drawTops), Cols: int32(s.plan.Vocab)}
+		Slots: uint64(s.slots), Heads: uint64(s.drawHeads), Tops: uint64(s.drawTops), Weighed: uint64(s.weighed), Cols: int32(s.plan.Vocab)}
+	if s.err == nil && d.weighs {
+		s.fail(s.clear(s.weighed, int64(d.rows*kern.WeighedBytes)))
+		s.fail(s.launch.launch(s.launch.kernel("draw_weigh", 0), kern.DrawParts, d.rows, 1, 256, 0, args(&a)))
+	}
 	if s.err == nil {
 		s.fail(s.launch.launch(s.launch.kernel("draw", 0), d.rows, 1, 1, 1024, 0, args(&a)))
 	}

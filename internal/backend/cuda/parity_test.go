@@ -41,6 +41,7 @@ type toyConfig struct {
 	trees                              bool
 	gelu                               bool
 	weights                            Weights // of the GPU
+	float8                             bool    // matrices are E4M3 in the file
 }
 
 const (
@@ -51,8 +52,8 @@ const (
 )
 
 func (c toyConfig) String() string {
-	return fmt.Sprintf("%d heads over %d of %d, %v, kv %v, window %d, page %d, cap %v, sinks %v, bias %v, norm %v, interleaved %v, trees %v, weights %d",
-		c.heads, c.kvHeads, c.dim, c.types, c.kv, c.window, c.page, c.softcap, c.sinks, c.bias, c.headNorm, c.interleaved, c.trees, c.weights)
+	return fmt.Sprintf("%d heads over %d of %d, %v, kv %v, window %d, page %d, cap %v, sinks %v, bias %v, norm %v, interleaved %v, trees %v, weights %d, float8 %v",
+		c.heads, c.kvHeads, c.dim, c.types, c.kv, c.window, c.page, c.softcap, c.sinks, c.bias, c.headNorm, c.interleaved, c.trees, c.weights, c.float8)
 }
 
 // toySide is the toy on one backend.
@@ -145,6 +146,18 @@ func (m *toy) load(t weights.Tensor) (both [2]backend.Weight) {
 	m.Helper()
 	for i := range m.sides {
 		side := t
+		matrix := len(t.Shape) == 2 && t.Name != embedding(t.Name)
+		if m.c.float8 && matrix {
+			codes, scales, plain := float8Of(t)
+			if side = plain; i == 1 {
+				w, err := m.sides[i].b.(backend.Float8Loader).LoadFloat8(codes, scales, backend.Placement{})
+				if err != nil {
+					m.Fatal(err)
+				}
+				both[i] = w
+				continue
+			}
+		}
 		if i == 0 && len(t.Shape) == 2 && m.c.weights == AsE4M3 && t.Name != embedding(t.Name) {
 			side = asE4M3(t)
 		}
@@ -155,6 +168,27 @@ func (m *toy) load(t weights.Tensor) (both [2]backend.Weight) {
 		both[i] = w
 	}
 	return both
+}
+
+// float8Of is a matrix as an FP8 checkpoint has it, and what that stands for.
+func float8Of(t weights.Tensor) (codes weights.Tensor, scales []float32, plain weights.Tensor) {
+	x, cols := t.Float32s(), t.Cols()
+	codes = weights.Tensor{Name: t.Name, Type: weights.F8E4M3, Shape: t.Shape, Data: make([]byte, len(x))}
+	plain = weights.Tensor{Name: t.Name, Type: weights.F32, Shape: t.Shape, Data: make([]byte, 4*len(x))}
+	for r := range t.Rows() {
+		scale := float32(1+r%7) / 100 / float32(math.Sqrt(float64(cols)))
+		scales = append(scales, scale)
+		for i, v := range x[r*cols : (r+1)*cols] {
+			e := nearestE4M3(v / scale)
+			for b := range 256 {
+				if b&0x7f != 0x7f && e4m3Value(uint8(b)) == e {
+					codes.Data[r*cols+i] = byte(b)
+				}
+			}
+			binary.LittleEndian.PutUint32(plain.Data[4*(r*cols+i):], math.Float32bits(e*scale))
+		}
+	}
+	return codes, scales, plain
 }
 
 // asE4M3 rounds each row to E4M3 with a scale.
@@ -391,7 +425,7 @@ func (w *toyWorld) run(what string, copies ...backend.Copy) float64 {
 // activations. A planted mistake (one key too many, a gate without its factor, a
 // neighbour's rotation) is beyond 0.1.
 func (m *toy) tolerance() float64 {
-	if m.c.weights == AsE4M3 {
+	if m.c.weights == AsE4M3 || m.c.float8 {
 		return 0.12
 	}
 	if m.c.types[0] == weights.Q4_K || m.c.types[0] == weights.Q8_0 {
@@ -435,6 +469,65 @@ func TestParity(t *testing.T) {
 				testParity(t, rng, c, Options{Target: target.String(), Eager: rng.IntN(4) == 0})
 			}
 		})
+	}
+}
+
+// The same of matrices that are E4M3 in the file, with scales that are no powers of two.
+func TestFloat8Parity(t *testing.T) {
+	for _, target := range gpu.Targets() {
+		t.Run(target.String(), func(t *testing.T) {
+			b := openGPU(t, Options{})
+			runs := target.Runs(b.device.capability)
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !runs {
+				t.Skipf("needs an NVIDIA GPU that runs %v", target)
+			}
+			c := toyConfig{heads: 4, kvHeads: 2, dim: 64, width: 96, hidden: 160, types: []weights.Type{weights.BF16}, page: 16, float8: true}
+			testParity(t, newRand(t), c, Options{Target: target.String()})
+		})
+	}
+}
+
+// Random numbers that the device makes have the size that products keep.
+func TestLoadRandom(t *testing.T) {
+	for _, as := range []Weights{AsStored, AsE4M3} {
+		b := openGPU(t, Options{Weights: as})
+		const rows, cols = 300, 1024
+		bw, err := b.LoadRandom(weights.Tensor{Name: "w", Type: weights.BF16, Shape: []int{rows, cols}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := bw.(*weight)
+		data, scale := make([]byte, 2*rows*cols), make([]float32, rows)
+		if as == AsE4M3 {
+			data = data[:rows*cols]
+		}
+		done, err := b.device.use()
+		err = errors.Join(err, b.device.download(data, w.at))
+		if as == AsE4M3 {
+			err = errors.Join(err, b.device.download(bytesOf(scale), w.scales))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		sum, mean := 0.0, 0.0
+		for i := range rows * cols {
+			v := float64(weights.BF16ToF32(binary.LittleEndian.Uint16(data[i*len(data)/(rows*cols)&^1:])))
+			if as == AsE4M3 {
+				v = float64(e4m3Value(data[i]) * scale[i/cols])
+			}
+			sum, mean = sum+v*v, mean+v
+		}
+		rms, want := math.Sqrt(sum/rows/cols), 1/math.Sqrt(cols)
+		if !(rms > 0.8*want && rms < 1.2*want) || math.Abs(mean/rows/cols) > 0.02*want {
+			t.Errorf("weights %d: root mean square %v, mean %v; want about %v and 0", as, rms, mean/rows/cols, want)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -57,6 +57,7 @@ type stream struct {
 	lists         []int32 // of the rows that are being packed
 	drawHeads     pointer // [LogitRows] kern.DrawHead
 	drawTops      pointer // [LogitRows, MaxTop] kern.DrawTop
+	weighed       pointer // [LogitRows] of kern.WeighedBytes
 
 	graphs graphs
 	host   hostActs
@@ -136,7 +137,7 @@ func (s *stream) layout(at pointer) {
 		return p
 	}
 	s.acts = s.acts[:0]
-	widest := 0
+	widest, eights := 0, s.backend.multipliesE4M3()
 	for _, spec := range s.plan.Acts {
 		rows := s.plan.Rows
 		if spec.Gathered {
@@ -146,7 +147,7 @@ func (s *stream) layout(at pointer) {
 		n, ld := int64(rows), padded(spec.Cols)
 		a := act{spec: spec, rows: rows, ld: ld}
 		a.full, a.half = take(4*n*int64(spec.Cols)), take(2*n*int64(ld))
-		if s.backend.options.Weights == AsE4M3 {
+		if eights {
 			a.eight, a.scale = take(n*int64(ld)), take(4*n)
 		}
 		s.acts = append(s.acts, a)
@@ -157,6 +158,7 @@ func (s *stream) layout(at pointer) {
 	s.q8, s.q8Scale = take(gemvQRows*int64(widest)), take(gemvQRows*4*int64(widest/32+1))
 	s.work, s.counts = take(workBytes), take(4*countSlots)
 	s.slots = take(4 * int64(s.plan.Slots+1))
+	s.weighed = take(int64(s.plan.LogitRows * kern.WeighedBytes))
 	s.drawHeads, s.drawTops = take(int64(s.plan.LogitRows*drawHeadBytes)), take(int64(s.plan.LogitRows*drawTopBytes))
 	s.size = int64(at - begin)
 }

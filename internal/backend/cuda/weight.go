@@ -3,8 +3,10 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 
 	"weir/internal/backend"
@@ -167,6 +169,103 @@ func (b *Backend) toE4M3(w *weight) error {
 	}
 	a := kern.E4M3{From: uint64(from), To: uint64(w.at), Scales: uint64(w.scales), Count: uint64(count), Ld: int32(w.ld)}
 	return b.loadRun("to_e4m3_rows", w.rows, args(&a))
+}
+
+// LoadFloat8 is part of backend.Float8Loader.
+func (b *Backend) LoadFloat8(t weights.Tensor, scales []float32, p backend.Placement) (backend.Weight, error) {
+	w := &weight{name: t.Name, typ: t.Type, kind: kern.TypeE4M3, rows: t.Rows(), cols: t.Cols(), ld: padded(t.Cols())}
+	if p.Ranks > 1 || t.Type != weights.F8E4M3 || len(t.Shape) != 2 || len(scales) != w.rows || len(t.Data) != w.rows*w.cols || w.rows == 0 || w.cols == 0 || w.cols > 1<<20 {
+		return nil, fmt.Errorf("tensor %q: %s of shape %v with %d scales on %d ranks is not supported on a GPU", t.Name, t.TypeName(), t.Shape, len(scales), p.Ranks)
+	}
+	done, err := b.device.use()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	b.weights = append(b.weights, w) // Close frees what it has by then
+	if err := b.loadFloat8(w, t.Data, scales); err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+	}
+	return w, nil
+}
+
+func (b *Backend) loadFloat8(w *weight, data []byte, scales []float32) (err error) {
+	if w.ld != w.cols {
+		wide := make([]byte, w.rows*w.ld)
+		for r := range w.rows {
+			copy(wide[r*w.ld:], data[r*w.cols:(r+1)*w.cols])
+		}
+		data = wide
+	}
+	w.bytes = int64(len(data) + 4*w.rows)
+	if w.at, err = b.device.allocate(int64(len(data))); err != nil {
+		return err
+	}
+	if w.scales, err = b.device.allocate(4 * int64(w.rows)); err != nil {
+		return err
+	}
+	if err := errors.Join(b.device.upload(w.at, data), b.device.upload(w.scales, bytesOf(scales))); err != nil {
+		return err
+	}
+	return b.describe(w)
+}
+
+// LoadRandom is Load with random numbers, made on the device, in the place of a BF16
+// matrix's data, which may be nothing: for measuring. They have a root mean square of
+// about 1/sqrt(cols), and are the same every time.
+func (b *Backend) LoadRandom(t weights.Tensor) (backend.Weight, error) {
+	w := &weight{name: t.Name, typ: t.Type, kind: kern.TypeBF16, rows: t.Rows(), cols: t.Cols(), ld: t.Cols()}
+	if t.Type != weights.BF16 || len(t.Shape) != 2 || padded(w.cols) != w.cols {
+		return nil, fmt.Errorf("tensor %q: random numbers of type %s and shape %v are not made on a GPU", t.Name, t.TypeName(), t.Shape)
+	}
+	done, err := b.device.use()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	b.weights = append(b.weights, w) // Close frees what it has by then
+	if err := b.loadRandom(w); err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+	}
+	return w, nil
+}
+
+func (b *Backend) loadRandom(w *weight) (err error) {
+	n, rms := int64(w.rows)*int64(w.cols), float32(1/math.Sqrt(float64(w.cols)))
+	w.bytes = 2 * n
+	a := kern.Random{Seed: uint32(len(b.weights)), Kind: kern.TypeBF16, Size: rms * float32(math.Sqrt(3))} // uniform up to that
+	if b.options.Weights == AsE4M3 && w.name != embedding(w.name) {
+		const unitRMS = 68.5 // of the codes that the kernel makes
+		w.kind, w.bytes, a.Kind = kern.TypeE4M3, n+4*int64(w.rows), kern.TypeE4M3
+		if w.scales, err = b.device.allocate(4 * int64(w.rows)); err != nil {
+			return err
+		}
+		scales := make([]float32, w.rows)
+		for i := range scales {
+			scales[i] = rms / unitRMS
+		}
+		if err := b.device.upload(w.scales, bytesOf(scales)); err != nil {
+			return err
+		}
+	}
+	if w.kind == kern.TypeE4M3 {
+		a.N = n / 4
+	} else {
+		a.N = n / 2
+	}
+	if w.at, err = b.device.allocate(4 * a.N); err != nil {
+		return err
+	}
+	a.To = uint64(w.at)
+	if err := b.loadRun("random_fill", 16*b.device.processors, args(&a)); err != nil {
+		return err
+	}
+	return b.describe(w)
+}
+
+// multipliesE4M3 tells whether activations are needed in 8 bits.
+func (b *Backend) multipliesE4M3() bool {
+	return b.options.Weights == AsE4M3 || slices.ContainsFunc(b.weights, func(w *weight) bool { return w.kind == kern.TypeE4M3 })
 }
 
 // loadBlocks stores GGUF's blocks: Q4_K as they are, the others with their scales

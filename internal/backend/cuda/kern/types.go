@@ -278,6 +278,13 @@ type DrawTop struct {
 
 // Draw is DrawArgs of draw.h.
 type Draw struct {
-	Rows, Lists, Logits, Best, Slots, Heads, Tops uint64
-	Cols, _                                       int32
+	Rows, Lists, Logits, Best, Slots, Heads, Tops, Weighed uint64
+	Cols, _                                                int32
 }
+
+// WeighedBytes is the size of Weighed of draw.h, DrawParts into how many parts it
+// divides a row.
+const (
+	WeighedBytes = 8 * (2*201 + 32 + 2)
+	DrawParts    = 32
+)

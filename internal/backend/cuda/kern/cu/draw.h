@@ -47,9 +47,12 @@ DEVICE double exact_exp(double x) {
   return mul(v, bits<double>((u64)((n >> 6) + 1023) << 52));
 }
 
+enum { DRAW_THREADS = 1024, X_BINS = 201, X_COPIES = 4 };
 #define UNITS 0x1p34
 #define LOWEST_X -25.0
 #define MAX_FLOAT bits<float>(0x7f7fffffu)
+
+struct DrawView;
 
 // DrawRow says how a row is drawn from: backend.SampleRow. Its lists are entries of
 // three ints: a token, what is to be done, and room for the logit as it was.
@@ -60,6 +63,18 @@ struct DrawRow {
   int vocab, top;
   int bias, biases, ban, bans, seen, seens; // where, and how many
   int mask, mask_words;                     // of 32 tokens; where -1: none
+
+  METHOD bool changes() const { return biases + bans + seens > 0; }
+  METHOD bool partial(int cols) const { return mask >= 0 || vocab != cols; }
+  METHOD DrawView view(const float *x, const int *lists) const;
+};
+DEVICE void atomic_add32(u32 *shared, u32 v) { asm volatile("red.shared.add.u32 [%0], %1;" ::"r"(shared_at(shared)), "r"(v) : "memory"); }
+DEVICE void global_add64(u64 *p, u64 v) { asm volatile("red.global.add.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory"); }
+
+// Weighed is what draw_weigh finds of a row: for each bin of log weights the weights and
+// the tokens, and the weights of 32 parts.
+struct Weighed {
+  u64 bins[X_BINS], counts[X_BINS], parts[32], pad[2];
 };
 // DrawHead is what comes of it. peak and total are of the row as the model gave it.
 struct DrawHead {
@@ -81,11 +96,10 @@ struct DrawArgs {
   const int *best;
   int *slots;
   DrawHead *heads;
-  DrawTop *tops; // [rows, MAX_TOP]
+  DrawTop *tops;    // [rows, MAX_TOP]
+  Weighed *weighed; // [rows]; zeros before
   int cols, pad;
 };
-
-enum { DRAW_THREADS = 1024, X_BINS = 201, X_COPIES = 4 };
 
 // order makes floats' order that of numbers; NaNs are not asked about.
 DEVICE u32 order(float v) {
@@ -117,17 +131,6 @@ DEVICE u64 warp_scan(u64 v, int lane) {
 DEVICE u32 ballot(bool p) { return __nvvm_vote_ballot_sync(0xffffffffu, p); }
 DEVICE void atomic_add64(u64 *shared, u64 v) { asm volatile("red.shared.add.u64 [%0], %1;" ::"r"(shared_at(shared)), "l"(v) : "memory"); }
 
-// DrawSpace is the block's shared memory.
-struct DrawSpace {
-  u64 bins[DRAW_THREADS];
-  u64 parts[32];
-  u64 best[32];
-  u64 above, all;
-  u32 key, last;
-  int hit;
-  float raw;
-};
-
 // DrawView is a row as all passes see it.
 struct DrawView {
   const float *x;
@@ -154,16 +157,33 @@ struct DrawView {
   }
 };
 
+// DrawSpace is the block's shared memory.
+struct DrawSpace {
+  DrawView v;
+  u64 bins[DRAW_THREADS];
+  u64 parts[32];
+  u64 best[32];
+  u64 above, all, need;
+  u32 key, last;
+  int hit;
+  float raw;
+  DrawHead head;
+};
+
+METHOD DrawView DrawRow::view(const float *x, const int *lists) const {
+  return {x, mask >= 0 ? (const u32 *)lists + mask : nullptr, vocab, mask_words, 0, scale, min_p};
+}
+
 // Cut is where the tokens that may be drawn end: those above key, and the first
 // ties of those at it.
 struct Cut {
-  u32 key;
-  u64 ties;
+  u32 key, ties;
 };
 
 // block_best finds the best token that is worse than one of key and id; -1: none.
 // Results are packed so that the greatest is the best: key, then ~id.
-DEVICE u64 block_best(DrawSpace &s, const DrawView &v, u64 under) {
+DEVICE u64 block_best(DrawSpace &s, u64 under) {
+  const DrawView &v = s.v;
   u64 best = 0;
   for (int i = tid; i < v.n; i += 4 * DRAW_THREADS) {
     float f[4];
@@ -225,33 +245,37 @@ DEVICE u32 edge(const DrawView &v, int b) {
 
 // cut_at finds where the sum of what tokens count reaches need, from the best on: a
 // token counts 1, or its weight if weighted. Only those above from are looked at. With share,
-// need is that part of all, extra included, which is not looked at. It reports false,
-// and need in out.ties, if all is less.
-DEVICE bool cut_at(DrawSpace &s, const DrawView &v, bool weighted, u64 need, double share, u64 extra, u32 from, Cut &out) {
+// need is that part of all, extra included, which is not looked at. known, if not nil, is
+// what the bins of log weights have. It reports false, and need in s.need, if all is less.
+DEVICE bool cut_at(DrawSpace &s, const u64 *known, bool weighted, u64 need, double share, u64 extra, u32 from, Cut &out) {
+  const DrawView &v = s.v;
   // By bins of log weights first: over them tokens are spread the best.
-  s.bins[tid] = 0;
-  sync();
-  for (int i = tid; i < v.n; i += 4 * DRAW_THREADS) {
-    float f[4];
-    UNROLL for (int j = 0; j < 4; j++) f[j] = v.get(i + j * DRAW_THREADS);
-    UNROLL for (int j = 0; j < 4; j++) {
-      if (!(f[j] > -INF) || order(f[j]) <= from) continue;
-      int b = v.bin(f[j]);
-      if (b >= X_BINS) continue;
-      u64 c = weighted ? v.weight(f[j]) : 1;
-      if (c) atomic_add64(&s.bins[b * X_COPIES + tid % X_COPIES], c);
-    }
-  }
-  sync();
   u64 mine = 0;
-  if (tid < X_BINS) UNROLL for (int j = 0; j < X_COPIES; j++) mine += s.bins[tid * X_COPIES + j];
+  if (known) {
+    if (tid < X_BINS) mine = known[tid];
+  } else {
+    s.bins[tid] = 0;
+    sync();
+    for (int i = tid; i < v.n; i += 4 * DRAW_THREADS) {
+      float f[4];
+      UNROLL for (int j = 0; j < 4; j++) f[j] = v.get(i + j * DRAW_THREADS);
+      UNROLL for (int j = 0; j < 4; j++) {
+        if (!(f[j] > -INF) || order(f[j]) <= from) continue;
+        int b = v.bin(f[j]);
+        u64 c = b >= X_BINS ? 0 : weighted ? v.weight(f[j]) : 1;
+        if (c) atomic_add64(&s.bins[b * X_COPIES + tid % X_COPIES], c);
+      }
+    }
+    sync();
+    if (tid < X_BINS) UNROLL for (int j = 0; j < X_COPIES; j++) mine += s.bins[tid * X_COPIES + j];
+  }
   if (share > 0) { // all is known only now
     find_bin(s, mine, 1);
     u64 all = s.all + extra;
     s64 n = beyond(mul(mul(share, mul((double)(s64)all, 1 / UNITS)), UNITS));
     need = n < 1 ? 1 : (u64)n;
   }
-  out.ties = need;
+  if (tid == 0) s.need = need;
   if (!find_bin(s, mine, need)) return false;
   u64 above = s.above;
   if (tid == 0) s.key = edge(v, s.hit);
@@ -285,46 +309,54 @@ DEVICE bool cut_at(DrawSpace &s, const DrawView &v, bool weighted, u64 need, dou
   }
   u64 each = weighted ? v.weight(unorder(hi)) : 1;
   out.key = hi;
-  out.ties = (need - above + each - 1) / each;
+  out.ties = (u32)((need - above + each - 1) / each);
   return true;
 }
 
+// part_of is how many tokens of n, a multiple of 32, each of 32 parts has.
+DEVICE int part_of(int n) { return ((n + 31) / 32 + 31) / 32 * 32; }
+
 // locate draws: it inverts the cumulative distribution at u, in the order of ids.
 // Each warp sums a part of what is left; the part that is hit is what is left then.
-DEVICE int locate(DrawSpace &s, const DrawView &v, Cut cut, double u) {
+// known, if not nil, is the first sums.
+DEVICE int locate(DrawSpace &s, const u64 *known, Cut cut, double u) {
+  const DrawView &v = s.v;
   int warp = tid / 32, lane = tid % 32, begin = 0, end = v.n;
-  u64 goal = 0, tied = 0;
-  bool ranked = cut.ties < (u64)v.n;
+  u64 goal = 0;
+  u32 tied = 0;
+  bool ranked = cut.ties < (u32)v.n;
   for (bool first = true;; first = false) {
-    int each = ((end - begin + 31) / 32 + 31) / 32 * 32;
+    int each = part_of(end - begin);
     int from = begin + warp * each, to = imin(end, from + each);
-    u64 rank = tied;
+    u32 rank = tied;
     if (ranked) { // ties before this warp's part
-      u64 n = 0;
+      u32 n = 0;
       for (int i = from + lane; i < to; i += 32) {
         float f = v.get(i);
         n += f > -INF && order(f) == cut.key;
       }
-      n = warp_sum64(n);
+      UNROLL for (int m = 16; m; m >>= 1) n += (u32)shfl_xor((int)n, m);
       sync();
       if (lane == 0) s.best[warp] = n;
       sync();
-      for (int w = 0; w < warp; w++) rank += s.best[w];
+      for (int w = 0; w < warp; w++) rank += (u32)s.best[w];
     }
-    u64 start = rank, sum = 0, mine = 0;
-    for (int i0 = from; i0 < to; i0 += 128) {
+    u32 start = rank;
+    u64 mine = 0;
+    bool have = first && known;
+    for (int i0 = from; i0 < to && !have; i0 += 128) {
       float f[4];
       UNROLL for (int j = 0; j < 4; j++) f[j] = i0 + 32 * j < to ? v.get(i0 + 32 * j + lane) : -INF;
       UNROLL for (int j = 0; j < 4; j++) {
         u32 k = order(f[j]);
         bool there = f[j] > -INF, tie = ranked && there && k == cut.key;
         u32 ties = ballot(tie);
-        u64 at = rank + __builtin_popcount(ties & ((1u << lane) - 1));
+        u32 at = rank + __builtin_popcount(ties & ((1u << lane) - 1));
         rank += __builtin_popcount(ties);
         if (there && (k > cut.key || (k == cut.key && (!tie || at < cut.ties)))) mine += v.weight(f[j]);
       }
     }
-    sum = warp_sum64(mine);
+    u64 sum = have ? known[warp] : warp_sum64(mine);
     sync();
     if (lane == 0) s.parts[warp] = sum;
     sync();
@@ -336,7 +368,7 @@ DEVICE int locate(DrawSpace &s, const DrawView &v, Cut cut, double u) {
     }
     int hit = 0;
     while (hit < 31 && s.parts[hit] <= goal) goal -= s.parts[hit++];
-    if (each == 32) { // a token a lane
+    if (each == 32 && !have) { // a token a lane
       if (warp == hit) {
         u64 upto = warp_scan(mine, lane);
         if (upto > goal && upto - mine <= goal) s.hit = from + lane;
@@ -346,7 +378,7 @@ DEVICE int locate(DrawSpace &s, const DrawView &v, Cut cut, double u) {
     }
     if (warp == hit && lane == 0) s.above = start;
     sync();
-    tied = s.above;
+    tied = (u32)s.above;
     begin += hit * each;
     end = imin(end, begin + each);
   }
@@ -386,15 +418,14 @@ DEVICE void adjust(const DrawRow &r, float *x, int *lists) {
 }
 
 // told is what log probabilities are made of, from the row as the model gave it.
-DEVICE void told(DrawSpace &s, const DrawRow &r, const float *x, DrawHead &head, DrawTop *tops) {
-  DrawView v = {x, nullptr, r.vocab, 0, 0, 1, 0};
-  u64 best = block_best(s, v, ~0ull);
-  head.tops = 0;
-  head.total = 0;
-  head.peak = -INF;
+DEVICE void told(DrawSpace &s, const DrawRow &r, const float *x, DrawTop *tops) {
+  DrawView &v = s.v;
+  if (tid == 0) v = {x, nullptr, r.vocab, 0, 0, 1, 0};
+  sync();
+  u64 best = block_best(s, ~0ull);
   if (!best) return;
-  head.peak = logit_of(best);
-  v.peak = (double)head.peak;
+  if (tid == 0) s.head.peak = logit_of(best), v.peak = (double)logit_of(best);
+  sync();
   double sum = 0;
   for (int i = tid; i < v.n; i += DRAW_THREADS) {
     double lx = v.log_weight(v.get(i));
@@ -406,9 +437,57 @@ DEVICE void told(DrawSpace &s, const DrawRow &r, const float *x, DrawHead &head,
   sync();
   sum = 0;
   for (int w = 0; w < 32; w++) sum = add(sum, bits<double>(s.parts[w]));
-  head.total = sum;
-  for (; head.tops < r.top && best; head.tops++, best = block_best(s, v, best))
-    if (tid == 0) tops[head.tops] = {logit_of(best), id_of(best)};
+  if (tid == 0) s.head.total = sum;
+  for (int n = 0; n < r.top && best; best = block_best(s, best)) {
+    if (tid == 0) tops[n] = {logit_of(best), id_of(best)}, s.head.tops = n + 1;
+    n++;
+  }
+}
+
+// draw_weigh does for whole rows what takes arithmetic, by many blocks: block (part, row).
+GLOBAL BOUNDS(256, 4) draw_weigh(CONSTANT_ARG DrawArgs a) {
+  SHARED u64 bins[X_BINS * 2];
+  SHARED u32 counts[X_BINS];
+  SHARED u64 sums[8];
+  let_next();
+  wait_ahead();
+  const DrawRow &r = a.rows[by];
+  if (r.greedy || r.changes() || r.partial(a.cols) || a.best[r.row] < 0) return;
+  const float *x = a.logits + (u64)r.row * a.cols;
+  DrawView v = r.view(x, a.lists);
+  v.peak = (double)v.get(a.best[r.row]);
+  Weighed &w = a.weighed[by];
+  bool cuts = r.top_k > 0 || r.top_p < 1;
+  int each = part_of(v.n), from = bx * each, to = imin(v.n, from + each);
+  for (int i = tid; i < X_BINS * 2; i += 256) bins[i] = 0;
+  for (int i = tid; i < X_BINS; i += 256) counts[i] = 0;
+  sync();
+  u64 sum = 0;
+  for (int i = from + tid; i < to; i += 1024) {
+    float f[4];
+    UNROLL for (int j = 0; j < 4; j++) f[j] = i + 256 * j < to ? v.get(i + 256 * j) : -INF;
+    UNROLL for (int j = 0; j < 4; j++) {
+      int b = v.bin(f[j]);
+      if (!(f[j] > -INF) || b >= X_BINS) continue;
+      u64 c = v.weight(f[j]);
+      sum += c;
+      if (!cuts) continue;
+      atomic_add32(&counts[b], 1);
+      if (c) atomic_add64(&bins[2 * b + tid % 2], c);
+    }
+  }
+  sum = warp_sum64(sum);
+  if (tid % 32 == 0) sums[tid / 32] = sum;
+  sync();
+  if (tid == 0) {
+    for (int i = 1; i < 8; i++) sum += sums[i];
+    w.parts[bx] = sum;
+  }
+  for (int b = tid; cuts && b < X_BINS; b += 256) {
+    if (counts[b]) global_add64(&w.counts[b], counts[b]);
+    u64 c = bins[2 * b] + bins[2 * b + 1];
+    if (c) global_add64(&w.bins[b], c);
+  }
 }
 
 // A block a row.
@@ -418,43 +497,47 @@ GLOBAL BOUNDS(1024, 1) draw(CONSTANT_ARG DrawArgs a) {
   wait_ahead();
   const DrawRow &r = a.rows[bx];
   float *x = a.logits + (u64)r.row * a.cols;
-  DrawHead head = {-1, 0, 0, 0, 0};
-  if (r.top >= 0) told(s, r, x, head, a.tops + (u64)bx * MAX_TOP);
-  bool changed = r.biases + r.bans + r.seens > 0;
+  if (tid == 0) s.head = {-1, 0, -INF, 0, 0};
+  if (r.top >= 0) told(s, r, x, a.tops + (u64)bx * MAX_TOP);
+  bool changed = r.changes();
   if (changed) adjust(r, x, a.lists);
-  DrawView v = {x, r.mask >= 0 ? (const u32 *)a.lists + r.mask : nullptr, r.vocab, r.mask_words, 0, r.scale, r.min_p};
+  if (tid == 0) s.v = r.view(x, a.lists);
+  sync();
+  int id;
   float peak = -INF;
-  if (changed || v.mask || r.vocab != a.cols) {
-    u64 best = block_best(s, v, ~0ull);
-    head.id = id_of(best);
+  if (changed || r.partial(a.cols)) {
+    u64 best = block_best(s, ~0ull);
+    id = id_of(best);
     if (best) peak = logit_of(best);
   } else {
-    head.id = a.best[r.row];
-    if (head.id >= 0) peak = v.get(head.id);
+    id = a.best[r.row];
+    if (id >= 0) peak = s.v.get(id);
   }
-  if (head.id >= 0 && !r.greedy) {
-    v.peak = (double)peak;
-    Cut cut = {0, ~0ull};
-    if (r.top_k > 0 && r.top_k < r.vocab && !cut_at(s, v, false, r.top_k, 0, 0, 0, cut)) cut = {0, ~0ull};
+  if (id >= 0 && !r.greedy) {
+    sync();
+    if (tid == 0) s.v.peak = (double)peak;
+    sync();
+    const Weighed *w = changed || r.partial(a.cols) ? nullptr : a.weighed + bx;
+    Cut cut = {0, ~0u};
+    if (r.top_k > 0 && r.top_k < r.vocab && !cut_at(s, w ? w->counts : nullptr, false, r.top_k, 0, 0, 0, cut)) cut = {0, ~0u};
     if (r.top_p < 1) {
-      u64 each = cut.key ? v.weight(unorder(cut.key)) : 0, extra = 0;
+      u64 each = cut.key ? s.v.weight(unorder(cut.key)) : 0;
       Cut nucleus;
-      if (cut.key) extra = each * cut.ties;
-      if (cut_at(s, v, true, 0, r.top_p > 0 ? r.top_p : 1e-300, extra, cut.key, nucleus)) cut = nucleus;
-      else if (each) cut.ties = (nucleus.ties - s.all + each - 1) / each;
+      if (cut_at(s, w && !cut.key ? w->bins : nullptr, true, 0, r.top_p > 0 ? r.top_p : 1e-300, cut.key ? each * cut.ties : 0, cut.key, nucleus)) cut = nucleus;
+      else if (each) cut.ties = (u32)((s.need - s.all + each - 1) / each);
     }
-    head.id = locate(s, v, cut, r.u);
+    id = locate(s, w && !cut.key ? w->parts : nullptr, cut, r.u);
   }
-  if (tid == 0) s.raw = head.id < 0 ? 0 : x[head.id];
+  if (tid == 0) s.raw = id < 0 ? 0 : x[id];
   sync();
   int n = r.top >= 0 ? r.biases + r.bans + r.seens : 0;
   for (int i = tid; i < n; i += DRAW_THREADS) {
     const int *e = a.lists + (i < r.biases ? r.bias + 3 * i : i < r.biases + r.bans ? r.ban + 3 * (i - r.biases) : r.seen + 3 * (i - r.biases - r.bans));
-    if (e[0] == head.id) s.raw = bits<float>(e[2]); // all that are have the same
+    if (e[0] == id) s.raw = bits<float>(e[2]); // all that are have the same
   }
   sync();
   if (tid != 0) return;
-  head.logit = s.raw;
-  a.heads[bx] = head;
-  if (r.slot >= 0) a.slots[r.slot] = imax(head.id, 0);
+  s.head.id = id, s.head.logit = s.raw;
+  a.heads[bx] = s.head;
+  if (r.slot >= 0) a.slots[r.slot] = imax(id, 0);
 }
