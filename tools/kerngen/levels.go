@@ -40,7 +40,7 @@ var levels = []level{
 	{"avx2", "amd64", "avx2.c", append([]string{"-march=haswell"}, amd64...)},
 	{"avx512", "amd64", "avx512.c", append([]string{"-march=cascadelake"}, amd64...)},
 	{"avx512bf16", "amd64", "bf16.c", append([]string{"-march=cooperlake"}, amd64...)},
-	{"amx", "amd64", "amx.c", append([]string{"-march=cooperlake", "-mamx-tile", "-mamx-bf16", "-mamx-int8"}, amd64...)},
+	{"amx", "amd64", "amx.c", append([]string{"-march=cooperlake", "-mamx-tile", "-mamx-bf16"}, amd64...)},
 	{"neon", "arm64", "neon.c", append([]string{"-march=armv8.2-a+dotprod"}, arm64...)},
 	{"neonbf16", "arm64", "neonbf16.c", append([]string{"-march=armv8.2-a+dotprod+bf16+i8mm"}, arm64...)},
 }

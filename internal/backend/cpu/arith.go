@@ -107,7 +107,7 @@ func (a arith) tileScratch(cols int) int {
 		return tileRows * cols
 	}
 	if a.level.Blocked() {
-		return max(kern.PackRows*cols, kern.DecodeScratch, a.blockFloats(), kern.PromptScratch(maxQueries, fastDim))
+		return max(kern.PackRows*cols, a.blockFloats(), a.integerFloats(), kern.PromptScratch(maxQueries, fastDim))
 	}
 	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats())
 }
@@ -119,9 +119,8 @@ func (a arith) panelFloats(cols int) int {
 // operands are the rows of a Linear's x as the fast kernels want them.
 type operands struct {
 	quantized []float32 // decode rows, by row
-	laid      []float32 // decode rows once more, by span.laid
 	packed    []float32 // prefill rows, in the order of classes.prefill
-	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor
+	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor; then spans of linearTask.few
 }
 
 func (o *operands) layout(a *arena, how arith, rows, cols int) {
@@ -129,37 +128,25 @@ func (o *operands) layout(a *arena, how arith, rows, cols int) {
 		return
 	}
 	o.quantized = a.take(rows * kern.QuantizedBytes(cols) / 4)
-	if n := how.level.TileRows(); n > 0 {
-		o.laid = a.take((rows/n + 1) * kern.TileBytes(cols) / 4)
-	}
 	o.packed = a.take(how.level.PackedBytes(rows, cols) / 4)
 	if how.integers() {
 		o.integers = a.take(rows * how.level.IntegerBytes(cols) / 4)
 	}
 }
 
-// pack prepares t's rows: an item is a row of decode class, or some columns of a span
-// of them, or a tile of prefill rows.
+// pack prepares t's rows: an item is a row of decode class, or a tile of prefill rows.
 func (s *stream) pack(t *linearTask) {
 	p := &s.packing
 	*p = packTask{linear: t}
-	rows := 0
 	if t.wantsIntegers() {
 		for _, sp := range t.classes.decode {
-			p.decodes += t.packItems(sp)
-			rows += int(sp.end - sp.begin)
+			p.decodes += int(sp.end - sp.begin)
 		}
 	}
 	tiles := (len(t.classes.prefill) + kern.PackRows - 1) / kern.PackRows
 	if n := p.decodes + tiles; n > 0 {
-		s.run(n, 2*(rows+tiles*kern.PackRows)*t.x.cols, p)
+		s.run(n, 2*(p.decodes+tiles*kern.PackRows)*t.x.cols, p)
 	}
-}
-
-// laid tells whether a span's rows meet quantised weights by kern.DecodeTiles.
-func (t *linearTask) laid(sp span) bool {
-	n := t.arith.level.TileRows()
-	return n > 0 && int(sp.end-sp.begin) >= n
 }
 
 // turned tells whether a span's rows meet quantised weights by kern.DecodeTurned.
@@ -172,13 +159,6 @@ func (t *linearTask) turned(sp span) bool {
 func (t *linearTask) turn(r int) {
 	n := kern.QuantizedBytes(t.x.cols)
 	t.arith.level.Turn(&kern.Convert{Y: bytesOf(t.packed.quantized[r*n/4:]), Cols: int64(t.x.cols), Rows: 1, LdY: int64(n)})
-}
-
-func (t *linearTask) packItems(sp span) int {
-	if t.laid(sp) {
-		return (t.x.cols + layCols - 1) / layCols
-	}
-	return int(sp.end - sp.begin)
 }
 
 // wantsIntegers tells whether a weight of the group is multiplied with quantised
@@ -208,46 +188,27 @@ func (p *packTask) Do(worker, item int) {
 		return
 	}
 	for _, sp := range t.classes.decode {
-		if n := t.packItems(sp); item >= n {
+		if n := int(sp.end - sp.begin); item >= n {
 			item -= n
 			continue
 		}
-		switch {
-		case t.laid(sp):
-			t.layColumns(sp, item*layCols)
-		default:
-			t.quantize(int(sp.begin)+item, 1, 0, t.x.cols)
-			if t.turned(sp) {
-				t.turn(int(sp.begin) + item)
-			}
+		if t.few(sp) {
+			t.packFew(sp, item)
+			return
+		}
+		t.quantize(int(sp.begin) + item)
+		if t.turned(sp) {
+			t.turn(int(sp.begin) + item)
 		}
 		return
 	}
 }
 
-// layCols is how many columns of a span are packed at a time.
-const layCols = 512
-
-// quantize packs columns [c, c+cols) of rows from r on; c is a multiple of layCols.
-func (t *linearTask) quantize(r, rows, c, cols int) {
+// quantize packs a row.
+func (t *linearTask) quantize(r int) {
 	n := kern.QuantizedBytes(t.x.cols)
-	t.arith.level.Quantize(&kern.Convert{X: bytesOf(t.x.row(r)[c:]), Y: bytesOf(t.packed.quantized[(r*n+kern.QuantizedBytes(c))/4:]),
-		Cols: int64(cols), Rows: int64(rows), LdX: 4 * int64(t.x.cols), LdY: int64(n)})
-}
-
-func (t *linearTask) layColumns(sp span, c int) {
-	r, rows, cols := int(sp.begin), int(sp.end-sp.begin), min(layCols, t.x.cols-c)
-	t.quantize(r, rows, c, cols)
-	n := kern.QuantizedBytes(t.x.cols)
-	t.arith.level.Lay(&kern.Convert{X: bytesOf(t.packed.quantized[(r*n+kern.QuantizedBytes(c))/4:]), Y: t.laidAt(sp, c),
-		Cols: int64(cols), Rows: int64(rows), LdX: int64(n)})
-}
-
-// laidAt is where columns from c on of a span lie. Spans that are laid have at least
-// TileRows rows, so their first rows tell how many came before.
-func (t *linearTask) laidAt(sp span, c int) *byte {
-	i := int(sp.begin) / t.arith.level.TileRows()
-	return bytesOf(t.packed.laid[(i*kern.TileBytes(t.x.cols)+kern.TileBytes(c))/4:])
+	t.arith.level.Quantize(&kern.Convert{X: bytesOf(t.x.row(r)), Y: bytesOf(t.packed.quantized[r*n/4:]),
+		Cols: int64(t.x.cols), Rows: 1, LdX: 4 * int64(t.x.cols), LdY: int64(n)})
 }
 
 // prefillTile returns the rows [begin, end) of the tiles of prefill rows from i
@@ -297,48 +258,28 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	quantized := !isFloat(p.w.typ)
 	if quantized {
 		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
+		t.decodeFew(p, lo, hi, scratch)
 	}
 	for _, sp := range t.classes.decode {
+		if quantized && t.few(sp) {
+			continue
+		}
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
-			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
-		at := lo
-		if quantized && t.laid(sp) {
-			d.Tiles = t.laidAt(sp, 0)
-			end := lo + (hi-lo)/kern.TileWeights*kern.TileWeights
-			t.pieces(p, &d, r, at, end, byTiles)
-			at, d.Tiles = end, nil
-		}
-		how := plain
-		if quantized && t.turned(sp) {
-			how = turned
-		}
-		t.pieces(p, &d, r, at, hi, how)
+			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols)}
+		t.pieces(p, &d, r, lo, hi, quantized && t.turned(sp))
 	}
 }
 
-// The ways to multiply decode rows.
-const (
-	plain = iota
-	turned
-	byTiles
-)
-
 // pieces multiplies d's rows, from r on, with the rows [lo, hi) of a weight.
-func (t *linearTask) pieces(p *projection, d *kern.Decode, r, lo, hi, how int) {
-	l, typ, unit := t.arith.level, p.w.typ, 1
-	if how == byTiles {
-		unit = kern.TileWeights
-	}
-	atOnce := piece(int(d.Rows)*t.x.cols, unit)
+func (t *linearTask) pieces(p *projection, d *kern.Decode, r, lo, hi int, turned bool) {
+	l, typ := t.arith.level, p.w.typ
+	atOnce := piece(int(d.Rows)*t.x.cols, 1)
 	for i := lo; i < hi; i += atOnce {
 		d.W, d.Out, d.N = p.w.at(i), &p.dst.row(r)[i], int64(min(atOnce, hi-i))
-		switch how {
-		case byTiles:
-			l.DecodeTiles(typ, d)
-		case turned:
+		if turned {
 			l.DecodeTurned(typ, d)
-		default:
+		} else {
 			l.Decode(typ, d)
 		}
 	}

@@ -39,62 +39,99 @@ func (t *linearTask) panels(threads int) int {
 	return n
 }
 
-// blockFloats is the scratch memory of blocks: a panel, sums, outputs that can't go
+// blockFloats is the scratch memory of blocks: two panels, sums, outputs that can't go
 // where they belong at once.
 func (a arith) blockFloats() int {
-	return a.blockPanel() + mostPanels*kern.BlockAcc(blockRows) + blockRows*panelRows
+	return 2*a.blockPanel() + mostPanels*kern.BlockAcc(blockRows) + blockRows*panelRows
 }
 
 func (a arith) blockPanel() int { return panelRows * a.level.PanelBytes(kern.BlockCols) / 4 }
 
-// blocks multiplies the prefill rows with rows [lo, hi) of a weight.
+// blocks multiplies the prefill rows with rows [lo, hi) of a weight. While a panel is
+// multiplied, the one that follows it is laid.
 func (t *linearTask) blocks(p *projection, lo, hi int, scratch []float32) {
-	l, cols := t.arith.level, t.x.cols
-	panel := scratch[:t.arith.blockPanel()]
-	acc := scratch[len(panel):]
+	size := t.arith.blockPanel()
+	panels := [2][]float32{scratch[:size], scratch[size : 2*size]}
+	acc := scratch[2*size:]
 	aside := acc[mostPanels*kern.BlockAcc(blockRows):]
 	for r := 0; r < len(t.classes.prefill); r += blockRows {
 		rows, adjacent := t.prefillRows(r/kern.PackRows, blockRows)
-		b := kern.Block{W: bytesOf(panel), Rows: int64(len(rows)), LdW: int64(l.PanelBytes(kern.BlockCols) / 4)}
-		for c := 0; c < cols; c += kern.BlockCols {
-			width := min(kern.BlockCols, cols-c)
-			b.X, b.LdX = bytesOf(t.packed.packed[t.packedAt(r/kern.PackRows, c, width):]), int64(kern.PackRows*l.Steps(width))
-			b.Steps, b.First, b.Last = int64(l.Steps(width)), flag(c == 0), flag(c+width == cols)
-			for i := lo; i < hi; i += panelRows {
-				n := min(panelRows, hi-i)
-				l.Panel(p.w.typ, &kern.Convert{X: p.w.cell(i, c), Y: bytesOf(panel), Cols: int64(width), Rows: int64(n), LdX: int64(p.w.rowBytes), LdY: 4 * b.LdW})
-				b.Next, b.NextBytes, b.LdNext = t.nextBlock(p, lo, hi, i, c)
-				b.N, b.Acc = int64(n), &acc[(i-lo)/panelRows*kern.BlockAcc(blockRows)]
-				b.Out, b.LdO = &aside[0], panelRows
-				if adjacent {
-					b.Out, b.LdO = &p.dst.row(int(rows[0]))[i], int64(p.dst.cols)
-				}
-				l.Multiply(&b)
-				if b.Last != 0 && !adjacent {
-					for j, r := range rows {
-						copy(p.dst.row(int(r))[i:i+n], aside[j*panelRows:])
-					}
+		at, laid := blockAt{lo, 0}, 0
+		t.layPanel(p, at, hi, panels[laid])
+		for more := true; more; laid ^= 1 {
+			b := t.block(p, at, hi, r, len(rows))
+			b.W, b.Acc = bytesOf(panels[laid]), &acc[(at.row-lo)/panelRows*kern.BlockAcc(blockRows)]
+			b.Out, b.LdO = &aside[0], panelRows
+			if adjacent {
+				b.Out, b.LdO = &p.dst.row(int(rows[0]))[at.row], int64(p.dst.cols)
+			}
+			next := t.following(at, lo, hi)
+			more = next.col < t.x.cols
+			t.multiplyBlock(p, &b, next, lo, hi, panels[laid^1])
+			if b.Last != 0 && !adjacent {
+				for j, r := range rows {
+					copy(p.dst.row(int(r))[at.row:at.row+int(b.N)], aside[j*panelRows:])
 				}
 			}
+			at = next
 		}
 	}
 }
 
-// nextBlock is where the weights lie that blocks takes after those of panel i and the
-// columns from c on.
-func (t *linearTask) nextBlock(p *projection, lo, hi, i, c int) (at *byte, bytes, ld int64) {
-	i += panelRows
-	if i >= hi {
-		i, c = lo, c+kern.BlockCols
+// blockAt is where the weights of a block begin.
+type blockAt struct{ row, col int }
+
+// following is the block after one, of those of rows [lo, hi); behind the last columns there
+// is none.
+func (t *linearTask) following(at blockAt, lo, hi int) blockAt {
+	if at.row += panelRows; at.row >= hi {
+		at = blockAt{lo, at.col + kern.BlockCols}
 	}
-	if c >= t.x.cols { // most likely this thread has the next tile, too
-		i, c = hi, 0
+	return at
+}
+
+// block is the product of some rows, from r on, with the weights at a place.
+func (t *linearTask) block(p *projection, at blockAt, hi, r, rows int) kern.Block {
+	l, width := t.arith.level, min(kern.BlockCols, t.x.cols-at.col)
+	return kern.Block{X: bytesOf(t.packed.packed[t.packedAt(r/kern.PackRows, at.col, width):]), LdX: int64(kern.PackRows * l.Steps(width)),
+		Rows: int64(rows), N: int64(min(panelRows, hi-at.row)), LdW: int64(l.PanelBytes(kern.BlockCols) / 4),
+		Steps: int64(l.Steps(width)), First: flag(at.col == 0), Last: flag(at.col+width == t.x.cols)}
+}
+
+// layPanel lays the weights at a place.
+func (t *linearTask) layPanel(p *projection, at blockAt, hi int, panel []float32) {
+	l := t.arith.level
+	l.Panel(p.w.typ, &kern.Convert{X: p.w.cell(at.row, at.col), Y: bytesOf(panel), Cols: int64(min(kern.BlockCols, t.x.cols-at.col)),
+		Rows: int64(min(panelRows, hi-at.row)), LdX: int64(p.w.rowBytes), LdY: int64(l.PanelBytes(kern.BlockCols))})
+}
+
+// multiplyBlock multiplies, and lays what comes next, if something does.
+func (t *linearTask) multiplyBlock(p *projection, b *kern.Block, next blockAt, lo, hi int, panel []float32) {
+	l := t.arith.level
+	if next.col >= t.x.cols {
+		t.expect(p, b, blockAt{hi, 0}) // most likely this thread has the next item, too
+		l.Multiply(b)
+		return
 	}
-	if i+panelRows > p.w.rows {
-		return nil, 0, 0
+	t.expect(p, b, t.following(next, lo, hi))
+	if width := min(kern.BlockCols, t.x.cols-next.col); width%32 == 0 {
+		b.Raw, b.LdRaw, b.Lay, b.LdLay = p.w.cell(next.row, next.col), int64(p.w.rowBytes), bytesOf(panel), int64(l.PanelBytes(kern.BlockCols))
+		b.RawRows, b.RawCols = int64(min(panelRows, hi-next.row)), int64(width)
+		l.MultiplyLaying(p.w.typ, b)
+		return
+	}
+	l.Multiply(b)
+	t.layPanel(p, next, hi, panel)
+}
+
+// expect has b ask memory for the weights at a place, if there are any.
+func (t *linearTask) expect(p *projection, b *kern.Block, at blockAt) {
+	if at.col >= t.x.cols || at.row+panelRows > p.w.rows {
+		return
 	}
 	elems, size := p.w.typ.Block()
-	return p.w.cell(i, c), int64(min(kern.BlockCols, t.x.cols-c) / elems * size), int64(p.w.rowBytes)
+	b.Next, b.LdNext = p.w.cell(at.row, at.col), int64(p.w.rowBytes)
+	b.NextBytes = int64(min(kern.BlockCols, t.x.cols-at.col) / elems * size)
 }
 
 func flag(b bool) int64 {

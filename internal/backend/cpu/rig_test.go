@@ -158,7 +158,7 @@ func fill[T any](x []T, v T) {
 func (g *rig) checkGuards() {
 	all := floats(g.s.mem)
 	used := make([]bool, len(all))
-	parts := append([][]float32{g.s.packed.quantized, g.s.packed.laid, g.s.packed.packed, g.s.packed.integers, g.s.logits, g.s.mix.probs, g.s.mix.gate, g.s.mix.up, g.s.mix.weight}, g.s.acts...)
+	parts := append([][]float32{g.s.packed.quantized, g.s.packed.packed, g.s.packed.integers, g.s.logits, g.s.mix.probs, g.s.mix.gate, g.s.mix.up, g.s.mix.weight}, g.s.acts...)
 	parts = append(append(parts, g.s.split.outs), g.s.parts...)
 	for _, p := range append(parts, g.s.scratch...) {
 		if len(p) == 0 {

@@ -278,60 +278,6 @@ func TestDecodeReadsItsRowsAlone(t *testing.T) {
 	})
 }
 
-// TestDecodeTilesHasTheBitsOfDecode: how many rows stand together decides which
-// kernel multiplies them, so it must not be seen.
-func TestDecodeTilesHasTheBitsOfDecode(t *testing.T) {
-	withTiles(t, func(t *testing.T, l Level) {
-		for _, typ := range weights.Types() {
-			if !isFloat(typ) {
-				t.Run(typ.String(), func(t *testing.T) { testDecodeTiles(t, l, typ) })
-			}
-		}
-	})
-}
-
-func testDecodeTiles(t *testing.T, l Level, typ weights.Type) {
-	rng := newRand(t)
-	elems, _ := typ.Block()
-	scratch := make([]float32, DecodeScratch)
-	for range 30 {
-		rows, n, cols := 1+rng.IntN(DecodeRows), TileWeights*(1+rng.IntN(3)), elems*(1+rng.IntN(max(4, 1400/elems)))
-		w := blocks(rng, typ, n, cols)
-		o := newOperand(l, typ, random(rng, rows*cols, rng.IntN(4) == 0), rows, cols)
-		want := decodeAll(t, l, typ, w, o, rows, n, cols)
-		laid := make([]byte, TileBytes(cols)+64)
-		for i := range laid {
-			laid[i] = 0xa5
-		}
-		l.Lay(&Convert{X: &o.data[0], Y: &laid[0], Cols: int64(cols), Rows: int64(rows), LdX: int64(o.ld)})
-		for _, v := range laid[TileBytes(cols):] {
-			if v != 0xa5 {
-				t.Fatal("Lay wrote behind its end")
-			}
-		}
-		for i := range scratch {
-			scratch[i] = float32(math.NaN())
-		}
-		ldo := n + 3
-		got := make([]float32, rows*ldo+1)
-		for i := range got {
-			got[i] = -77
-		}
-		l.DecodeTiles(typ, &Decode{W: &w[0], X: &o.data[0], Out: &got[0], Cols: int64(cols), Rows: int64(rows), N: int64(n),
-			LdW: int64(len(w) / n), LdX: int64(o.ld), LdO: int64(ldo), Tiles: &laid[0], Scratch: &scratch[0]})
-		for i, v := range got {
-			r, j := i/ldo, i%ldo
-			if r < rows && j < n {
-				if !sameBits(v, want[r*n+j]) {
-					t.Fatalf("%d rows, %d weights, %d columns: out[%d][%d] = %v, Decode gives %v", rows, n, cols, r, j, v, want[r*n+j])
-				}
-			} else if v != -77 {
-				t.Fatalf("out[%d] was written", i)
-			}
-		}
-	}
-}
-
 func TestQuantizeIsTheSameAtAllLevels(t *testing.T) {
 	eachLevel(t, func(t *testing.T, l Level) {
 		rng := newRand(t)

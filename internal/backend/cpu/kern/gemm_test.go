@@ -115,7 +115,29 @@ func (c *gemmCase) runBlocks(out []float32, ldo, r, rows, i, n int) {
 		if k+width == c.cols {
 			b.Last = 1
 		}
+		if next := k + width; next < c.cols && min(BlockCols, c.cols-next)%32 == 0 {
+			c.multiplyLaying(&b, next, i, n)
+			continue
+		}
 		c.l.Multiply(&b)
+	}
+}
+
+// multiplyLaying multiplies, and panics if what is laid meanwhile, the columns from k on of n
+// weights, differs from Panel's.
+func (c *gemmCase) multiplyLaying(b *Block, k, i, n int) {
+	size, _ := c.typ.RowBytes(c.cols)
+	elems, bytes := c.typ.Block()
+	width, ld := min(BlockCols, c.cols-k), c.l.PanelBytes(BlockCols)
+	got, want := make([]byte, BlockWeights*ld), make([]byte, BlockWeights*ld)
+	b.Raw, b.LdRaw, b.Lay, b.LdLay = &c.w[i*size+k/elems*bytes], int64(size), &got[0], int64(ld)
+	b.RawRows, b.RawCols = int64(n), int64(width)
+	c.l.MultiplyLaying(c.typ, b)
+	c.l.Panel(c.typ, &Convert{X: b.Raw, Y: &want[0], Cols: int64(width), Rows: int64(n), LdX: int64(size), LdY: int64(ld)})
+	for at, v := range got {
+		if v != want[at] {
+			panic(fmt.Sprintf("MultiplyLaying: %v: byte %d of a panel of %d rows and %d columns is %#x, Panel's %#x", c.typ, at, n, width, v, want[at]))
+		}
 	}
 }
 

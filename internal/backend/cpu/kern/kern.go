@@ -41,7 +41,7 @@ const (
 	AVX2                        // amd64 with AVX2, FMA and F16C
 	AVX512                      // and AVX-512 F, BW, VL, DQ and VNNI
 	AVX512BF16                  // and AVX-512 BF16
-	AMX                         // and AMX TILE, BF16 and INT8
+	AMX                         // and AMX TILE and BF16
 )
 
 // The levels of arm64.
@@ -117,32 +117,10 @@ type Decode struct {
 	W, X                         *byte
 	Out                          *float32
 	Cols, Rows, N, LdW, LdX, LdO int64
-	Tiles                        *byte    // for DecodeTiles: what Lay has made of X
-	Scratch                      *float32 // for DecodeTiles: [DecodeScratch]
 }
 
 // DecodeRows is the most rows of X in a Decode.
 const DecodeRows = 16
-
-// TileRows is how many rows of X DecodeTiles pays for; 0: the level has none.
-func (l Level) TileRows() int {
-	if l == AMX {
-		return 3
-	}
-	return 0
-}
-
-const (
-	// TileWeights is what N of a DecodeTiles is a multiple of.
-	TileWeights = 16
-	// DecodeScratch is how many floats DecodeTiles needs.
-	DecodeScratch = 4096 + 1024 + 16*576/4 + 1024
-	// tileBytes is the size of groupCols columns that Lay has made.
-	tileBytes = 16*groupCols + 4*16*16*4
-)
-
-// TileBytes is the size of up to DecodeRows rows that Lay has made.
-func TileBytes(cols int) int { return (cols + groupCols - 1) / groupCols * tileBytes }
 
 // groupCols and groupBytes are the columns of a quantised activation that lie
 // together, and their bytes.
@@ -179,13 +157,17 @@ func (l Level) Blocked() bool { return l == AMX }
 // begin with the First of them, wait in Acc (BlockAcc floats), and go to Out with
 // the Last. LdX is the words from a tile of X to the next. W has room for
 // BlockWeights rows, whatever N is. Next is where the next block's weights lie,
-// undecoded, rows of NextBytes: the kernel asks memory for them.
+// undecoded, rows of NextBytes: the kernel asks memory for them. MultiplyLaying does what
+// Panel does, too, meanwhile: from Raw to Lay, for RawRows rows of RawCols columns, a
+// multiple of 32.
 type Block struct {
 	X, W                                       *byte
 	Out, Acc                                   *float32
 	Steps, Rows, N, LdX, LdW, LdO, First, Last int64
 	Next                                       *byte
 	NextBytes, LdNext                          int64
+	Raw, Lay                                   *byte
+	RawRows, RawCols, LdRaw, LdLay             int64
 }
 
 const (

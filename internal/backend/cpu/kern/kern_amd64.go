@@ -71,15 +71,6 @@ func (l Level) Decode(t weights.Type, a *Decode) {
 	}
 }
 
-// Lay turns up to DecodeRows rows that Quantize has made, LdX bytes apart, into what
-// DecodeTiles multiplies. Columns are taken by 512: pieces that begin there may be
-// laid by themselves.
-func (l Level) Lay(a *Convert) { amx_lay(unsafe.Pointer(a)) }
-
-// DecodeTiles does what Decode does, with the same bits, for N a multiple of
-// TileWeights and quantised weights.
-func (l Level) DecodeTiles(t weights.Type, a *Decode) { amxDecode(t, unsafe.Pointer(a)) }
-
 // Dequantize decodes rows of type t to float32, exactly as package weights does
 // (but for the payload of a NaN).
 func (l Level) Dequantize(t weights.Type, a *Convert) {
@@ -132,6 +123,9 @@ func (l Level) Gemm(a *Gemm) {
 
 // Multiply multiplies a block.
 func (l Level) Multiply(a *Block) { amx_multiply(unsafe.Pointer(a)) }
+
+// MultiplyLaying multiplies a block, and lays the panel of weights of type t that comes next.
+func (l Level) MultiplyLaying(t weights.Type, a *Block) { amxMultiply(t, unsafe.Pointer(a)) }
 
 // Peak does PeakOps multiply-adds for each of N, of the kind that products of
 // prompts are made of, on the PeakBytes at Data.

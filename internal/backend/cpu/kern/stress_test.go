@@ -17,24 +17,15 @@ import (
 func TestUnderSignalsAndCollections(t *testing.T) {
 	eachLevel(t, func(t *testing.T, l Level) {
 		rng := rand.New(rand.NewPCG(1, 2))
-		const rows, n, cols = 5, TileWeights, 1024
+		const rows, n, cols = 5, 16, 1024
 		w := blocks(rng, weights.Q4_K, n, cols)
 		x := newOperand(l, weights.Q4_K, random(rng, rows*cols, false), rows, cols)
 		g := newGemm(rng, l, weights.Q4_K, rows, n, cols)
-		laid := make([]byte, TileBytes(cols))
-		if l.TileRows() > 0 {
-			l.Lay(&Convert{X: &x.data[0], Y: &laid[0], Cols: cols, Rows: rows, LdX: int64(x.ld)})
-		}
 		compute := func() []float32 {
-			var out [3 * rows * n]float32 // on this goroutine's stack
+			var out [2 * rows * n]float32 // on this goroutine's stack
 			d := Decode{W: &w[0], X: &x.data[0], Out: &out[0], Cols: cols, Rows: rows, N: n, LdW: int64(len(w) / n), LdX: int64(x.ld), LdO: n}
 			l.Decode(weights.Q4_K, &d)
 			g.run(out[rows*n:], n, 0, rows, 0, n)
-			if l.TileRows() > 0 {
-				var scratch [DecodeScratch]float32
-				d.Out, d.Tiles, d.Scratch = &out[2*rows*n], &laid[0], &scratch[0]
-				l.DecodeTiles(weights.Q4_K, &d)
-			}
 			return append([]float32(nil), out[:]...)
 		}
 		want := compute()

@@ -12,7 +12,7 @@ import (
 // them only for processes that have asked; the permission is then every thread's.
 var hasTiles = sync.OnceValue(func() bool {
 	x := cpu.X86
-	if !x.HasAMXTile || !x.HasAMXBF16 || !x.HasAMXInt8 {
+	if !x.HasAMXTile || !x.HasAMXBF16 {
 		return false
 	}
 	const tileState = 1<<17 | 1<<18 // configuration and data

@@ -261,32 +261,38 @@ func amxExpand(t weights.Type, a unsafe.Pointer) {
 	}
 }
 
-func amxDecode(t weights.Type, a unsafe.Pointer) {
+func amxMultiply(t weights.Type, a unsafe.Pointer) {
 	switch t {
+	case weights.F32:
+		amx_multiply_f32(a)
+	case weights.F16:
+		amx_multiply_f16(a)
+	case weights.BF16:
+		amx_multiply_bf16(a)
 	case weights.Q4_0:
-		amx_decode_q4_0(a)
+		amx_multiply_q4_0(a)
 	case weights.Q4_1:
-		amx_decode_q4_1(a)
+		amx_multiply_q4_1(a)
 	case weights.Q5_0:
-		amx_decode_q5_0(a)
+		amx_multiply_q5_0(a)
 	case weights.Q5_1:
-		amx_decode_q5_1(a)
+		amx_multiply_q5_1(a)
 	case weights.Q8_0:
-		amx_decode_q8_0(a)
+		amx_multiply_q8_0(a)
 	case weights.Q2_K:
-		amx_decode_q2_k(a)
+		amx_multiply_q2_k(a)
 	case weights.Q3_K:
-		amx_decode_q3_k(a)
+		amx_multiply_q3_k(a)
 	case weights.Q4_K:
-		amx_decode_q4_k(a)
+		amx_multiply_q4_k(a)
 	case weights.Q5_K:
-		amx_decode_q5_k(a)
+		amx_multiply_q5_k(a)
 	case weights.Q6_K:
-		amx_decode_q6_k(a)
+		amx_multiply_q6_k(a)
 	case weights.IQ4_NL:
-		amx_decode_iq4_nl(a)
+		amx_multiply_iq4_nl(a)
 	case weights.IQ4_XS:
-		amx_decode_iq4_xs(a)
+		amx_multiply_iq4_xs(a)
 	default:
 		panic(unknownType(t))
 	}

@@ -1,6 +1,5 @@
-// Kernels for AMX (TILE, BF16, INT8): matrix products of many rows, of some rows
-// that decode, and the attention of prompts. The other kernels of this level are
-// those of AVX-512.
+// Kernels for AMX (TILE, BF16): matrix products of many rows, and the attention of
+// prompts. The other kernels of this level are those of AVX-512.
 //
 // A kernel configures the tile registers and releases them: nothing is in them
 // outside of it, so that a signal, another goroutine or a thread that the
@@ -29,6 +28,8 @@ INLINE u16x16 narrow(f32x16 v) { return (u16x16)_mm512_cvtneps_pbh((__m512)v); }
 
 #define NARROW2(hi, lo) ((u32x16)_mm512_cvtne2ps_pbh((__m512)(hi), (__m512)(lo)))
 
+#define TABLES(index, table) ((u32x16)_mm512_permutexvar_epi16((__m512i)(index), (__m512i)(table)))
+
 #define STEP_COLS 2
 #define ROUND_COLS 32
 INLINE u32x16 pack16(const uint8_t *x)
@@ -53,17 +54,17 @@ INLINE u32x16 pack16(const uint8_t *x)
 
 #include "tiles.h"
 #include "tileattend.h"
-#include "tiledecode.h"
 
 KERNEL k_pack(const struct convert *p) { pack(p); }
-KERNEL k_multiply(const struct block *p) { tile_gemm(p); }
+KERNEL k_multiply(const struct block *p) { tile_gemm(p, (struct laid){0, 0, NO_TYPE, F32}); }
 KERNEL k_attend_prompt(const struct attend *p) { tile_attend(p); }
-KERNEL k_lay(const struct convert *p) { lay(p); }
 
 #define QUANT(T, NAME)                                                               \
 	KERNEL k_expand_##NAME(const struct convert *p) { expand(T, TO_BF16, p); }  \
-	KERNEL k_decode_##NAME(const struct decode *p) { tile_decode(p, T); }
-#define REAL(T, NAME) KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_BF16, p); }
+	KERNEL k_multiply_##NAME(const struct block *p) { tile_gemm(p, (struct laid){kind_of(T).cols, kind_of(T).block, T, F32}); }
+#define REAL(T, NAME)                                                                \
+	KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_BF16, p); } \
+	KERNEL k_multiply_##NAME(const struct block *p) { tile_gemm(p, (struct laid){32, T == F32 ? 128 : 64, NO_TYPE, T}); }
 #include "types.h"
 
 // k_state tells what the operating system keeps of the processor's registers.
@@ -78,7 +79,7 @@ KERNEL k_state(struct probe *p)
 #define PEAK_TILES 4
 KERNEL k_peak(struct probe *p)
 {
-	configure(64, 16);
+	configure();
 	ZERO_FOUR;
 	_tile_loadd(4, p->data, 64);
 	_tile_loadd(5, p->data + 1024, 64);

@@ -35,9 +35,44 @@ INLINE void put32(enum to to, uint8_t *y, int64_t c, f32x16 lo, f32x16 hi)
 	put(to, y, c + 16, hi);
 }
 
+// A level with TABLES(index, table) looks 32 numbers up in one of 32: there are but 16 that
+// 4 bits of a block can mean.
+#ifdef TABLES
+typedef uint8_t u8x32 __attribute__((vector_size(32)));
+typedef uint8_t u8x32_at __attribute__((vector_size(32), aligned(1)));
+typedef uint16_t u16x32 __attribute__((vector_size(64)));
+static const uint8_t all_nibbles[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// put_table puts 32 columns, whose index each is 4 bits.
+INLINE void put_table(uint8_t *y, int64_t c, f32x16 values, u8x32 index)
+{
+	const u16x16 t = narrow(values);
+	const u16x32 table = __builtin_shufflevector(t, t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, -1, -1, -1, -1, -1, -1,
+						     -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+	STORE(u32x16, y + 2 * c, TABLES(__builtin_convertvector(index, u16x32), table));
+}
+
+INLINE u8x32 both_nibbles(const uint8_t *p)
+{
+	const u8x16 v = LOAD(u8x16, p), lo = v & 15, hi = v >> 4;
+	return __builtin_shufflevector(lo, hi, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26,
+				       27, 28, 29, 30, 31);
+}
+
+#define BY_TABLE(to, p, y, at, EXPR)                                \
+	if (to == TO_BF16) {                                        \
+		const u8x16 n = LOAD(u8x16, all_nibbles);           \
+		put_table(y, at, EXPR, both_nibbles(p));            \
+		break;                                              \
+	}
+#else
+#define BY_TABLE(to, p, y, at, EXPR)
+#endif
+
 // NIBBLES puts the low nibbles of 16 bytes, then the high ones.
 #define NIBBLES(p, at, EXPR)                             \
 	do {                                             \
+		BY_TABLE(to, p, y, at, EXPR)             \
 		u8x16 v_ = LOAD(u8x16, p), n = v_ & 15;  \
 		const f32x16 lo_ = EXPR;                 \
 		n = v_ >> 4;                             \
@@ -118,6 +153,12 @@ INLINE void expand_min(enum type t, enum to to, const uint8_t *w, uint8_t *y, in
 				       u & 0x3f3f3f3f, (z >> 4 & 0x0f0f0f0f) | (u >> 2 & 0x30303030)};
 	UNROLL for (int j = 0; j < 8; j++) {
 		const f32x16 scale = splat(d * (float)s[j]), min = splat(dmin * (float)s[8 + j]);
+#ifdef TABLES
+		if (to == TO_BF16 && t == Q4_K) {
+			put_table(y, c + 32 * j, scale * bytes_u(LOAD(u8x16, all_nibbles)) - min, *(const u8x32_at *)(const void *)(qs + 32 * (j >> 1)) >> (4 * (j & 1)) & 15);
+			continue;
+		}
+#endif
 		f32x16 v[2];
 		UNROLL for (int h = 0; h < 2; h++) {
 			u8x16 q = LOAD(u8x16, qs + 32 * (j >> 1) + 16 * h) >> (4 * (j & 1)) & 15;
@@ -153,6 +194,23 @@ INLINE void expand_xs(enum to to, const uint8_t *w, uint8_t *y, int64_t c)
 	}
 }
 
+// expand_block decodes a block, of 32 columns or 256.
+INLINE void expand_block(enum type t, enum to to, const uint8_t *w, uint8_t *y, int64_t c)
+{
+	if (kind_of(t).cols == 32) {
+		expand32(t, to, w, y, c);
+		return;
+	}
+	switch (t) {
+	case Q2_K:
+	case Q3_K: expand_low(t, to, w, y, c); break;
+	case Q4_K:
+	case Q5_K: expand_min(t, to, w, y, c); break;
+	case Q6_K: expand_6k(to, w, y, c); break;
+	default: expand_xs(to, w, y, c);
+	}
+}
+
 INLINE void expand(enum type t, enum to to, const struct convert *p)
 {
 	const struct kind k = kind_of(t);
@@ -161,20 +219,10 @@ INLINE void expand(enum type t, enum to to, const struct convert *p)
 		uint8_t *y = p->y + r * p->ldy;
 		for (int64_t c = 0; c < p->cols; c += k.cols, w += k.block) {
 			PREFETCH((const uint8_t *)w + AHEAD);
-			if (k.cols == 32) {
-				expand32(t, to, w, y, c);
-				continue;
-			}
-			UNROLL for (int i = 64; i < k.block; i += 64)
-				PREFETCH((const uint8_t *)w + AHEAD + i);
-			switch (t) {
-			case Q2_K:
-			case Q3_K: expand_low(t, to, w, y, c); break;
-			case Q4_K:
-			case Q5_K: expand_min(t, to, w, y, c); break;
-			case Q6_K: expand_6k(to, w, y, c); break;
-			default: expand_xs(to, w, y, c);
-			}
+			if (k.cols > 32)
+				UNROLL for (int i = 64; i < k.block; i += 64)
+					PREFETCH((const uint8_t *)w + AHEAD + i);
+			expand_block(t, to, w, y, c);
 		}
 	}
 }

@@ -32,14 +32,11 @@ struct convert {
 };
 
 // struct decode: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. Rows
-// of w are ldw bytes apart, those of x ldx bytes, those of out ldo floats. tiles
-// is what k_lay has made of x; only level AMX uses it, and scratch.
+// of w are ldw bytes apart, those of x ldx bytes, those of out ldo floats.
 struct decode {
 	const uint8_t *w, *x;
 	float *out;
 	int64_t cols, rows, n, ldw, ldx, ldo;
-	const uint8_t *tiles;
-	float *scratch;
 };
 
 // struct gemm: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. x is
@@ -55,12 +52,16 @@ struct gemm {
 // words apart; steps is a multiple of 16. The sums begin as zeros with the first
 // columns, wait in acc, and go to out with the last. next is where the weights of the
 // next block lie, 32 rows of nextbytes, ldnext apart: they are asked for meanwhile.
+// k_multiply_ also decode rawrows rows of rawcols columns meanwhile, from raw to lay.
 struct block {
 	const uint32_t *x, *w;
 	float *out, *acc;
 	int64_t steps, rows, n, ldx, ldw, ldo, first, last;
 	const uint8_t *next;
 	int64_t nextbytes, ldnext;
+	const uint8_t *raw;
+	uint8_t *lay;
+	int64_t rawrows, rawcols, ldraw, ldlay;
 };
 
 // struct norm: see k_norm. dst may be x.

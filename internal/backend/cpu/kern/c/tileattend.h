@@ -188,7 +188,7 @@ INLINE void tile_attend(const struct attend *p)
 	lay_keys(&m, d);
 	collect_all(p, p->v, m.block, d);
 	const uint64_t bad = lay_values(&m, d);
-	configure(64, 16);
+	configure();
 	for (int64_t i = 0; i < p->n; i += 16) {
 		const int64_t n = p->n - i < 16 ? p->n - i : 16;
 		float *out = m.out + i * d;
