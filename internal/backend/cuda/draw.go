@@ -207,16 +207,25 @@ func (s *stream) Launch() {
 	d := s.now()
 	s.graphs.finish(s)
 	s.draw(d)
-	for i, row := range s.result.Logits {
-		if n := s.plan.Vocab * 4; row != nil {
-			s.toHost(s.hostLogits[i*n:], s.logits+pointer(i*n), n)
-		}
-	}
+	s.sendLogits()
 	if s.err == nil {
 		s.fail(s.device.call(cuEventRecord, d.ended, s.launch.queue))
 	}
 	d.err = s.err
 	s.begun++
+}
+
+// sendLogits queues the way of the logits that the host wants, rows that lie together
+// at once.
+func (s *stream) sendLogits() {
+	rows, n := s.result.Logits, s.plan.Vocab*4
+	for i := 0; i < len(rows); i++ {
+		first := i
+		for i < len(rows) && rows[i] != nil {
+			i++
+		}
+		s.toHost(s.hostLogits[first*n:], s.logits+pointer(first*n), (i-first)*n)
+	}
 }
 
 // Wait blocks until the oldest step that was begun is done.
