@@ -41,7 +41,8 @@ type Stream interface {
 	// not q.
 	Attend(dst, q Act, layer Layer, a Attention)
 
-	// Gate: dst[r] = act(gate[r]) * up[r]. dst may be gate.
+	// Gate: dst[r] = act(gate[r]) * up[r]. dst may be gate. What gate and up hold
+	// afterwards is undefined, but for dst.
 	Gate(dst, gate, up Act, f Activation)
 
 	// Mixture: dst[r] = sum over the TopK experts e of row r of

@@ -23,13 +23,14 @@ type batch struct {
 	decode            bool // each sequence has one row: the step can be a graph
 	few, many         int  // spans of attend_few, tiles of attend_many
 	perKV             int  // queries that a row has for a KV head
+	single            bool // the rows of a sequence are one span
 }
 
 // A span of at most fewRows queries a KV head goes to attend_few; the tiles of
 // attend_many have manyRows.
 const (
 	fewRows  = 16
-	manyRows = 64
+	manyRows = 128
 )
 
 // set packs src.
@@ -96,7 +97,9 @@ func (b *batch) setTree(src *backend.Batch) {
 func (b *batch) setSpans() {
 	b.few, b.many, b.decode = 0, 0, true
 	b.meta[kern.MetaFew] = b.here()
+	spans := 0
 	b.eachSpan(func(row, n int) {
+		spans++
 		b.decode = b.decode && n == 1
 		if n*b.perKV <= fewRows {
 			b.meta = append(b.meta, int32(row), int32(n))
@@ -112,7 +115,8 @@ func (b *batch) setSpans() {
 		}
 	})
 	b.meta[kern.MetaManyCount] = int32(b.many)
-	b.decode = b.decode && !b.trees && b.many == 0
+	b.single = spans <= b.seqs
+	b.decode = b.decode && b.single && !b.trees && b.many == 0
 }
 
 // eachSpan finds the runs of adjacent rows that are neighbours in a sequence.

@@ -205,6 +205,7 @@ func (s *stream) drawn(d *drawing) {
 // Launch is part of backend.DeviceSampler.
 func (s *stream) Launch() {
 	d := s.now()
+	s.settle()
 	s.graphs.finish(s)
 	s.draw(d)
 	s.sendLogits()

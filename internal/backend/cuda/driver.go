@@ -321,12 +321,17 @@ func (v *device) unpin(b []byte) error {
 	return v.call(cuMemFreeHost, uintptr(unsafe.Pointer(unsafe.SliceData(b))))
 }
 
-// upload copies to the device and waits for it.
+// upload copies to the device and waits for it: the driver's copy returns once it has
+// read its source, but kernels of another queue must find it done.
 func (v *device) upload(to pointer, from []byte) error {
 	if len(from) == 0 {
 		return nil
 	}
-	return v.call(cuMemcpyHtoD, uintptr(to), uintptr(unsafe.Pointer(&from[0])), uintptr(len(from)))
+	if err := v.call(cuMemcpyHtoD, uintptr(to), uintptr(unsafe.Pointer(&from[0])), uintptr(len(from))); err != nil {
+		return err
+	}
+	const defaultQueue = 0
+	return v.call(cuStreamSynchronize, defaultQueue)
 }
 
 // download copies from the device and waits for it.

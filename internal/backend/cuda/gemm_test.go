@@ -221,43 +221,6 @@ func TestGemm(t *testing.T) {
 	})
 }
 
-func TestGemv(t *testing.T) {
-	eachTarget(t, func(t *testing.T, b *bench) {
-		for _, c := range []gemmCase{{1, 256, 64, 0}, {2, 1001, 512, 0}, {4, 777, 4096, 0}, {3, 5000, 1024, 0}, {1, 4096, 14336, 0}} {
-			for _, fp8 := range []bool{false, true} {
-				x, xf := b.bf16s(4 * c.k)
-				tokens := 1
-				for tokens < c.tokens {
-					tokens *= 2
-				}
-				var w pointer
-				var wf []float32
-				scale := make([]float32, c.rows)
-				for i := range scale {
-					scale[i] = 0.5 + b.rng.Float32()
-				}
-				name, f := fmt.Sprintf("gemv_bf16_%d", tokens), one
-				if fp8 {
-					h, v := b.e4m3s(c.rows * c.k)
-					w, wf = put(b, h), v
-					name, f = fmt.Sprintf("gemv_e4m3_%d", tokens), func(_, r int) float64 { return float64(scale[r]) }
-				} else {
-					h, v := b.bf16s(c.rows * c.k)
-					w, wf = put(b, h), v
-				}
-				out := poison(b, 4*c.rows)
-				a := kern.Gemv{X: uint64(put(b, x)), Tokens: uint64(put(b, []int32{int32(c.tokens)})), N: 1, K: int32(c.k), LdX: int32(c.k), LdW: int32(c.k), Pairs: int32((c.rows + 1) / 2)}
-				a.Out[0] = kern.Out{W: uint64(w), Scale: uint64(put(b, scale)), Dst: uint64(out), Rows: int32(c.rows), LdD: int32(c.rows), Tiles: a.Pairs}
-				shared := tokens * c.k * 2
-				k := b.kernel(name, shared)
-				b.must(b.launch(k, min(2*b.processors, int(a.Pairs+7)/8), 1, 1, 256, shared, unsafe.Pointer(&a)))
-				b.must(b.wait())
-				b.checkProduct(fmt.Sprintf("%v %s", c, name), get[float32](b, out, c.tokens*c.rows), xf, wf, c.tokens, c.rows, c.k, c.rows, f)
-			}
-		}
-	})
-}
-
 var hopperStages = map[int]int{16: 8, 32: 8, 64: 8, 128: 6, 256: 4}
 
 func TestHopper(t *testing.T) {
@@ -336,9 +299,11 @@ func (b *bench) hopperCase(c gemmCase, nt int, fp8 bool) {
 	}
 }
 
-// TestSpeed prints how fast the products run. WEIR_GPU_SPEED asks for it.
+// TestSpeed prints how fast the products run. WEIR_GPU_SPEED asks for it: few or
+// many, or 1 for both.
 func TestSpeed(t *testing.T) {
-	if os.Getenv("WEIR_GPU_SPEED") == "" {
+	asked := os.Getenv("WEIR_GPU_SPEED")
+	if asked == "" {
 		t.Skip("needs an NVIDIA GPU that nobody else uses, and WEIR_GPU_SPEED=1")
 	}
 	eachTarget(t, func(t *testing.T, b *bench) {
@@ -348,12 +313,15 @@ func TestSpeed(t *testing.T) {
 		fmt.Printf("%v copy: %.0f GB/s read and written\n", b.target, 2*copies/ms/1e6)
 		for _, fp8 := range []bool{false, true} {
 			for _, tokens := range []int{1, 2, 4} {
+				if asked == "many" {
+					break
+				}
 				for _, sh := range [][2]int{{4096, 4096}, {6144, 4096}, {28672, 4096}, {4096, 14336}, {128256, 4096}} {
-					b.gemvSpeed(sh[0], sh[1], tokens, fp8)
+					b.fewSpeed(sh[0], sh[1], tokens, fp8)
 				}
 			}
 		}
-		if b.target == kern.SM89 {
+		if b.target == kern.SM89 || asked == "few" {
 			return
 		}
 		for _, tokens := range []int{8, 16, 32, 64, 128, 256, 512, 2048, 8192} {
@@ -408,38 +376,6 @@ func (b *bench) random(n int, fp8 bool) pointer {
 	return p
 }
 
-func (b *bench) gemvSpeed(rows, k, tokens int, fp8 bool) {
-	size, name := 2, fmt.Sprintf("gemv_bf16_%d", tokens)
-	if fp8 {
-		size, name = 1, fmt.Sprintf("gemv_e4m3_%d", tokens)
-	}
-	keep := len(b.mine)
-	sets := max(1, 400<<20/(rows*k*size)) // beyond the L2 cache
-	a := make([]kern.Gemv, sets)
-	tk, x, out, scale := put(b, []int32{int32(tokens)}), b.random(tokens*k*2, false), b.alloc(tokens*rows*4), b.random(rows*4, false)
-	for i := range a {
-		a[i] = kern.Gemv{X: uint64(x), Tokens: uint64(tk), N: 1, K: int32(k), LdX: int32(k), LdW: int32(k), Pairs: int32(rows / 2)}
-		a[i].Out[0] = kern.Out{W: uint64(b.random(rows*k*size, fp8)), Scale: uint64(scale), Dst: uint64(out), Rows: int32(rows), LdD: int32(rows), Tiles: a[i].Pairs}
-	}
-	shared := tokens * k * 2
-	line := fmt.Sprintf("%v %s [%d, %d]:", b.target, name, rows, k)
-	for _, per := range []int{1, 2, 3, 4} {
-		if per*(shared+1024) > 227<<10 {
-			continue
-		}
-		kn := b.kernel(name, shared)
-		ms := b.time(40, func(i int) {
-			b.must(b.launch(kn, min(per*b.processors, (rows/2+7)/8), 1, 1, 256, shared, unsafe.Pointer(&a[i%sets])))
-		})
-		line += fmt.Sprintf("  x%d %.1f us %.0f GB/s", per, ms*1e3, float64(rows*k*size)/ms/1e6)
-	}
-	fmt.Println(line)
-	for _, p := range b.mine[keep:] {
-		b.must(b.free(p))
-	}
-	b.mine = b.mine[:keep]
-}
-
 func (b *bench) gemmSpeed(rows, k, tokens int, fp8 bool) {
 	size := 2
 	if fp8 {
@@ -490,6 +426,9 @@ func (b *bench) gemmSpeed(rows, k, tokens int, fp8 bool) {
 				shared := hopperStages[nt]*((128+nt)*128+16) + 1024
 				kn := b.kernel(fmt.Sprintf("hopper_%s_%d", map[bool]string{true: "e4m3", false: "bf16"}[fp8], nt), shared)
 				ms = b.time(20, func(i int) { b.must(b.launch(kn, ty, tiles, splits, 384, shared, unsafe.Pointer(&a[i%sets]))) })
+				if nt == 256 && splits == 1 && tiles%2 == 0 {
+					line += b.wideSpeed(a, x, rows, k*size, tokens, fp8)
+				}
 			} else {
 				a := make([]kern.Gemm, sets)
 				for i := range a {

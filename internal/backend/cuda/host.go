@@ -55,12 +55,22 @@ func (s *stream) show(v *act) []float32 {
 	done, err := s.device.use()
 	if err == nil {
 		defer done()
-		err = s.bring(out, v, rows)
+		err = errors.Join(s.makeLate(v), s.bring(out, v, rows))
 	}
 	if err != nil {
 		s.host.lost = errors.Join(s.host.lost, fmt.Errorf("reading activation %q: %w", v.spec.Name, err))
 	}
 	return out
+}
+
+// makeLate starts what makes v, which no operation of the step that ended has read.
+func (s *stream) makeLate(v *act) error {
+	if v != s.wait.made {
+		return nil
+	}
+	s.graphs.mode = direct
+	s.make(v)
+	return errors.Join(s.err, s.launch.wait())
 }
 
 func (s *stream) bring(out []float32, v *act, rows int) error {
@@ -102,6 +112,8 @@ func (s *stream) SetAct(a backend.Act, i int, v []float32) {
 	if len(v) != d.spec.Cols || i < 0 || i >= s.rowsOf(d) {
 		panic(fmt.Sprintf("cuda: %s: %d values for row %d of %d, %d columns", op, len(v), i, s.rowsOf(d), d.spec.Cols))
 	}
+	s.settle()
+	s.writes(d)
 	d.become(kern.F32)
 	s.place(d.full+pointer(4*i*d.spec.Cols), bytesOf(v))
 }
@@ -141,7 +153,12 @@ func (s *stream) growPlaced(n int) (err error) {
 // CopyAct implements backend.HostActs.
 func (s *stream) CopyAct(dst, x backend.Act) {
 	d, v := s.act(dst, "CopyAct"), s.act(x, "CopyAct")
-	s.pair("CopyAct", d, v, v, kern.PairCopy, kern.F32)
+	s.settle()
+	s.reads(v)
+	s.writes(d)
+	a := s.pair("CopyAct", d, v, v, kern.PairCopy)
+	a.Dst = d.become(kern.F32)
+	s.run("pairwise", s.rowsOf(d), (d.spec.Cols+1023)/1024, 1, 256, 0, args(&a), unsafe.Sizeof(a))
 }
 
 // needHalf makes a copy in bf16 of an activation in float32, which products read; its value stays.

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// gemvRows is the most rows that the kernels for few tokens take.
+	// gemvRows is the most rows that few.h takes.
 	gemvRows = 4
 	// gemvQRows is up to how many rows GGUF's blocks are multiplied as they lie,
 	// eight rows at a time: to decode them takes longer than to read them again.
@@ -24,6 +24,7 @@ type product struct {
 	rows int // of x that the kernels are to be picked for
 	w    []*weight
 	out  []kern.Out
+	dst  []*act
 	late bool // the kernel ahead writes the weights
 }
 
@@ -35,6 +36,10 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 	if rows == 0 {
 		return
 	}
+	s.settle()
+	for i := range group {
+		s.writes(s.act(group[i].Dst, op))
+	}
 	// What few tokens give is added up and rotated in float32; of many it would be
 	// most of the traffic, and bf16 is what they are trained in.
 	kind := int32(kern.F32)
@@ -45,7 +50,8 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 		p := product{x: v, rows: rows}
 		var ws [kern.Group]*weight
 		var outs [kern.Group]kern.Out
-		p.w, p.out = ws[:0], outs[:0]
+		var dsts [kern.Group]*act
+		p.w, p.out, p.dst = ws[:0], outs[:0], dsts[:0]
 		for ; begin < len(group) && len(p.w) < kern.Group; begin++ {
 			g := &group[begin]
 			w := matrix(g.W, v.spec.Cols, op)
@@ -57,7 +63,7 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 				panic(fmt.Sprintf("cuda: %s: tensor %q [%d, %d] takes %d columns to %d", op, w.name, w.rows, w.cols, v.spec.Cols, d.spec.Cols))
 			}
 			to := d.become(kind)
-			p.w = append(p.w, w)
+			p.w, p.dst = append(p.w, w), append(p.dst, d)
 			p.out = append(p.out, kern.Out{W: uint64(w.at), Scale: uint64(w.scales), Bias: vector(g.Bias, w.rows, op), Dst: to.At, Rows: int32(w.rows), LdD: to.Ld, Type: to.Type})
 		}
 		s.multiply(&p)
@@ -73,6 +79,7 @@ func (s *stream) Logits(x backend.Act, bw backend.Weight, scale, softcap float32
 		panic(fmt.Sprintf("cuda: %s: wants a gathered activation and a matrix of %d rows; tensor %q has %d", op, s.plan.Vocab, w.name, w.rows))
 	}
 	rows := s.rowsOf(v)
+	s.settle()
 	s.setLogits()
 	if rows == 0 {
 		return
@@ -80,6 +87,7 @@ func (s *stream) Logits(x backend.Act, bw backend.Weight, scale, softcap float32
 	out := [1]kern.Out{{W: uint64(w.at), Scale: uint64(w.scales), Dst: uint64(s.logits), Rows: int32(w.rows), LdD: int32(w.rows), Type: kern.F32}}
 	ws := [1]*weight{w}
 	s.multiply(&product{x: v, rows: rows, w: ws[:], out: out[:]})
+	s.settle()
 	if scale != 1 || softcap != 0 {
 		s.cap(rows, scale, softcap)
 	}
@@ -98,14 +106,18 @@ func (s *stream) multiply(p *product) {
 	if s.needHalf(p); p.x.kind != kern.BF16 && !p.x.halved {
 		panic("cuda: Linear: its input is a query")
 	}
-	hopper := s.launch.target == kern.SM90a
-	switch kind := p.w[0].kind; {
-	case kind == kern.TypeBF16 && p.rows <= s.fewFor():
-		s.gemv(p, "bf16")
-	case kind == kern.TypeE4M3 && p.rows <= s.fewFor():
-		s.gemv(p, "e4m3")
-	case kind == kern.TypeE4M3 && hopper:
+	s.settleProduct()
+	if s.fewFits(p) {
+		s.hold(p)
+		return
+	}
+	kind := p.w[0].kind
+	if kind == kern.TypeE4M3 && s.launch.target == kern.SM90a {
 		s.hopper(p, true)
+		return
+	}
+	s.reads(p.x)
+	switch {
 	case kind == kern.TypeBF16:
 		s.manyTokens(p)
 	case p.rows <= gemvQRows && kind != kern.TypeE4M3:
@@ -113,15 +125,6 @@ func (s *stream) multiply(p *product) {
 	default:
 		s.decoded(p)
 	}
-}
-
-// fewFor is up to how many rows the vector kernels beat the matrix units. Never on
-// Hopper, whose copy engine brings weights while the kernel ahead still runs.
-func (s *stream) fewFor() int {
-	if s.launch.target == kern.SM90a {
-		return 0
-	}
-	return gemvRows
 }
 
 // slots is 1, 2 or 4: a kernel's number of rows.
@@ -153,18 +156,6 @@ func (p *product) tiles() int {
 		p.out[i].Tiles = n
 	}
 	return int(n)
-}
-
-func (s *stream) gemv(p *product, name string) {
-	n := slots(p.rows)
-	a := kern.Gemv{X: uint64(p.x.half), Tokens: s.count(p.x.spec.Gathered), N: int32(len(p.w)), K: int32(p.x.ld), LdX: int32(p.x.ld), LdW: int32(p.w[0].ld), Pairs: p.pairs()}
-	copy(a.Out[:], p.out)
-	shared := n * p.x.ld * 2
-	if shared > s.device.shared-1024 {
-		panic(fmt.Sprintf("cuda: Linear: %d rows of %d columns do not fit into shared memory", n, p.x.ld))
-	}
-	blocks := min(2*s.device.processors, (int(a.Pairs)+7)/8)
-	s.run(fmt.Sprintf("gemv_%s_%d", name, n), blocks, 1, 1, 256, shared, args(&a), unsafe.Sizeof(a))
 }
 
 // gemvQ multiplies GGUF's blocks with activations in 8 bits.
@@ -265,10 +256,14 @@ func (s *stream) hopper(p *product, e4m3 bool) {
 	size, name, at := 2, "bf16", p.x.half
 	a := kern.Hopper{Tokens: s.count(p.x.spec.Gathered), Work: uint64(s.work), Counts: uint64(s.counts), N: int32(len(p.w))}
 	if e4m3 {
-		s.needEight(p)
+		s.makeEight(p.x)
 		size, name, at, a.XScale = 1, "e4m3", p.x.eight, uint64(p.x.scale)
 	}
 	k := p.x.spec.Cols
+	wide := s.wideFits(p)
+	if wide {
+		nt = 128 // a block's share of 256
+	}
 	a.Steps = int32((k*size + 127) / 128)
 	a.X = s.tiles(at, p.x.rows, k*size, p.x.ld*size, nt)
 	for i, w := range p.w {
@@ -279,9 +274,34 @@ func (s *stream) hopper(p *product, e4m3 bool) {
 	}
 	tiles, ty := p.tiles(), (p.rows+nt-1)/nt
 	copy(a.Out[:], p.out)
+	if wide {
+		a.Tiles = int32(tiles)
+		blocks := min(tiles*((p.rows+255)/256), s.device.processors/2*2)
+		s.run("wide_"+name, blocks, 1, 1, 384, wideShared, args(&a), unsafe.Sizeof(a))
+		return
+	}
 	parts := s.parts(tiles*ty, int(a.Steps), nt)
 	shared := stages*((128+nt)*128+16) + 1024
 	s.run(fmt.Sprintf("hopper_%s_%d", name, nt), ty, tiles, parts, 384, shared, args(&a), unsafe.Sizeof(a))
+}
+
+// wideShared is what wide.h takes: a ring of four tiles, room for 64 tokens of each
+// warpgroup's rows, barriers.
+const wideShared = 4*(128+256)*128 + 2*8192 + 8*8 + 1024
+
+// wideFits tells whether wide.h takes a product: whole tiles in bf16, enough of them
+// for all processors, an even number.
+func (s *stream) wideFits(p *product) bool {
+	if p.rows <= 128 {
+		return false
+	}
+	for i := range p.out {
+		if p.out[i].Type != kern.BF16 || p.out[i].Rows%128 != 0 || p.out[i].LdD%8 != 0 {
+			return false
+		}
+	}
+	tiles := p.tiles()
+	return tiles%2 == 0 && tiles*((p.rows+255)/256) >= s.device.processors
 }
 
 // hopperTile is how many tokens a block takes, and the depth of its ring.
@@ -310,14 +330,4 @@ func (s *stream) tiles(at pointer, rows, bytes, stride, box int) kern.TensorMap 
 		s.maps[key] = m
 	}
 	return m
-}
-
-// needEight makes the activation's copy in 8 bits, once for all that read it.
-func (s *stream) needEight(p *product) {
-	if p.x.fresh {
-		return
-	}
-	a := kern.E4M3{From: uint64(p.x.half), To: uint64(p.x.eight), Scales: uint64(p.x.scale), Count: s.count(p.x.spec.Gathered), Ld: int32(p.x.ld)}
-	s.run("to_e4m3_rows", p.rows, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
-	p.x.fresh = true
 }

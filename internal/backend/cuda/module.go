@@ -42,7 +42,8 @@ type module struct {
 type kernel struct {
 	name   string
 	handle uintptr
-	shared int // dynamic shared memory that it may have so far
+	shared int  // dynamic shared memory that it may have so far
+	pairs  bool // its blocks run in clusters of two
 }
 
 // loadModule compiles the target's PTX for the device, or takes what was compiled
@@ -136,7 +137,7 @@ func (v *device) compile(ptx string) ([]byte, error) {
 func (m *module) kernel(name string, shared int) *kernel {
 	k := m.found[name]
 	if k == nil {
-		k = &kernel{name: name}
+		k = &kernel{name: name, pairs: strings.HasPrefix(name, "wide_")}
 		text := append([]byte(name), 0)
 		if err := m.call(cuModuleGetFunction, uintptr(unsafe.Pointer(&k.handle)), m.handle, uintptr(unsafe.Pointer(&text[0]))); err != nil {
 			panic(fmt.Sprintf("cuda: kernel %s of %v: %v", name, m.target, err))
@@ -168,7 +169,7 @@ type launcher struct {
 	*module
 	queue  uintptr // CUstream
 	config launchConfig
-	attr   launchAttribute
+	attrs  [2]launchAttribute
 	params [1]unsafe.Pointer
 }
 
@@ -188,9 +189,13 @@ type launchAttribute struct {
 	value [64]byte
 }
 
-// overlapAhead lets a kernel start before the one ahead has ended: it waits for
-// that itself, in wait_ahead of dev.h.
-const overlapAhead = 6
+// Attributes of a launch, as the driver numbers them. overlapAhead lets a kernel
+// start before the one ahead has ended: it waits for that itself, in wait_ahead of
+// dev.h. clusterSize says how many blocks run side by side.
+const (
+	clusterSize  = 4
+	overlapAhead = 6
+)
 
 func newLauncher(m *module) (*launcher, error) {
 	l := &launcher{module: m}
@@ -198,9 +203,12 @@ func newLauncher(m *module) (*launcher, error) {
 	if err := m.call(cuStreamCreate, uintptr(unsafe.Pointer(&l.queue)), nonBlocking); err != nil {
 		return nil, err
 	}
-	l.attr.id = overlapAhead
-	l.attr.value[0] = 1
-	l.config.queue, l.config.attrs = l.queue, &l.attr
+	l.attrs[0].id, l.attrs[1].id = overlapAhead, clusterSize
+	l.attrs[0].value[0] = 1
+	for i, n := range []byte{2, 1, 1} { // three 32-bit numbers
+		l.attrs[1].value[4*i] = n
+	}
+	l.config.queue, l.config.attrs = l.queue, &l.attrs[0]
 	return l, nil
 }
 
@@ -214,6 +222,9 @@ func (l *launcher) launch(k *kernel, gx, gy, gz, threads, shared int, args unsaf
 	c.attrCount = 0
 	if l.target == kern.SM90a {
 		c.attrCount = 1
+		if k.pairs {
+			c.attrCount = 2
+		}
 	}
 	l.params[0] = args
 	err := l.call(cuLaunchKernelEx, uintptr(unsafe.Pointer(c)), k.handle, uintptr(unsafe.Pointer(&l.params)), 0)

@@ -14,6 +14,8 @@ import (
 func (s *stream) Embed(dst backend.Act, table backend.Weight, scale float32) {
 	d := s.act(dst, "Embed")
 	w := matrix(table, d.spec.Cols, "Embed")
+	s.settle()
+	s.writes(d)
 	a := kern.Embed{M: w.matrix(), Dst: d.become(kern.F32).At, Meta: uint64(s.meta), Slots: uint64(s.slots), Ld: int32(d.spec.Cols), Scale: scale}
 	s.checkTokens(w)
 	s.run("embed", s.rowsOf(d), 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
@@ -43,15 +45,30 @@ func (s *stream) AddRMSNorm(dst, x, delta backend.Act, w backend.Weight, eps flo
 func (s *stream) norm(op string, d, x, delta *act, w backend.Weight, eps float32) {
 	same(op, d, x)
 	s.fours(op, d)
-	a := kern.Norm{X: x.now(), W: vector(w, d.spec.Cols, op), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), Eps: eps}
 	if delta != nil {
 		same(op, d, delta)
+		s.reads(delta)
+	}
+	if d != x {
+		s.reads(x)
+		s.writes(d) // what it held is no longer waited for
+	}
+	if delta != nil && s.takeResidual(x, delta) {
+		delta = nil
+	}
+	s.settle()
+	a := kern.Norm{X: x.now(), W: vector(w, d.spec.Cols, op), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), Eps: eps}
+	if delta != nil {
 		a.Delta, a.Add = delta.now(), 1
+		s.writes(x)
 		x.fresh, x.halved = false, false // x changes in place
 	}
+	s.reads(x)
+	s.writes(d)
+	s.reads(s.wait.made) // one waits at a time
 	a.Dst = d.become(kern.BF16)
-	threads := min(256, (d.spec.Cols/4+31)/32*32)
-	s.run("norm", s.rowsOf(d), 1, 1, threads, 0, args(&a), unsafe.Sizeof(a))
+	s.wait.made, s.wait.isGate, s.wait.norm, s.wait.rows = d, false, a, s.rowsOf(d)
+	s.wait.operand = [3]*act{x, delta}
 }
 
 // fours panics for a width that the kernels' vectors of four do not divide.
@@ -64,7 +81,15 @@ func (s *stream) fours(op string, a *act) {
 // Add adds delta to x.
 func (s *stream) Add(x, delta backend.Act) {
 	v, y := s.act(x, "Add"), s.act(delta, "Add")
-	s.pair("Add", v, v, y, kern.PairAdd, v.kind)
+	if s.takeResidual(v, y) {
+		return
+	}
+	s.settle()
+	s.reads(v, y)
+	s.writes(v)
+	a := s.pair("Add", v, v, y, kern.PairAdd)
+	a.Dst = v.become(v.kind)
+	s.run("pairwise", s.rowsOf(v), (v.spec.Cols+1023)/1024, 1, 256, 0, args(&a), unsafe.Sizeof(a))
 }
 
 // Gate multiplies the activated gate with up.
@@ -77,15 +102,24 @@ func (s *stream) Gate(dst, gate, up backend.Act, f backend.Activation) {
 	default:
 		panic(fmt.Sprintf("cuda: Gate: activation %d is not one of SiLU, GELUTanh", f))
 	}
-	s.pair("Gate", s.act(dst, "Gate"), s.act(gate, "Gate"), s.act(up, "Gate"), what, kern.BF16)
+	d, x, y := s.act(dst, "Gate"), s.act(gate, "Gate"), s.act(up, "Gate")
+	if s.takeGate(d, x, y, what) {
+		return
+	}
+	s.settle()
+	s.reads(x, y)
+	s.writes(d)
+	s.reads(s.wait.made) // one waits at a time
+	a := s.pair("Gate", d, x, y, what)
+	a.Dst = d.become(kern.BF16)
+	s.wait.made, s.wait.isGate, s.wait.gate, s.wait.rows = d, true, a, s.rowsOf(d)
+	s.wait.operand = [3]*act{x, y}
 }
 
-func (s *stream) pair(op string, d, x, y *act, what, kind int32) {
+func (s *stream) pair(op string, d, x, y *act, what int32) kern.Pair {
 	same(op, d, x, y)
 	s.fours(op, d)
-	a := kern.Pair{X: x.now(), Y: y.now(), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), What: what}
-	a.Dst = d.become(kind)
-	s.run("pairwise", s.rowsOf(d), (d.spec.Cols+1023)/1024, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+	return kern.Pair{X: x.now(), Y: y.now(), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), What: what}
 }
 
 // Gather copies the wanted rows.
@@ -95,6 +129,9 @@ func (s *stream) Gather(dst, x backend.Act) {
 		panic(fmt.Sprintf("cuda: Gather from %d to %d columns: wants a row activation and a gathered one of its width", v.spec.Cols, d.spec.Cols))
 	}
 	s.fours("Gather", d)
+	s.settle()
+	s.reads(v)
+	s.writes(d)
 	a := kern.Gather{X: v.now(), Meta: uint64(s.meta), Cols: int32(d.spec.Cols)}
 	a.Dst = d.become(kern.F32)
 	s.run("gather", s.rowsOf(d), 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
@@ -104,6 +141,9 @@ func (s *stream) Gather(dst, x backend.Act) {
 func (s *stream) RopeWrite(q, k, v backend.Act, layer backend.Layer, r *backend.Rope, n backend.HeadNorm) {
 	const op = "RopeWrite"
 	aq, ak, av := s.act(q, op), s.act(k, op), s.act(v, op)
+	s.settle()
+	s.reads(aq, ak, av)
+	s.writes(aq)
 	c := s.kv.cache(layer)
 	dim := int(c.Dim)
 	if aq.spec.Cols%dim != 0 || ak.spec.Cols != int(c.Heads)*dim || av.spec.Cols != ak.spec.Cols || aq.spec.Gathered {
@@ -121,8 +161,8 @@ func (s *stream) RopeWrite(q, k, v backend.Act, layer backend.Layer, r *backend.
 		}
 	}
 	a.QOut = aq.become(c.Type)
-	heads := int(a.Heads + 2*c.Heads)
-	s.run("rope_write", s.rowsOf(aq), (heads+7)/8, 1, 256, 0, args(&a), unsafe.Sizeof(a))
+	s.wait.turn = rope{args: a, q: aq, layer: layer, rows: s.rowsOf(aq), heads: int(a.Heads + 2*c.Heads)}
+	s.wait.rope = &s.wait.turn
 }
 
 // Attend computes the rows' attention over the cells that they see.
@@ -130,6 +170,9 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, at backend.Atte
 	const op = "Attend"
 	d, v := s.act(dst, op), s.act(q, op)
 	same(op, d, v)
+	s.settleProduct()
+	s.reads(v)
+	s.writes(d)
 	c := s.kv.cache(layer)
 	if at.Heads%int(c.Heads) != 0 || v.spec.Cols != at.Heads*int(c.Dim) || dst.Index() == q.Index() {
 		panic(fmt.Sprintf("cuda: %s: q of %d columns for %d heads of %d over %d KV heads", op, v.spec.Cols, at.Heads, c.Dim, c.Heads))
@@ -146,10 +189,11 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, at backend.Atte
 		s.learn(perKV)
 	}
 	if !fast || perKV != s.batch.perKV {
+		s.settle()
 		s.run("attend_any", s.rowsOf(v), at.Heads, 1, 128, 0, args(&a), unsafe.Sizeof(a))
 		return
 	}
-	s.attendFast(&a)
+	s.attendFast(&a, v, layer)
 }
 
 // learn takes note of how many queries a row has for a KV head, which decides
@@ -168,7 +212,7 @@ func (s *stream) learn(perKV int) {
 	s.graphs.restart(s)
 }
 
-func (s *stream) attendFast(a *kern.Attend) {
+func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 	c, dim := &a.Cache, int(a.Cache.Dim)
 	rowset := 16 * dim * 2
 	if few := s.graphs.rows(s, s.batch.few); s.batch.few > 0 {
@@ -176,11 +220,21 @@ func (s *stream) attendFast(a *kern.Attend) {
 		part := 4 * (16*dim + 32)
 		parts = max(1, min(parts, workBytes/(part*few*int(c.Heads))))
 		shared := max(rowset+4*3*2*rowset, 4*part) + 1024
+		if t, ok := s.takeRope(a, q, layer); ok {
+			s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, parts, 128, shared, args(&t), unsafe.Sizeof(t))
+			return
+		}
+		s.settle()
 		s.run(fmt.Sprintf("attend_few_%d", dim), int(c.Heads), few, parts, 128, shared, args(a), unsafe.Sizeof(*a))
 	}
+	s.settle()
 	if s.batch.many > 0 {
-		shared := 4*rowset + 2*8*rowset + 1024
-		s.run(fmt.Sprintf("attend_many_%d", dim), s.batch.many, int(c.Heads), 1, 128, shared, args(a), unsafe.Sizeof(*a))
+		stages := 2 // MANY_STAGES of attend.h
+		if s.launch.target == kern.SM90a {
+			stages = 3
+		}
+		shared := 8*rowset + stages*8*rowset + 1024
+		s.run(fmt.Sprintf("attend_many_%d", dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
 	}
 }
 

@@ -564,6 +564,11 @@ func testParity(t *testing.T, rng *rand.Rand, c toyConfig, o Options) {
 			w.add(i, []int{1, 1, 1, 2, 30}[rng.IntN(5)])
 		}
 	})
+	step(2, "short chains", func() { // attention takes their rotation along
+		for i := range 7 {
+			w.add(i, 1+i%2)
+		}
+	})
 	if c.trees {
 		step(3, "a draft tree", func() { w.add(0, 1); w.tree(1); w.add(2, 9); w.tree(3) })
 	}

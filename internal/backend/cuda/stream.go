@@ -61,6 +61,7 @@ type stream struct {
 
 	graphs graphs
 	host   hostActs
+	wait   waiting
 }
 
 // act is an activation's two places. half holds rows of ld 16-bit numbers, and
@@ -177,6 +178,7 @@ func (s *stream) Begin(b *backend.Batch, kv backend.KV) {
 	d.rows, d.told, d.err = 0, false, nil
 	s.result.Logits = s.result.Logits[:0]
 	s.host.begin(s)
+	s.wait = waiting{}
 	s.batch.set(b, c.spec)
 	s.enter()
 	s.sendMeta()

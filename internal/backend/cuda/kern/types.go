@@ -71,13 +71,14 @@ type Gemm struct {
 	N, K, LdX, LdW int32
 }
 
-// Gemv is GemvArgs of gemv.h.
-type Gemv struct {
-	Out            [Group]Out
-	X, Tokens      uint64
-	N, K, LdX, LdW int32
-	Pairs          int32
-	_              int32
+// Few is FewArgs of few.h.
+type Few struct {
+	Out                           [Group]Out
+	X, Norm, Residual, Tokens     uint64
+	N, Cols, LdX, LdW, LdR, Units int32
+	Gate, _                       int32
+	Eps                           float32
+	_                             int32
 }
 
 // GemvQ is GemvQArgs of quant.h.
@@ -96,7 +97,7 @@ type Hopper struct {
 	XScale, Tokens uint64
 	Work, Counts   uint64
 	N, Steps       int32
-	Late, _        int32
+	Late, Tiles    int32
 }
 
 // Act is Act of ops.h.
@@ -179,6 +180,12 @@ type Attend struct {
 	Work, Counts   uint64
 }
 
+// Turn is TurnArgs of attend.h.
+type Turn struct {
+	Attend Attend
+	Rope   Rope
+}
+
 // Matrix is Matrix of quant.h.
 type Matrix struct {
 	At, Scales           uint64
@@ -204,6 +211,20 @@ type Convert struct {
 type E4M3 struct {
 	From, To, Scales, Count uint64
 	Ld, _                   int32
+}
+
+// GateE4M3 is GateE4M3Args of quant.h.
+type GateE4M3 struct {
+	Pair       Pair
+	To, Scales uint64
+	Ld, _      int32
+}
+
+// NormE4M3 is NormE4M3Args of quant.h.
+type NormE4M3 struct {
+	Norm       Norm
+	To, Scales uint64
+	Ld, _      int32
 }
 
 // Decode is DecodeArgs of quant.h.

@@ -6,7 +6,8 @@
 #include "attend.h"
 #include "quant.h"
 #include "gemm.h"
-#include "gemv.h"
-#if SM == 90
-#include "hopper.h"
+#if SM < 90
+#include "few.h"
+#else
+#include "wide.h"
 #endif

@@ -141,18 +141,21 @@ template <int DIM, int N> DEVICE void step(Tile<DIM> &t, u32 ks, u32 vs, int beg
   }
 }
 
-// fetch_rows starts a warp's copies of 16 positions' keys and values.
-template <int DIM> DEVICE void fetch_rows(const AttendArgs &a, u32 ks, u32 vs, int seq, int kv, int begin, int end, int lane) {
+// fetch_rows starts a warp's copies of 16 positions' keys and values. Positions from
+// end on are zeros; those of [skip, end) are not written.
+enum { KEYS = 1, VALUES = 2 };
+template <int DIM, int WHAT = KEYS | VALUES> DEVICE void fetch_rows(const AttendArgs &a, u32 ks, u32 vs, int seq, int kv, int begin, int end, int lane, int skip = 0x7fffffff) {
   const Cache &c = a.cache;
-  int p = begin + lane % 16, cell = p < end ? cell_of(a.meta, c, seq, p) : -1;
+  int p = begin + lane % 16, cell = p < imin(end, skip) ? cell_of(a.meta, c, seq, p) : -1;
   constexpr int CHUNKS = DIM / 8, PER = 32 / CHUNKS; // rows at a time
   UNROLL for (int j = 0; j < 16 / PER; j++) {
     int r = j * PER + lane / CHUNKS, chunk = lane % CHUNKS;
     int from = __nvvm_shfl_sync_idx_i32(0xffffffffu, cell, r, 31);
     bool there = from >= 0;
+    if (begin + r >= skip && begin + r < end) continue;
     u64 at = ((u64)(there ? from : 0) * c.heads + kv) * DIM + chunk * 8;
-    copy16(ks + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.k + at, there);
-    copy16(vs + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.v + at, there);
+    if (WHAT & KEYS) copy16(ks + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.k + at, there);
+    if (WHAT & VALUES) copy16(vs + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.v + at, there);
   }
 }
 
@@ -179,14 +182,51 @@ template <int DIM> DEVICE void put_rows(const AttendArgs &a, const Tile<DIM> &t,
   }
 }
 
+DEVICE u8 *shared_place(u32 at) { return dynamic + (at - shared_at(dynamic)); }
+
+// turn_span does what rope_write does for a span, as far as it concerns a KV head and
+// positions [from, to): queries go to shared memory, keys and values to the cache, and
+// to shared memory as well where place says so.
+template <int DIM, class F> DEVICE void turn_span(const RopeArgs &r, Angle angle, int cell, u8 *q, int row0, int n, int pos0, int kv, int per, int from, int to, int warp, int lane, F place) {
+  int at = 0; // the row that angle and cell are of
+  auto go = [&](int i) INLINE {
+    if (i == at) return;
+    at = i;
+    angle.of(r, pos0 + i, lane);
+    cell = group_field(r.meta, r.cache.group, CELL)[row0 + i];
+  };
+  for (int i = 3 - warp; i < 2 * n; i += 4) {
+    int pos = pos0 + i / 2, kind = 1 + i % 2;
+    if (pos < from || pos >= to) continue;
+    go(i / 2);
+    u16 *out = (u16 *)(kind == 1 ? r.cache.k : r.cache.v) + ((u64)cell * r.cache.heads + kv) * DIM;
+    u8 *tile = place(pos, kind == 2);
+    turn_head(r, angle, row0 + i / 2, kv, kind, lane, [&](int d, float v) INLINE {
+      out[d] = to_f16(v);
+      if (tile) *(u16 *)(tile + Tile<DIM>::swizzle(pos % 16, d / 8) + d % 8 * 2) = to_f16(v);
+    });
+  }
+  for (int i = warp; i < 16; i += 4) {
+    auto put = [&](int d, float v) INLINE { *(u16 *)(q + Tile<DIM>::swizzle(i, d / 8) + d % 8 * 2) = to_f16(v); };
+    if (i < n * per) {
+      go(i / per);
+      turn_head(r, angle, row0 + i / per, kv * per + i % per, 0, lane, put);
+    } else for (int d = lane; d < DIM; d += 32) put(d, 0);
+  }
+}
+
 // attend_few: block (kv head, span, part of the positions), four warps that each
-// take blocks of 16 positions in turn. A span has at most 16 queries a KV head.
-template <int DIM> DEVICE void few(const AttendArgs &a) {
+// take blocks of 16 positions in turn. A span has at most 16 queries a KV head. With
+// TURN the queries, and the span's own keys and values, are yet to be turned.
+template <int DIM, bool TURN> DEVICE void few(const AttendArgs &a, const RopeArgs &r) {
   constexpr int STAGES = 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
   int kv = bx, span = by, warp = tid / 32, lane = tid % 32;
   let_next();
-  wait_ahead();
-  if (span >= a.meta[FEW_COUNT]) return;
+  // The step's metadata is copied before its first kernel begins.
+  if (span >= a.meta[FEW_COUNT]) {
+    wait_ahead();
+    return;
+  }
   const int *list = field(a.meta, FEW) + 2 * span;
   int row0 = list[0], n = list[1], seq = field(a.meta, SEQ)[row0], pos0 = field(a.meta, POS)[row0];
   int per = a.heads / a.cache.heads;
@@ -201,17 +241,41 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
   // Parts of less than 256 positions would cost more to join than they save.
   int blocks = (end - begin + 15) / 16, share = imax((blocks + gz - 1) / gz, 16), used = (blocks + share - 1) / share;
   int b0 = bz * share, b1 = imin(blocks, b0 + share);
-  if (bz >= used) return;
-  if (warp == 0) fetch_queries<DIM>(a, base, row0, n, kv, 0, per, lane);
-  copy_commit();
+  if (bz >= used) return; // others wait: their end means that all before have ended
+  if (!TURN) wait_ahead();
   auto fetch = [&](int b, int stage) INLINE {
     if (b < b1) fetch_rows<DIM>(a, mine + stage * 2 * ROWSET, mine + stage * 2 * ROWSET + ROWSET, seq, kv, begin + b * 16, end, lane);
     copy_commit();
   };
-  fetch(b0 + warp, 0);
-  fetch(b0 + warp + 4, 1);
-  copy_wait<2>();
-  sync();
+  if constexpr (TURN) {
+    // Positions of before are read while the kernel ahead still runs; of the span's own
+    // those that would be among them are put beside them.
+    constexpr int AHEAD = 8; // blocks
+    auto early = [&](int b, int stage) INLINE {
+      u32 at = mine + stage * 2 * ROWSET;
+      if (b < b1) fetch_rows<DIM>(a, at, at + ROWSET, seq, kv, begin + b * 16, end, lane, pos0);
+      copy_commit();
+    };
+    early(b0 + warp, 0);
+    early(b0 + warp + 4, 1);
+    Angle angle;
+    angle.of(r, pos0, lane);
+    int cell = group_field(r.meta, r.cache.group, CELL)[row0];
+    wait_ahead();
+    turn_span<DIM>(r, angle, cell, shared_place(base), row0, n, pos0, kv, per, begin + b0 * 16, begin + b1 * 16, warp, lane, [&](int pos, bool value) INLINE {
+      int b = (pos - begin) / 16 - b0;
+      return b < AHEAD ? shared_place(base + ROWSET + (b % 4 * STAGES + b / 4) * 2 * ROWSET + (value ? ROWSET : 0)) : nullptr;
+    });
+    if (b1 - b0 > AHEAD) fence(); // read again, from the cache
+    sync();
+  } else {
+    if (warp == 0) fetch_queries<DIM>(a, base, row0, n, kv, 0, per, lane);
+    copy_commit();
+    fetch(b0 + warp, 0);
+    fetch(b0 + warp + 4, 1);
+    copy_wait<2>();
+    sync();
+  }
   Tile<DIM> t;
   t.load(base, lane);
   int stage = 0;
@@ -234,7 +298,7 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
   // The warps meet in shared memory, the blocks in the workspace; a part is
   // [16, DIM] sums, 16 maxima, 16 lengths.
   constexpr int PART = 16 * DIM + 32;
-  float *parts = (float *)(dynamic + (base - shared_at(dynamic)));
+  float *parts = (float *)shared_place(base);
   sync();
   float *to = parts + warp * PART;
   UNROLL for (int h = 0; h < 2; h++) {
@@ -281,18 +345,35 @@ template <int DIM> DEVICE void few(const AttendArgs &a) {
   join(shared_work, used, true);
   if (tid == 0) a.counts[slot] = 0;
 }
-GLOBAL BOUNDS(128, 2) attend_few_64(CONSTANT_ARG AttendArgs a) { few<64>(a); }
-GLOBAL BOUNDS(128, 2) attend_few_128(CONSTANT_ARG AttendArgs a) { few<128>(a); }
+GLOBAL BOUNDS(128, 2) attend_few_64(CONSTANT_ARG AttendArgs a) { few<64, false>(a, RopeArgs{}); }
+GLOBAL BOUNDS(128, 2) attend_few_128(CONSTANT_ARG AttendArgs a) { few<128, false>(a, RopeArgs{}); }
 
-// attend_many: block (tile, kv head) of 64 queries, 16 a warp; the warps share tiles
-// of 64 positions. A span is [row0, rows, first query].
+struct TurnArgs {
+  AttendArgs attend;
+  RopeArgs rope;
+};
+GLOBAL BOUNDS(128, 2) attend_turn_64(CONSTANT_ARG TurnArgs a) { few<64, true>(a.attend, a.rope); }
+GLOBAL BOUNDS(128, 2) attend_turn_128(CONSTANT_ARG TurnArgs a) { few<128, true>(a.attend, a.rope); }
+
+// MANY_STAGES is how many tiles are in shared memory: cards of Ada have less of it.
+#if SM >= 90
+enum { MANY_STAGES = 3 };
+#else
+enum { MANY_STAGES = 2 };
+#endif
+
+// attend_many: block (tile, kv head) of 128 queries, 16 a warp; the warps share tiles
+// of 64 positions, four fetching keys and four values. A span is [row0, rows, first
+// query]. Tiles are taken from the last, which sees most, so that what ends the
+// kernel is short.
 template <int DIM> DEVICE void many(const AttendArgs &a) {
-  constexpr int ROWSET = 16 * DIM * 2, STAGE = 8 * ROWSET;
+  constexpr int STAGES = MANY_STAGES, ROWSET = 16 * DIM * 2, STAGE = 8 * ROWSET;
   int kv = by, warp = tid / 32, lane = tid % 32;
   let_next();
   wait_ahead();
-  if (bx >= a.meta[MANY_COUNT]) return;
-  const int *list = field(a.meta, MANY) + 3 * bx;
+  int tile = a.meta[MANY_COUNT] - 1 - bx;
+  if (tile < 0) return;
+  const int *list = field(a.meta, MANY) + 3 * tile;
   int row0 = list[0], n = list[1], first = list[2] + warp * 16;
   int seq = field(a.meta, SEQ)[row0], pos0 = field(a.meta, POS)[row0], per = a.heads / a.cache.heads;
   u32 base = aligned_shared();
@@ -302,31 +383,32 @@ template <int DIM> DEVICE void many(const AttendArgs &a) {
     hi[h] = i < n * per ? pos0 + i / per : -1; // rows beyond the span see nothing
     lo[h] = first_seen(hi[h] < 0 ? 0 : hi[h], a.cache.window);
   }
-  int firstPos = pos0 + list[2] / per, end = pos0 + imin(n - 1, (list[2] + 63) / per) + 1;
+  int firstPos = pos0 + list[2] / per, end = pos0 + imin(n - 1, (list[2] + 127) / per) + 1;
   int begin = first_seen(firstPos, a.cache.window) & ~15;
   fetch_queries<DIM>(a, base + warp * ROWSET, row0, n, kv, first, per, lane);
   copy_commit();
-  u32 tiles = base + 4 * ROWSET;
+  u32 tiles = base + 8 * ROWSET;
   auto fetch = [&](int p, int stage) INLINE {
-    u32 at = tiles + stage * STAGE + warp * ROWSET;
-    if (p < end) fetch_rows<DIM>(a, at, at + 4 * ROWSET, seq, kv, p + warp * 16, end, lane);
+    u32 at = tiles + stage * STAGE + warp * ROWSET; // keys, then values
+    p += warp % 4 * 16;
+    if (warp < 4) fetch_rows<DIM, KEYS>(a, at, 0, seq, kv, p, end, lane);
+    else fetch_rows<DIM, VALUES>(a, 0, at, seq, kv, p, end, lane);
     copy_commit();
   };
-  fetch(begin, 0);
-  copy_wait<1>();
+  UNROLL for (int i = 0; i < STAGES - 1; i++) fetch(begin + 64 * i, i);
+  copy_wait<STAGES - 1>();
   sync_warp();
   Tile<DIM> t;
   t.load(base + warp * ROWSET, lane);
   int stage = 0;
   for (int p = begin; p < end; p += 64) {
-    fetch(p + 64, stage ^ 1);
-    copy_wait<1>();
-    sync();
+    copy_wait<STAGES - 2>();
+    sync(); // the tile is there, and nobody reads the one before any more
+    fetch(p + 64 * (STAGES - 1), stage == 0 ? STAGES - 1 : stage - 1);
     u32 at = tiles + stage * STAGE;
     bool whole = p + 63 <= firstPos && p >= first_seen(end - 1, a.cache.window) && first + 15 < n * per;
     step<DIM, 64>(t, at, at + 4 * ROWSET, p, lo, hi, a.scale * LOG2E, whole, lane);
-    sync();
-    stage ^= 1;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
   }
   copy_wait<0>();
   UNROLL for (int h = 0; h < 2; h++) {
@@ -337,5 +419,5 @@ template <int DIM> DEVICE void many(const AttendArgs &a) {
   }
   put_rows<DIM>(a, t, t.l, row0, n, kv, first, per, lane);
 }
-GLOBAL BOUNDS(128, 2) attend_many_64(CONSTANT_ARG AttendArgs a) { many<64>(a); }
-GLOBAL BOUNDS(128, 2) attend_many_128(CONSTANT_ARG AttendArgs a) { many<128>(a); }
+GLOBAL BOUNDS(256, 1) attend_many_64(CONSTANT_ARG AttendArgs a) { many<64>(a); }
+GLOBAL BOUNDS(256, 1) attend_many_128(CONSTANT_ARG AttendArgs a) { many<128>(a); }

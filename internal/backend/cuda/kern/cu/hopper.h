@@ -19,6 +19,7 @@ struct HopperArgs {
   u32 *counts;
   int n, steps; // steps: of 128 bytes along K
   int late;     // the kernel ahead writes the weights
+  int tiles;    // wide.h: tiles of rows, even
 };
 
 DEVICE void barrier_init(u32 at, int n) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(n) : "memory"); }
@@ -58,7 +59,7 @@ DEVICE void stmatrix4t(u32 at, u32 a, u32 b, u32 c, u32 d) {
 }
 
 // finish stores a warpgroup's 64 rows.
-template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *acc, u32 base, int tile, int token0, int tokens) {
+template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *acc, const float *xscales, u32 base, int tile, int token0, int tokens) {
   int t = tid - 128, warp = t / 32, lane = t % 32; // 8 warps, 16 rows each
   if (!last_part<NT / 2>(acc, a.work, a.counts, by * gx + bx, t)) return;
   int row0 = tile * 128;
@@ -68,14 +69,9 @@ template <int NT> DEVICE void finish(const HopperArgs &a, const Out &o, float *a
     if (row < o.rows && o.scale) factor[half] = o.scale[row];
     if (row < o.rows && o.bias) bias[half] = o.bias[row];
   }
-  // value is a product with all that is done to it; the tokens' scales are read as
-  // they are needed, since all of them would take more registers than there are.
+  // value is a product with all that is done to it.
   auto value = [&](int j, int half, int i, float x) INLINE { return acc[j * 4 + half * 2 + i] * (factor[half] * x) + bias[half]; };
-  auto xscale = [&](int token) INLINE {
-    float x = 1;
-    if (a.xscale && token < tokens) asm volatile("ld.global.f32 %0, [%1];" : "=f"(x) : "l"(a.xscale + token) : "memory");
-    return x;
-  };
+  auto xscale = [&](int token) INLINE { return xscales[token - token0]; };
   if (NT >= 64 && o.type == BF16 && row0 + 128 <= o.rows) { // through shared memory, so that whole lines are written
     sync_256();
     int chunk = warp * 2 + lane / 8 % 2;
@@ -164,6 +160,10 @@ template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) 
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     wait_ahead();
+    SHARED float xscales[NT];
+    int mine = tid - 128;
+    if (mine < NT) xscales[mine] = a.xscale && token0 + mine < tokens ? a.xscale[token0 + mine] : 1;
+    sync_256();
     UNROLL for (int i = 0; i < NT / 2; i++) acc[i] = 0;
     for (int i = 0; i < n; i++) {
       int s = i % STAGES;
@@ -176,7 +176,7 @@ template <int NT, bool FP8, int STAGES> DEVICE void hopper(const HopperArgs &a) 
       if (i > 0 && tid % 128 == 0) barrier_arrive(empty + 8 * ((i - 1) % STAGES));
     }
     asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-    finish<NT>(a, o, acc, base, tile, token0, tokens);
+    finish<NT>(a, o, acc, xscales, base, tile, token0, tokens);
   }
 }
 

@@ -64,12 +64,9 @@ struct NormArgs {
   float eps;
 };
 
-// A block a row. With add, x += delta first, and x keeps it.
-GLOBAL BOUNDS(256, 4) norm(CONSTANT_ARG NormArgs a) {
-  let_next();
-  wait_ahead();
-  int row = bx;
-  if (row >= *a.count) return;
+// row_norm is the factor that normalises a row. With add, x += delta first, and x
+// keeps it.
+DEVICE float row_norm(const NormArgs &a, int row) {
   float sum = 0;
   for (int c = tid * 4; c < a.cols; c += ntid * 4) {
     float4 v = act_get4(a.x, row, c);
@@ -80,7 +77,16 @@ GLOBAL BOUNDS(256, 4) norm(CONSTANT_ARG NormArgs a) {
     }
     sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
   }
-  float f = rsqrt_(block_sum(sum) / (float)a.cols + a.eps);
+  return rsqrt_(block_sum(sum) / (float)a.cols + a.eps);
+}
+
+// A block a row.
+GLOBAL BOUNDS(256, 4) norm(CONSTANT_ARG NormArgs a) {
+  let_next();
+  wait_ahead();
+  int row = bx;
+  if (row >= *a.count) return;
+  float f = row_norm(a, row);
   for (int c = tid * 4; c < a.cols; c += ntid * 4) {
     float4 v = act_get4(a.x, row, c), w = *(const float4 *)(a.w + c);
     act_put4(a.dst, row, c, {v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w});
@@ -93,6 +99,10 @@ struct PairArgs {
   int cols, what;
 };
 enum { ADD = 0, GATE_SILU, GATE_GELU, COPY };
+DEVICE float gated(int what, float x, float y) {
+  if (what == GATE_SILU) return x * rcp_(1 + exp_(-x)) * y;
+  return 0.5f * x * (1 + tanh_(0.7978845608028654f * (x + 0.044715f * x * x * x))) * y;
+}
 
 // dst = x + y, or act(x) * y, or x. A block a row.
 GLOBAL BOUNDS(256, 4) pairwise(CONSTANT_ARG PairArgs a) {
@@ -103,11 +113,8 @@ GLOBAL BOUNDS(256, 4) pairwise(CONSTANT_ARG PairArgs a) {
   for (int c = (by * 256 + tid) * 4; c < a.cols; c += (int)__nvvm_read_ptx_sreg_nctaid_y() * 1024) {
     float4 x = act_get4(a.x, row, c), y = act_get4(a.y, row, c);
     float v[4] = {x.x, x.y, x.z, x.w}, u[4] = {y.x, y.y, y.z, y.w};
-    UNROLL for (int i = 0; i < 4; i++) {
-      if (a.what == COPY) continue;
-      if (a.what == ADD) v[i] += u[i];
-      else if (a.what == GATE_SILU) v[i] = v[i] * rcp_(1 + exp_(-v[i])) * u[i];
-      else v[i] = 0.5f * v[i] * (1 + tanh_(0.7978845608028654f * (v[i] + 0.044715f * v[i] * v[i] * v[i]))) * u[i];
+    if (a.what != COPY) {
+      UNROLL for (int i = 0; i < 4; i++) v[i] = a.what == ADD ? v[i] + u[i] : gated(a.what, v[i], u[i]);
     }
     act_put4(a.dst, row, c, {v[0], v[1], v[2], v[3]});
   }
@@ -165,17 +172,28 @@ struct RopeArgs {
   float scale, eps;
 };
 
-// A warp a head of a row: queries, then keys, then values.
-GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
-  let_next();
-  wait_ahead();
-  int row = bx, head = by * 8 + tid / 32, lane = tid % 32;
-  if (row >= a.meta[ROWS] || head >= a.heads + 2 * a.cache.heads) return;
-  int dim = a.cache.dim, kind = head < a.heads ? 0 : head < a.heads + a.cache.heads ? 1 : 2;
-  head -= kind == 0 ? 0 : kind == 1 ? a.heads : a.heads + a.cache.heads;
+// Angle is how a position turns what a lane has of a head: pairs lane, lane+32, ...
+struct Angle {
+  float c[4], s[4];
+
+  METHOD void of(const RopeArgs &a, int pos, int lane) {
+    UNROLL for (int j = 0; j < 4; j++) {
+      int p = lane + 32 * j;
+      c[j] = 1, s[j] = 0;
+      if (!a.turns || p >= a.rotated / 2) continue;
+      double t = (double)pos * a.turns[p]; // in turns, so that the whole ones drop out exactly
+      float angle = (float)(t - rint_(t)) * 6.283185307179586f;
+      c[j] = cos_(angle) * a.scale, s[j] = sin_(angle) * a.scale;
+    }
+  }
+};
+
+// turn_head normalises and rotates a head of a row, in a warp, and gives its elements
+// to put. kind is 0 for queries, 1 for keys, 2 for values, which stay as they are.
+template <class F> DEVICE void turn_head(const RopeArgs &a, const Angle &angle, int row, int head, int kind, int lane, F put) {
+  int dim = a.cache.dim;
   const Act &from = kind == 0 ? a.q : kind == 1 ? a.k : a.v;
-  int pos = field(a.meta, POS)[row], cell = group_field(a.meta, a.cache.group, CELL)[row];
-  float x[4], y[4]; // up to 256 elements of a head: pairs lane, lane+32, ...
+  float x[4], y[4]; // up to 256 elements of a head
   int ix[4], iy[4];
   float sum = 0;
   UNROLL for (int j = 0; j < 4; j++) {
@@ -199,23 +217,37 @@ GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
   }
   if (a.turns && kind < 2) {
     UNROLL for (int j = 0; j < 4; j++) {
-      int p = lane + 32 * j;
-      if (p >= a.rotated / 2) continue;
-      double t = (double)pos * a.turns[p]; // in turns, so that the whole ones drop out exactly
-      float angle = (float)(t - rint_(t)) * 6.283185307179586f;
-      float c = cos_(angle) * a.scale, s = sin_(angle) * a.scale, u = x[j], v = y[j];
-      x[j] = u * c - v * s;
-      y[j] = u * s + v * c;
+      if (lane + 32 * j >= a.rotated / 2) continue;
+      float u = x[j], v = y[j];
+      x[j] = u * angle.c[j] - v * angle.s[j];
+      y[j] = u * angle.s[j] + v * angle.c[j];
     }
   }
-  sync_warp(); // qout may be where q was
+  sync_warp(); // put may write where q was
   UNROLL for (int j = 0; j < 4; j++) {
     if (lane + 32 * j >= dim / 2) continue;
-    void *out = kind == 0 ? a.qout.at : kind == 1 ? a.cache.k : a.cache.v;
-    u64 at = kind == 0 ? (u64)row * a.qout.ld + head * dim : ((u64)cell * a.cache.heads + head) * dim;
-    if (a.cache.type == F32) ((float *)out)[at + ix[j]] = x[j], ((float *)out)[at + iy[j]] = y[j];
-    else ((u16 *)out)[at + ix[j]] = to_f16(x[j]), ((u16 *)out)[at + iy[j]] = to_f16(y[j]);
+    put(ix[j], x[j]);
+    put(iy[j], y[j]);
   }
+}
+
+// A warp a head of a row: queries, then keys, then values.
+GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
+  let_next();
+  wait_ahead();
+  int row = bx, head = by * 8 + tid / 32, lane = tid % 32;
+  if (row >= a.meta[ROWS] || head >= a.heads + 2 * a.cache.heads) return;
+  int kind = head < a.heads ? 0 : head < a.heads + a.cache.heads ? 1 : 2;
+  head -= kind == 0 ? 0 : kind == 1 ? a.heads : a.heads + a.cache.heads;
+  int dim = a.cache.dim, cell = group_field(a.meta, a.cache.group, CELL)[row];
+  void *out = kind == 0 ? a.qout.at : kind == 1 ? a.cache.k : a.cache.v;
+  u64 at = kind == 0 ? (u64)row * a.qout.ld + head * dim : ((u64)cell * a.cache.heads + head) * dim;
+  Angle angle;
+  angle.of(a, field(a.meta, POS)[row], lane);
+  turn_head(a, angle, row, head, kind, lane, [&](int i, float v) INLINE {
+    if (a.cache.type == F32) ((float *)out)[at + i] = v;
+    else ((u16 *)out)[at + i] = to_f16(v);
+  });
 }
 
 // Copies of cells, in order within a layer. copies is [n, 2]: from, to.
@@ -224,8 +256,8 @@ struct CopyArgs {
   const int *copies;
   int n, bytes; // of a cell's keys
 };
+// The next kernel begins when this has ended: see embed.
 GLOBAL BOUNDS(256, 4) copy_cells(CONSTANT_ARG CopyArgs a) {
-  let_next();
   wait_ahead();
   u8 *at = (u8 *)a.layers[bx * 2 + by];
   for (int i = 0; i < a.n; i++) {
@@ -251,10 +283,13 @@ GLOBAL BOUNDS(1024, 1) pick(CONSTANT_ARG PickArgs a) {
   const float *x = a.x + (u64)bx * a.cols;
   float top = -INF;
   int at = -1;
-  for (int c = tid; c < a.cols; c += 1024) {
-    float v = x[c];
-    if (v > top) top = v, at = c;
+  auto look = [&](float v, int c) INLINE { if (v > top) top = v, at = c; };
+  int fours = a.cols % 4 == 0 ? a.cols : 0;
+  _Pragma("unroll 4") for (int c = tid * 4; c < fours; c += 4096) {
+    float4 v = *(const float4 *)(x + c);
+    look(v.x, c), look(v.y, c + 1), look(v.z, c + 2), look(v.w, c + 3);
   }
+  for (int c = fours + tid; c < a.cols; c += 1024) look(x[c], c);
   SHARED float tops[32];
   SHARED int ats[32];
   UNROLL for (int m = 16; m; m >>= 1) {

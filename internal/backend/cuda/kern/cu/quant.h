@@ -56,7 +56,40 @@ GLOBAL BOUNDS(256, 4) convert(CONSTANT_ARG ConvertArgs a) {
 
 DEVICE float greatest(u32 two) { return fmax_(bits<float>(two << 16 & 0x7fffffffu), bits<float>(two & 0x7fff0000u)); }
 
-// bf16 rows to E4M3 with a scale a row: a block a row. The rows' greatest becomes 448.
+// row_e4m3 makes a row of E4M3 with a scale, in a block of THREADS: get gives the 8
+// elements of column c in bf16 and is called twice where a row is longer than
+// KEEP * THREADS * 8. The row's greatest becomes 448.
+template <int THREADS, int KEEP, class F> DEVICE void row_e4m3(u8 *to, float *scale, int ld, F get) {
+  uint4 keep[KEEP];
+  float top = 0;
+  auto look = [&](uint4 v) INLINE { top = fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w)))); };
+  UNROLL for (int i = 0; i < KEEP; i++) {
+    int c = (i * THREADS + tid) * 8;
+    if (c >= ld) continue;
+    keep[i] = get(c);
+    look(keep[i]);
+  }
+  for (int c = (KEEP * THREADS + tid) * 8; c < ld; c += THREADS * 8) look(get(c));
+  SHARED float part[THREADS / 32];
+  top = warp_max(top);
+  if (tid % 32 == 0) part[tid / 32] = top;
+  sync();
+  UNROLL for (int i = 0; i < THREADS / 32; i++) top = fmax_(top, part[i]);
+  float f = top > 0 ? 448.0f / top : 0;
+  if (tid == 0) *scale = top / 448.0f;
+  auto give = [&](int c, uint4 v) INLINE {
+    u32 lo = e4m3x2(bf16_lo(v.x) * f, bf16_hi(v.x) * f) | e4m3x2(bf16_lo(v.y) * f, bf16_hi(v.y) * f) << 16;
+    u32 hi = e4m3x2(bf16_lo(v.z) * f, bf16_hi(v.z) * f) | e4m3x2(bf16_lo(v.w) * f, bf16_hi(v.w) * f) << 16;
+    *(u64 *)(to + c) = lo | (u64)hi << 32;
+  };
+  UNROLL for (int i = 0; i < KEEP; i++) {
+    int c = (i * THREADS + tid) * 8;
+    if (c < ld) give(c, keep[i]);
+  }
+  for (int c = (KEEP * THREADS + tid) * 8; c < ld; c += THREADS * 8) give(c, get(c));
+}
+
+// bf16 rows to E4M3: a block a row.
 struct E4M3Args {
   const u16 *from;
   u8 *to;
@@ -69,25 +102,67 @@ GLOBAL BOUNDS(256, 4) to_e4m3_rows(CONSTANT_ARG E4M3Args a) {
   wait_ahead();
   int row = bx;
   if (row >= *a.count) return;
-  const uint4 *from = (const uint4 *)(a.from + (u64)row * a.ld);
-  float top = 0;
-  for (int c = tid; c < a.ld / 8; c += 256) {
-    uint4 v = from[c];
-    top = fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w))));
+  row_e4m3<256, 2>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE { return load4(a.from + (u64)row * a.ld + c); });
+}
+
+DEVICE uint4 bf16x8(const float *v) { return {bf16x2(v[0], v[1]), bf16x2(v[2], v[3]), bf16x2(v[4], v[5]), bf16x2(v[6], v[7])}; }
+// Eight neighbours; ld is a multiple of 8, or of 4 with nothing beyond cols.
+DEVICE void act_get8(const Act &a, int row, int c, int cols, float *v) {
+  if (c + 8 <= cols && a.type == BF16) {
+    uint4 h = load4((const u16 *)a.at + (u64)row * a.ld + c);
+    v[0] = bf16_lo(h.x), v[1] = bf16_hi(h.x), v[2] = bf16_lo(h.y), v[3] = bf16_hi(h.y);
+    v[4] = bf16_lo(h.z), v[5] = bf16_hi(h.z), v[6] = bf16_lo(h.w), v[7] = bf16_hi(h.w);
+    return;
   }
-  SHARED float part[8];
-  top = warp_max(top);
-  if (tid % 32 == 0) part[tid / 32] = top;
-  sync();
-  UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[i]);
-  float f = top > 0 ? 448.0f / top : 0;
-  if (tid == 0) a.scales[row] = top / 448.0f;
-  for (int c = tid; c < a.ld / 8; c += 256) {
-    uint4 v = from[c];
-    u32 lo = e4m3x2(bf16_lo(v.x) * f, bf16_hi(v.x) * f) | e4m3x2(bf16_lo(v.y) * f, bf16_hi(v.y) * f) << 16;
-    u32 hi = e4m3x2(bf16_lo(v.z) * f, bf16_hi(v.z) * f) | e4m3x2(bf16_lo(v.w) * f, bf16_hi(v.w) * f) << 16;
-    *(u64 *)(a.to + (u64)row * a.ld + c * 8) = lo | (u64)hi << 32;
+  UNROLL for (int i = 0; i < 8; i += 4) {
+    float4 f = {0, 0, 0, 0};
+    if (c + i < cols) f = act_get4(a, row, c + i);
+    v[i] = f.x, v[i + 1] = f.y, v[i + 2] = f.z, v[i + 3] = f.w;
   }
+}
+
+// pairwise, and norm, whose results only products in E4M3 read: their bf16 is
+// rounded to E4M3 where it arises, with the bits that to_e4m3_rows would give.
+struct GateE4M3Args {
+  PairArgs pair; // dst is not written
+  u8 *to;
+  float *scales;
+  int ld, pad;
+};
+GLOBAL BOUNDS(512, 2) gate_e4m3(CONSTANT_ARG GateE4M3Args a) {
+  let_next();
+  wait_ahead();
+  int row = bx;
+  if (row >= *a.pair.count) return;
+  row_e4m3<512, 4>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE {
+    float x[8], y[8];
+    act_get8(a.pair.x, row, c, a.pair.cols, x);
+    act_get8(a.pair.y, row, c, a.pair.cols, y);
+    UNROLL for (int i = 0; i < 8; i++) x[i] = gated(a.pair.what, x[i], y[i]);
+    return bf16x8(x);
+  });
+}
+
+struct NormE4M3Args {
+  NormArgs norm; // dst is not written
+  u8 *to;
+  float *scales;
+  int ld, pad;
+};
+GLOBAL BOUNDS(256, 4) norm_e4m3(CONSTANT_ARG NormE4M3Args a) {
+  let_next();
+  wait_ahead();
+  int row = bx;
+  const NormArgs &n = a.norm;
+  if (row >= *n.count) return;
+  float f = row_norm(n, row);
+  row_e4m3<256, 2>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE {
+    float v[8], w[8];
+    act_get8(n.x, row, c, n.cols, v);
+    act_get8({(void *)n.w, 0, F32}, 0, c, n.cols, w);
+    UNROLL for (int i = 0; i < 8; i++) v[i] = v[i] * f * w[i];
+    return bf16x8(v);
+  });
 }
 
 // scale_q4_k is the scale and the minimum of a block's part of 32.
@@ -159,9 +234,11 @@ struct EmbedArgs {
   int ld;
   float scale;
 };
+// Whatever begins after this one finds that all before it have ended, copies of
+// cells among them: attention may read older positions without waiting.
 GLOBAL BOUNDS(256, 4) embed(CONSTANT_ARG EmbedArgs a) {
-  let_next();
   wait_ahead();
+  let_next();
   int row = bx;
   if (row >= a.meta[ROWS]) return;
   int slot = field(a.meta, SLOT)[row], token = slot > 0 ? a.slots[slot - 1] : field(a.meta, TOKEN)[row];

@@ -1,0 +1,439 @@
+//go:build linux && (amd64 || arm64) && !nogpu
+
+package cuda
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"weir/internal/backend/cuda/kern"
+)
+
+// fewCase is a product for a few tokens with what it takes along.
+type fewCase struct {
+	tokens, k            int
+	rows                 []int
+	fp8, norm, res, bias bool
+	gate                 int32
+}
+
+var fewCases = []fewCase{
+	{tokens: 1, k: 64, rows: []int{16}},
+	{tokens: 1, k: 64, rows: []int{256}, fp8: true, bias: true},
+	{tokens: 1, k: 4096, rows: []int{1024, 256, 264}, norm: true},
+	{tokens: 1, k: 4096, rows: []int{1001, 3, 40}, norm: true, fp8: true, bias: true},
+	{tokens: 2, k: 512, rows: []int{1001}, res: true},
+	{tokens: 3, k: 1028, rows: []int{777}, norm: true, res: true},
+	{tokens: 3, k: 1028, rows: []int{777}, norm: true, res: true, fp8: true},
+	{tokens: 4, k: 4096, rows: []int{5000}, fp8: true, res: true},
+	{tokens: 1, k: 14336, rows: []int{4096}, res: true},
+	{tokens: 1, k: 14336, rows: []int{4096}, fp8: true, res: true, bias: true},
+	{tokens: 1, k: 5120, rows: []int{500, 500}, norm: true, gate: kern.PairSiLU},
+	{tokens: 4, k: 320, rows: []int{3001, 3001}, norm: true, gate: kern.PairGELU, bias: true},
+	{tokens: 2, k: 4096, rows: []int{2004, 2004}, norm: true, gate: kern.PairSiLU, fp8: true},
+	{tokens: 1, k: 192, rows: []int{36, 36}, gate: kern.PairGELU, fp8: true},
+}
+
+// Products for few tokens, with a norm, a gate, biases and a residual, are what float64
+// makes of the same numbers.
+func TestFew(t *testing.T) {
+	eachTarget(t, func(t *testing.T, b *bench) {
+		if b.target == kern.SM90a {
+			t.Skip("needs an NVIDIA GPU and other kernels than sm_90a's, which multiply few tokens in another way")
+		}
+		for _, c := range fewCases {
+			size := slots(c.tokens)
+			if fewShared(size, padded(c.k), c.fp8) > b.shared {
+				continue
+			}
+			b.fewCase(c, size)
+		}
+	})
+}
+
+func (b *bench) fewCase(c fewCase, size int) {
+	ld := padded(c.k)
+	a := kern.Few{Tokens: uint64(put(b, []int32{int32(c.tokens)})), N: int32(len(c.rows)), Cols: int32(c.k), LdX: int32(ld), LdW: int32(ld), Gate: c.gate, Eps: 1e-5}
+	x := b.fewTokens(c, &a, ld)
+	var want [][]float64 // of each matrix: [tokens * rows]
+	var size2 [][]float64
+	for i, rows := range c.rows {
+		w, wf, ws := b.fewMatrix(rows, c.k, ld, c.fp8)
+		o := &a.Out[i]
+		*o = kern.Out{W: uint64(w), Scale: uint64(put(b, ws)), Dst: uint64(poison(b, 4*rows)), Rows: int32(rows), LdD: int32(rows)}
+		bias := make([]float32, rows)
+		if c.bias {
+			for r := range bias {
+				bias[r] = b.rng.Float32() - 0.5
+			}
+			o.Bias = uint64(put(b, bias))
+		}
+		a.Units += int32(rows+15) / 16
+		o.Tiles = a.Units
+		v, s := make([]float64, c.tokens*rows), make([]float64, c.tokens*rows)
+		for t := range c.tokens {
+			for r := range rows {
+				for j := range c.k {
+					p := x[t*c.k+j] * float64(wf[r*c.k+j]) * float64(ws[r])
+					v[t*rows+r], s[t*rows+r] = v[t*rows+r]+p, s[t*rows+r]+math.Abs(p)
+				}
+				v[t*rows+r] += float64(bias[r])
+			}
+		}
+		want, size2 = append(want, v), append(size2, s)
+	}
+	rows := c.rows[0]
+	if c.gate != 0 {
+		a.Units = int32(rows+7) / 8
+	}
+	res := make([]float32, 4*rows)
+	for i := range res {
+		res[i] = b.rng.Float32()
+	}
+	name, shared := fmt.Sprintf("few_%s_%d", map[bool]string{true: "e4m3", false: "bf16"}[c.fp8], size), fewShared(size, ld, c.fp8)
+	kn := b.kernel(name, shared)
+	for range 2 { // the second must not depend on what the first left
+		if c.res {
+			a.Residual, a.LdR = uint64(put(b, res)), int32(rows)
+		}
+		b.must(b.launch(kn, min(b.processors, int(a.Units)), 1, 1, 256, shared, unsafe.Pointer(&a)))
+	}
+	b.must(b.wait())
+	limit := func(i, at int) float64 { return 2e-3*size2[i][at]/math.Sqrt(float64(c.k)) + 1e-6 }
+	if c.norm || c.fp8 { // the tokens are rounded to bf16, or f16
+		limit = func(i, at int) float64 { return 1.5e-2*size2[i][at]/math.Sqrt(float64(c.k)) + 1e-6 }
+	}
+	what := fmt.Sprintf("%v %+v", name, c)
+	for i, n := range c.rows {
+		if c.gate != 0 {
+			b.fewGate(what, c, get[float32](b, pointer(a.Out[0].Dst), c.tokens*n), want, limit)
+			break
+		}
+		got := get[float32](b, pointer(a.Out[i].Dst), 4*n)
+		for at, v := range want[i] {
+			if d := math.Abs(float64(got[at]) - v); !(d <= limit(i, at)) {
+				b.Errorf("%s: matrix %d [%d, %d] = %v, want %v", what, i, at/n, at%n, got[at], v)
+				return
+			}
+		}
+		for at := len(want[i]); at < len(got); at++ {
+			if math.Float32bits(got[at]) != poisonF32 {
+				b.Errorf("%s: row %d of the result is written, of %d", what, at/n, c.tokens)
+				return
+			}
+		}
+	}
+	if c.res {
+		got, sums := get[float32](b, pointer(a.Residual), 4*rows), get[float32](b, pointer(a.Out[0].Dst), 4*rows)
+		for at := range res {
+			w := res[at]
+			if at < c.tokens*rows {
+				w += sums[at]
+			}
+			if got[at] != w {
+				b.Errorf("%s: the residual [%d, %d] is %v, want %v", what, at/rows, at%rows, got[at], w)
+				return
+			}
+		}
+	}
+}
+
+// fewTokens draws the tokens and returns what is multiplied.
+func (b *bench) fewTokens(c fewCase, a *kern.Few, ld int) []float64 {
+	x := make([]float64, c.tokens*c.k)
+	if !c.norm {
+		h, f := b.bf16s(4 * c.k)
+		rows := make([]uint16, 4*ld)
+		for t := range 4 {
+			copy(rows[t*ld:], h[t*c.k:(t+1)*c.k])
+		}
+		a.X = uint64(put(b, rows))
+		for i := range x {
+			x[i] = float64(f[i])
+		}
+		return x
+	}
+	raw, w := make([]float32, 4*c.k), make([]float32, c.k)
+	for i := range raw {
+		raw[i] = float32(b.rng.NormFloat64() * 30)
+	}
+	for i := range w {
+		w[i] = 0.5 + b.rng.Float32()
+	}
+	a.X, a.LdX, a.Norm = uint64(put(b, raw)), int32(c.k), uint64(put(b, w))
+	for t := range c.tokens {
+		sum := 0.0
+		for _, v := range raw[t*c.k : (t+1)*c.k] {
+			sum += float64(v) * float64(v)
+		}
+		f := 1 / math.Sqrt(sum/float64(c.k)+1e-5)
+		for j := range c.k {
+			x[t*c.k+j] = float64(raw[t*c.k+j]) * f * float64(w[j])
+		}
+	}
+	return x
+}
+
+// fewMatrix draws a matrix of rows of ld, its values and scales.
+func (b *bench) fewMatrix(rows, k, ld int, fp8 bool) (p pointer, f, scale []float32) {
+	scale = make([]float32, rows)
+	for i := range scale {
+		scale[i] = 1
+	}
+	if !fp8 {
+		h, v := b.bf16s(rows * k)
+		w := make([]uint16, rows*ld)
+		for r := range rows {
+			copy(w[r*ld:], h[r*k:(r+1)*k])
+		}
+		return put(b, w), v, scale
+	}
+	h, v := b.e4m3s(rows * k)
+	w := make([]uint8, rows*ld)
+	for r := range rows {
+		copy(w[r*ld:], h[r*k:(r+1)*k])
+		scale[r] = 0.5 + b.rng.Float32()
+	}
+	return put(b, w), v, scale
+}
+
+func (b *bench) fewGate(what string, c fewCase, got []float32, want [][]float64, limit func(int, int) float64) {
+	for at := range got {
+		g, u := want[0][at], want[1][at]
+		act := func(g float64) float64 {
+			if c.gate == kern.PairSiLU {
+				return g / (1 + math.Exp(-g))
+			}
+			return 0.5 * g * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(g+0.044715*g*g*g)))
+		}
+		// The activation is nowhere steeper than 1.13.
+		allowed := 1.2*limit(0, at)*math.Abs(u) + math.Abs(act(g))*limit(1, at) + 1e-4*math.Abs(act(g)*u) + 1e-4
+		if d := math.Abs(float64(got[at]) - act(g)*u); !(d <= allowed) {
+			b.Errorf("%s: gate at %d is %v, want %v", what, at, got[at], act(g)*u)
+			return
+		}
+	}
+}
+
+// fewSpeed prints how fast weights of a shape are read.
+func (b *bench) fewSpeed(rows, k, tokens int, fp8 bool) {
+	if b.target == kern.SM90a {
+		return
+	}
+	size, name := 2, fmt.Sprintf("few_bf16_%d", tokens)
+	if fp8 {
+		size, name = 1, fmt.Sprintf("few_e4m3_%d", tokens)
+	}
+	shared := fewShared(tokens, k, fp8)
+	if shared > b.shared {
+		return
+	}
+	keep := len(b.mine)
+	sets := max(1, 400<<20/(rows*k*size)) // beyond the L2 cache
+	a := make([]kern.Few, sets)
+	tk, x, out, scale := put(b, []int32{int32(tokens)}), b.random(4*k*2, false), b.alloc(4*rows*4), b.random(rows*4, false)
+	for i := range a {
+		a[i] = kern.Few{X: uint64(x), Tokens: uint64(tk), N: 1, Cols: int32(k), LdX: int32(k), LdW: int32(k), Units: int32(rows+15) / 16}
+		a[i].Out[0] = kern.Out{W: uint64(b.random(rows*k*size, fp8)), Scale: uint64(scale), Dst: uint64(out), Rows: int32(rows), LdD: int32(rows), Tiles: a[i].Units}
+	}
+	line := fmt.Sprintf("%v %s [%d, %d]:", b.target, name, rows, k)
+	for _, per := range []int{1, 2} {
+		kn := b.kernel(name, shared)
+		ms := b.time(40, func(i int) {
+			b.must(b.launch(kn, min(per*b.processors, int(a[0].Units)), 1, 1, 256, shared, unsafe.Pointer(&a[i%sets])))
+		})
+		line += fmt.Sprintf("  x%d %.1f us %.0f GB/s", per, ms*1e3, float64(rows*k*size)/ms/1e6)
+	}
+	fmt.Println(line)
+	for _, p := range b.mine[keep:] {
+		b.must(b.free(p))
+	}
+	b.mine = b.mine[:keep]
+}
+
+func (b *bench) wideSpeed(a []kern.Hopper, x pointer, rows, bytes, tokens int, fp8 bool) string {
+	tiles := (rows + 127) / 128
+	across := (tokens + 255) / 256
+	for i := range a {
+		var err error
+		a[i].X, err = b.tensorMap(x, tokens, bytes, bytes, 128)
+		b.must(err)
+		a[i].Tiles = int32(tiles)
+	}
+	kn := b.kernel("wide_"+map[bool]string{true: "e4m3", false: "bf16"}[fp8], wideShared)
+	ms := b.time(20, func(i int) {
+		b.must(b.launch(kn, min(tiles*across, b.processors/2*2), 1, 1, 384, wideShared, unsafe.Pointer(&a[i%len(a)])))
+	})
+	k := bytes
+	if !fp8 {
+		k /= 2
+	}
+	return fmt.Sprintf("  wide %.1fus %.0fT", ms*1e3, 2*float64(rows)*float64(k)*float64(tokens)/ms/1e9)
+}
+
+// wide.h, whose blocks share tokens, gives the bits of hopper.h.
+func TestWide(t *testing.T) {
+	eachTarget(t, func(t *testing.T, b *bench) {
+		if b.target != kern.SM90a {
+			t.Skip("needs an NVIDIA GPU and the kernels of sm_90a")
+		}
+		for _, c := range []struct {
+			tokens, k int
+			rows      []int
+			fp8       bool
+		}{{256, 64, []int{256}, false}, {300, 1000, []int{128, 384}, false}, {2048, 512, []int{1024, 256, 256}, true}, {129, 4096, []int{6144}, true}, {1111, 2048, []int{4096}, false}, {513, 14336, []int{4096}, true}} {
+			b.wideCase(c.tokens, c.k, c.rows, c.fp8)
+		}
+	})
+}
+
+func (b *bench) wideCase(tokens, k int, rows []int, fp8 bool) {
+	ld, size, name := padded(k), 2, "bf16"
+	if fp8 {
+		size, name = 1, "e4m3"
+	}
+	xs := make([]float32, tokens)
+	for i := range xs {
+		xs[i] = 0.5 + b.rng.Float32()
+	}
+	x, _, _ := b.fewMatrix(tokens, k, ld, fp8)
+	a := kern.Hopper{Tokens: uint64(put(b, []int32{int32(tokens)})), N: int32(len(rows)), Steps: int32((k*size + 127) / 128)}
+	if fp8 {
+		a.XScale = uint64(put(b, xs))
+	}
+	tiles := 0
+	for i, n := range rows {
+		w, _, scale := b.fewMatrix(n, k, ld, fp8)
+		tiles += n / 128
+		bias := make([]float32, n)
+		for r := range bias {
+			bias[r] = b.rng.Float32()
+		}
+		a.Out[i] = kern.Out{W: uint64(w), Scale: uint64(put(b, scale)), Bias: uint64(put(b, bias)), Rows: int32(n), LdD: int32(n), Type: kern.BF16, Tiles: int32(tiles)}
+		var err error
+		a.W[i], err = b.tensorMap(w, n, k*size, ld*size, 128)
+		b.must(err)
+	}
+	var got [2][][]uint16
+	for side, box := range []int{256, 128} {
+		for i, n := range rows {
+			a.Out[i].Dst = uint64(poison(b, (tokens*n+1)/2))
+		}
+		var err error
+		a.X, err = b.tensorMap(x, tokens, k*size, ld*size, box)
+		b.must(err)
+		across := (tokens + 255) / 256
+		if side == 0 {
+			shared := hopperStages[256]*((128+256)*128+16) + 1024
+			b.must(b.launch(b.kernel("hopper_"+name+"_256", shared), across, tiles, 1, 384, shared, unsafe.Pointer(&a)))
+		} else {
+			a.Tiles = int32(tiles)
+			b.must(b.launch(b.kernel("wide_"+name, wideShared), min(tiles*across, b.processors/2*2), 1, 1, 384, wideShared, unsafe.Pointer(&a)))
+		}
+		b.must(b.wait())
+		for i, n := range rows {
+			got[side] = append(got[side], get[uint16](b, pointer(a.Out[i].Dst), tokens*n))
+		}
+	}
+	for i, n := range rows {
+		for at := range got[0][i] {
+			if got[0][i][at] != got[1][i][at] {
+				b.Errorf("%s, %d tokens, k %d: matrix %d [%d, %d] is %#x, want %#x", name, tokens, k, i, at/n, at%n, got[1][i][at], got[0][i][at])
+				return
+			}
+		}
+	}
+}
+
+// What makes E4M3 at once gives the bits of what makes bf16 first.
+func TestToE4M3(t *testing.T) {
+	eachTarget(t, func(t *testing.T, b *bench) {
+		for _, cols := range []int{36, 512, 4096, 14336, 20004} {
+			for _, kind := range []int32{kern.F32, kern.BF16} {
+				b.e4m3Case(3, cols, kind)
+			}
+		}
+	})
+}
+
+func (b *bench) e4m3Case(rows, cols int, kind int32) {
+	ld := padded(cols)
+	count := uint64(put(b, []int32{int32(rows)}))
+	make1 := func() (kern.Act, kern.Act) { // the same twice: an addition changes it
+		if kind == kern.F32 {
+			v := make([]float32, rows*cols)
+			for i := range v {
+				v[i] = float32(b.rng.NormFloat64())
+			}
+			return kern.Act{At: uint64(put(b, v)), Ld: int32(cols), Type: kind}, kern.Act{At: uint64(put(b, v)), Ld: int32(cols), Type: kind}
+		}
+		h, _ := b.bf16s(rows * ld)
+		return kern.Act{At: uint64(put(b, h)), Ld: int32(ld), Type: kind}, kern.Act{At: uint64(put(b, h)), Ld: int32(ld), Type: kind}
+	}
+	half, eight, scale := put(b, make([]uint16, rows*ld)), b.alloc(rows*ld), b.alloc(4*rows)
+	dst := kern.Act{At: uint64(half), Ld: int32(ld), Type: kern.BF16}
+	check := func(what string) {
+		e := kern.E4M3{From: uint64(half), To: uint64(b.alloc(rows * ld)), Scales: uint64(b.alloc(4 * rows)), Count: count, Ld: int32(ld)}
+		b.must(b.launch(b.kernel("to_e4m3_rows", 0), rows, 1, 1, 256, 0, unsafe.Pointer(&e)))
+		b.must(b.wait())
+		if !slices.Equal(get[uint8](b, pointer(e.To), rows*ld), get[uint8](b, eight, rows*ld)) || !slices.Equal(get[float32](b, pointer(e.Scales), rows), get[float32](b, scale, rows)) {
+			b.Errorf("%s of %d columns, type %d: E4M3 made at once differs", what, cols, kind)
+		}
+	}
+	x, _ := make1()
+	y, _ := make1()
+	p := kern.Pair{Dst: dst, X: x, Y: y, Count: count, Cols: int32(cols), What: kern.PairSiLU}
+	b.must(b.launch(b.kernel("pairwise", 0), rows, (cols+1023)/1024, 1, 256, 0, unsafe.Pointer(&p)))
+	g := kern.GateE4M3{Pair: p, To: uint64(eight), Scales: uint64(scale), Ld: int32(ld)}
+	b.must(b.launch(b.kernel("gate_e4m3", 0), rows, 1, 1, 512, 0, unsafe.Pointer(&g)))
+	check("a gate")
+
+	_, w := b.bf16s(cols)
+	for _, add := range []int32{0, 1} {
+		x, again := make1()
+		delta, _ := make1()
+		n := kern.Norm{Dst: dst, X: x, Delta: delta, W: uint64(put(b, w)), Count: count, Cols: int32(cols), Add: add, Eps: 1e-5}
+		b.must(b.launch(b.kernel("norm", 0), rows, 1, 1, min(256, (cols/4+31)/32*32), 0, unsafe.Pointer(&n)))
+		n.X = again
+		m := kern.NormE4M3{Norm: n, To: uint64(eight), Scales: uint64(scale), Ld: int32(ld)}
+		b.must(b.launch(b.kernel("norm_e4m3", 0), rows, 1, 1, 256, 0, unsafe.Pointer(&m)))
+		// Sums of another number of threads may differ in the last bit: then so may
+		// the bits of E4M3. The factor is 1 part in 2^23 off at most.
+		if cols >= 1024 {
+			check(fmt.Sprintf("a norm, add %d,", add))
+		}
+	}
+}
+
+// The highest logit of a row, the lowest id among equals, whatever the width.
+func TestPickFewRows(t *testing.T) {
+	eachTarget(t, func(t *testing.T, b *bench) {
+		for _, cols := range []int{1, 131, 4096, 5004, 128256} {
+			const rows = 3
+			x := make([]float32, rows*cols)
+			for i := range x {
+				x[i] = float32(math.Floor(b.rng.NormFloat64() * 20)) // ties
+			}
+			for i := range cols { // nothing to pick
+				x[cols+i] = float32(math.Inf(-1))
+			}
+			a := kern.Pick{X: uint64(put(b, x)), Best: uint64(poison(b, rows)), Count: uint64(put(b, []int32{rows})), Cols: int32(cols)}
+			b.must(b.launch(b.kernel("pick", 0), rows, 1, 1, 1024, 0, unsafe.Pointer(&a)))
+			b.must(b.wait())
+			for r, got := range get[int32](b, pointer(a.Best), rows) {
+				want := int32(-1)
+				for i, v := range x[r*cols : (r+1)*cols] {
+					if !math.IsInf(float64(v), -1) && (want < 0 || v > x[r*cols+int(want)]) {
+						want = int32(i)
+					}
+				}
+				if got != want {
+					b.Errorf("row %d of %d columns: %d is picked, want %d", r, cols, got, want)
+				}
+			}
+		}
+	})
+}
