@@ -113,13 +113,14 @@ type variant struct {
 	config
 	preempts bool
 	blind    bool // guesses may all be wrong
-	frugal   bool // there may be few guesses, as they pay: this draft model costs as much as the model
+	frugal   bool // there may be few guesses, as they pay by a clock that other work on the machine disturbs
 }
 
 func variants(base config, oracle func() spec.Proposer) []variant {
 	mk := func(name string, change func(*config)) variant {
 		v := variant{name: name, config: base}
 		change(&v.config)
+		v.frugal = v.draft.Width > 0 && v.draft.Always.Len() == 0
 		return v
 	}
 	vs := []variant{
