@@ -157,6 +157,23 @@ func decodeAll(t *testing.T, l Level, typ weights.Type, w []byte, o operand, row
 	return got
 }
 
+// partsOf is how large what a row's numbers are made of may be. With minimums they are
+// differences, which may be next to nothing where one column has all the weight: a block of 16
+// has a number that is not, since its numbers differ.
+func partsOf(typ weights.Type, row []float32) []float64 {
+	parts := make([]float64, len(row))
+	for c := range row {
+		parts[c] = math.Abs(float64(row[c]))
+		switch typ {
+		case weights.Q4_1, weights.Q5_1, weights.Q2_K, weights.Q4_K, weights.Q5_K:
+			for _, v := range row[c/16*16 : min(c/16*16+16, len(row))] {
+				parts[c] = max(parts[c], math.Abs(float64(v)))
+			}
+		}
+	}
+	return parts
+}
+
 // checkDecode compares with float64: the products of a row are added in 16 (or
 // 32) float32 sums, so a result may be off by some 2^-24 of the sum of their
 // magnitudes for every term of a sum.
@@ -166,15 +183,14 @@ func checkDecode(t *testing.T, typ weights.Type, w []byte, o operand, got []floa
 	size := len(w) / n
 	for i := range n {
 		weights.DequantizeRow(typ, row, w[i*size:(i+1)*size])
+		parts := partsOf(typ, row)
 		for r, x := range o.exact {
 			var want, sum float64
 			for c, v := range row {
 				want += float64(v) * x[c]
-				sum += math.Abs(float64(v)) * math.Abs(x[c])
+				sum += parts[c] * math.Abs(x[c])
 			}
 			v := float64(got[r*n+i])
-			// With minimums the two sums that are subtracted may each be some
-			// times what is left of them: a factor of 4 is enough for both.
 			bound := 4*sum*float64(cols/512+8)*0x1p-24 + 1e-36
 			if want != want {
 				if v == v {
