@@ -407,33 +407,3 @@ func (b *bench) e4m3Case(rows, cols int, kind int32) {
 		}
 	}
 }
-
-// The highest logit of a row, the lowest id among equals, whatever the width.
-func TestPickFewRows(t *testing.T) {
-	eachTarget(t, func(t *testing.T, b *bench) {
-		for _, cols := range []int{1, 131, 4096, 5004, 128256} {
-			const rows = 3
-			x := make([]float32, rows*cols)
-			for i := range x {
-				x[i] = float32(math.Floor(b.rng.NormFloat64() * 20)) // ties
-			}
-			for i := range cols { // nothing to pick
-				x[cols+i] = float32(math.Inf(-1))
-			}
-			a := kern.Pick{X: uint64(put(b, x)), Best: uint64(poison(b, rows)), Count: uint64(put(b, []int32{rows})), Cols: int32(cols)}
-			b.must(b.launch(b.kernel("pick", 0), rows, 1, 1, 1024, 0, unsafe.Pointer(&a)))
-			b.must(b.wait())
-			for r, got := range get[int32](b, pointer(a.Best), rows) {
-				want := int32(-1)
-				for i, v := range x[r*cols : (r+1)*cols] {
-					if !math.IsInf(float64(v), -1) && (want < 0 || v > x[r*cols+int(want)]) {
-						want = int32(i)
-					}
-				}
-				if got != want {
-					b.Errorf("row %d of %d columns: %d is picked, want %d", r, cols, got, want)
-				}
-			}
-		}
-	})
-}

@@ -283,13 +283,10 @@ GLOBAL BOUNDS(1024, 1) pick(CONSTANT_ARG PickArgs a) {
   const float *x = a.x + (u64)bx * a.cols;
   float top = -INF;
   int at = -1;
-  auto look = [&](float v, int c) INLINE { if (v > top) top = v, at = c; };
-  int fours = a.cols % 4 == 0 ? a.cols : 0;
-  _Pragma("unroll 4") for (int c = tid * 4; c < fours; c += 4096) {
-    float4 v = *(const float4 *)(x + c);
-    look(v.x, c), look(v.y, c + 1), look(v.z, c + 2), look(v.w, c + 3);
+  for (int c = tid; c < a.cols; c += 1024) {
+    float v = x[c];
+    if (v > top) top = v, at = c;
   }
-  for (int c = fours + tid; c < a.cols; c += 1024) look(x[c], c);
   SHARED float tops[32];
   SHARED int ats[32];
   UNROLL for (int m = 16; m; m >>= 1) {
