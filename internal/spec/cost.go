@@ -28,6 +28,8 @@ const (
 	// mostAtFirst how much longer than at worst, while there are few of its size.
 	most        = 2
 	mostAtFirst = 2
+	// mostOfOthers is how much longer a call may count as than those of other sizes tell.
+	mostOfOthers = 3
 	// along is how far other sizes go along with one.
 	along = 0.5
 )
@@ -55,6 +57,15 @@ func (c *Cost) Clip(rows int, seconds float64) float64 {
 		return min(seconds, mostAtFirst*c.AtWorst(rows, c.Of(1)))
 	}
 	return seconds
+}
+
+// likely bounds what took so long by what is known of other sizes, too: one call that was
+// interrupted for as long as fifty steps take must not use up what a thousand earn.
+func (c *Cost) likely(size int, seconds float64) float64 {
+	if c.n < known-1 {
+		return seconds
+	}
+	return min(seconds, mostOfOthers*c.Of(size))
 }
 
 // Observe records a step.

@@ -77,12 +77,13 @@ func (l *Ledger) Reading(behind, seqs int) float64 {
 // read.
 func (l *Ledger) Guessed(depth, behind int, seconds float64) {
 	if behind == 0 {
+		seconds = l.Drafting.likely(depth, seconds)
 		l.guessing = l.Drafting.Clip(depth, seconds)
 		l.Drafting.Observe(depth, seconds)
 		return
 	}
 	l.guessing = min(seconds, l.Drafting.Of(depth))
-	l.catching = seconds - l.guessing
+	l.catching = l.reading.likely(behind, seconds-l.guessing)
 	l.reading.Observe(behind, l.catching)
 }
 
