@@ -124,7 +124,10 @@ type Plan struct {
 	// Varied: steps of one size may differ in the calls that they make, as where
 	// the host sets activations (HostActs); such steps are not recorded.
 	Varied bool
-	Acts   []ActSpec
+	// Shown: after a step the host may read activations (HostActs.ReadAct). A device
+	// need not keep what only its own operations read.
+	Shown bool
+	Acts  []ActSpec
 }
 
 // ExpertSpec is the size of a model's mixtures, the greatest over its layers.

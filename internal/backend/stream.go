@@ -140,7 +140,7 @@ type TopLogit struct {
 // is absent, they are refused when they are loaded.
 type HostActs interface {
 	// ReadAct returns row i of an activation as the last operation on it left it:
-	// after Wait, until the next Begin. The slice is the stream's own.
+	// after Wait, until the next Begin, if the plan says Shown. The slice is the stream's own.
 	ReadAct(a Act, i int) []float32
 	// SetAct sets row i of an activation, between Begin and the operations that
 	// read it. v is copied.

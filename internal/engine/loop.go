@@ -73,7 +73,7 @@ func (l *loop) build() error {
 	if err != nil {
 		return fmt.Errorf("allocating the KV cache: %w", err)
 	}
-	plan := backend.Plan{Rows: o.Limits.BatchTokens, Seqs: o.Limits.Running, LogitRows: o.Limits.LogitRows, Slots: o.Limits.LogitRows, Context: o.Describe.Context}
+	plan := backend.Plan{Rows: o.Limits.BatchTokens, Seqs: o.Limits.Running, LogitRows: o.Limits.LogitRows, Slots: o.Limits.LogitRows, Context: o.Describe.Context, Shown: readsHidden(o.Proposer)}
 	o.Forward.Plan(&plan)
 	device, err := o.Backend.NewStream(plan)
 	if err != nil {
@@ -135,8 +135,7 @@ func (o *Options) whyCacheOff() string {
 
 // hidden is where hidden states are read, if the proposer does.
 func hidden(o Options, device backend.Stream) (_ backend.HostActs, last backend.Act, taps []backend.Act, err error) {
-	r, reads := o.Proposer.(spec.HiddenReader)
-	if _, watches := o.Proposer.(spec.Watcher); !watches && !(reads && r.NeedsHidden()) {
+	if !readsHidden(o.Proposer) {
 		return nil, last, nil, nil
 	}
 	host, shows := device.(backend.HostActs)
@@ -145,6 +144,13 @@ func hidden(o Options, device backend.Stream) (_ backend.HostActs, last backend.
 		return nil, last, nil, fmt.Errorf("speculation by %s reads the model's hidden states, which the %s backend does not show: use another --speculate", o.Proposer.Name(), o.Backend.Info().Name)
 	}
 	return host, m.Last(), m.Taps(), nil
+}
+
+// readsHidden tells whether p guesses from hidden states.
+func readsHidden(p spec.Proposer) bool {
+	r, reads := p.(spec.HiddenReader)
+	_, watches := p.(spec.Watcher)
+	return watches || reads && r.NeedsHidden()
 }
 
 func kvGroups(spec backend.KVSpec) []kv.Group {

@@ -206,6 +206,9 @@ func (s *stream) drawn(d *drawing) {
 func (s *stream) Launch() {
 	d := s.now()
 	s.settle()
+	if s.plan.Shown {
+		s.reads(s.wait.made)
+	}
 	s.graphs.finish(s)
 	s.draw(d)
 	s.sendLogits()

@@ -34,6 +34,9 @@ func (h *hostActs) begin(s *stream) {
 // brings all of its rows: who reads one mostly reads the others, too.
 func (s *stream) ReadAct(a backend.Act, i int) []float32 {
 	v := s.act(a, "ReadAct")
+	if !s.plan.Shown {
+		panic("cuda: ReadAct: the plan does not say that activations are shown")
+	}
 	all, ok := s.host.shown[a.Index()]
 	if !ok {
 		all = s.show(v)

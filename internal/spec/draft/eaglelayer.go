@@ -159,7 +159,7 @@ func (e *Eagle) vocabulary(f *weights.File, drafts int) error {
 // Plan is the scratch that the layer needs.
 func (e *Eagle) Plan(l Limits) backend.Plan {
 	c, w, a := e.config, &e.w, &e.act
-	p := backend.Plan{Rows: l.Rows, Seqs: l.Seqs, LogitRows: min(l.Rows, eagleBreadth*l.Seqs), Context: l.Context, Vocab: w.output.Rows(), Varied: true}
+	p := backend.Plan{Rows: l.Rows, Seqs: l.Seqs, LogitRows: min(l.Rows, eagleBreadth*l.Seqs), Context: l.Context, Vocab: w.output.Rows(), Varied: true, Shown: true}
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	*a = eagleActs{
 		e: p.Act("embedding", c.Width), x: p.Act("state", c.Width), d: p.Act("added", c.Width), n: p.Act("normed", c.Width),
