@@ -59,7 +59,8 @@ func builtIn(t *testing.T) *weights.File {
 
 // TestRun measures a little of everything on the built-in model.
 func TestRun(t *testing.T) {
-	s := Settings{Prompt: 40, Generate: 3, Depth: 5, Batches: []int{1, 3}, Served: 2, Structured: 3, Repeat: 2}
+	// A step takes half a millisecond: of three, a client that is held up may see none.
+	s := Settings{Prompt: 40, Generate: 32, Depth: 5, Batches: []int{1, 3}, Served: 2, Structured: 3, Repeat: 2}
 	o := start(t, builtIn(t), kern.Best(), s)
 	var rounds []string
 	o.Progress = func(what string) { rounds = append(rounds, what) }
