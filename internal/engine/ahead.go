@@ -134,14 +134,14 @@ func (l *loop) endsNow(s *sched.Seq) bool {
 func (l *loop) packAhead(f *flight) {
 	l.batch.Reset(l.cache.Groups())
 	f.wanted = f.wanted[:0]
-	slot := map[*sched.Seq]int32{}
-	for i, w := range l.wanted {
-		slot[l.flight.plan.Items[w.item].Seq] = int32(i) + 1
-	}
+	drew := 0 // which wanted row of the step at hand is the sequence's: both are in one order
 	for i, item := range f.plan.Items {
+		for l.flight.plan.Items[l.wanted[drew].item].Seq != item.Seq {
+			drew++
+		}
 		q := l.owner[item.Seq]
 		l.packTable(item)
-		l.packRow(q, i, row{slot: slot[item.Seq], pos: item.From, cell: item.From})
+		l.packRow(q, i, row{slot: int32(drew) + 1, pos: item.From, cell: item.From})
 		l.batch.Want = append(l.batch.Want, int32(i))
 		f.wanted = append(f.wanted, want{item: i, pos: item.From, node: spec.Root})
 	}
