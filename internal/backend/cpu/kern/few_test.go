@@ -58,20 +58,7 @@ func TestFewHasDecodesBits(t *testing.T) {
 			rows, n := l.FewRows()+rng.IntN(DecodeRows-l.FewRows()+1), 1+rng.IntN(l.IntegerWeights())
 			cols := elems * (1 + rng.IntN(max(4, 1800/elems)))
 			w, x := blocks(rng, typ, n, cols), random(rng, rows*cols, false)
-			switch rng.IntN(5) {
-			case 0:
-				clear(x[:min(len(x), 64)])
-			case 1:
-				x[rng.IntN(len(x))] = []float32{float32(math.NaN()), float32(math.Inf(1)), 1e30, 1e-45}[rng.IntN(4)]
-			case 2: // the greatest sums that there are
-				for i := range x {
-					x[i] = 127
-				}
-			case 3: // products that vanish
-				for i := range x {
-					x[i] *= 0x1p-110
-				}
-			}
+			extreme(rng, x, rng.IntN(5))
 			got := newIntegers(l, typ, w, x, rows, n, cols).few(t)
 			quantized := make([]byte, QuantizedBytes(cols))
 			for r := range rows {

@@ -118,6 +118,28 @@ func (c *integerCase) alone(t *testing.T, run func(out []float32, ldo int)) []fl
 	return got
 }
 
+// vanishing is the kind of extreme whose products vanish.
+const vanishing = 3
+
+// extreme makes some of x, or all, what products go wrong with; kinds beyond vanishing
+// leave it alone.
+func extreme(rng *rand.Rand, x []float32, kind int) {
+	switch kind {
+	case 0:
+		clear(x[:min(len(x), 64)])
+	case 1:
+		x[rng.IntN(len(x))] = []float32{float32(math.NaN()), float32(math.Inf(1)), 1e30, 1e-45}[rng.IntN(4)]
+	case 2: // the greatest sums that there are
+		for i := range x {
+			x[i] = 127
+		}
+	case vanishing:
+		for i := range x {
+			x[i] *= 0x1p-110
+		}
+	}
+}
+
 // TestIntegers compares with float64 products of the rounded activations, as TestDecode
 // does. A result is one float32 sum of a term or three for every block, and of its terms
 // those that subtract an offset may each be some times what is left of them.
@@ -128,15 +150,8 @@ func TestIntegers(t *testing.T) {
 		for range 30 {
 			rows, n, cols := 1+rng.IntN(20), 1+rng.IntN(l.IntegerWeights()), elems*(1+rng.IntN(max(4, 1500/elems)))
 			w, x := blocks(rng, typ, n, cols), random(rng, rows*cols, false)
-			switch rng.IntN(4) {
-			case 0:
-				clear(x[:min(len(x), 64)])
-			case 1:
-				x[rng.IntN(len(x))] = []float32{float32(math.NaN()), float32(math.Inf(1)), 1e30, 1e-45}[rng.IntN(4)]
-			case 2: // the greatest sums that there are
-				for i := range x {
-					x[i] = 127
-				}
+			if kind := rng.IntN(4); kind != vanishing {
+				extreme(rng, x, kind)
 			}
 			c := newIntegers(l, typ, w, x, rows, n, cols)
 			c.check(t, c.all(t))

@@ -63,20 +63,7 @@ func testDecodeTurned(t *testing.T, l Level, typ weights.Type) {
 			cols = 256
 		}
 		x := random(rng, rows*cols, rng.IntN(5) == 0)
-		switch rng.IntN(6) {
-		case 0:
-			clear(x[:min(len(x), 64)])
-		case 1:
-			x[rng.IntN(len(x))] = []float32{float32(math.NaN()), float32(math.Inf(1)), 1e30, 1e-45}[rng.IntN(4)]
-		case 2: // the greatest sums that there are
-			for i := range x {
-				x[i] = 127
-			}
-		case 3: // products that vanish
-			for i := range x {
-				x[i] *= 0x1p-110
-			}
-		}
+		extreme(rng, x, rng.IntN(6))
 		w, o := blocks(rng, typ, n, cols), newOperand(l, typ, x, rows, cols)
 		ldo := n + 3
 		got := make([]float32, rows*ldo+1)
