@@ -45,11 +45,7 @@ func (s *Sampler) Forgets() bool { return !s.adjust.penalizes() }
 // FromDevice is the draw of a row that a device drew from as ForDevice said.
 func (s *Sampler) FromDevice(d backend.Drawn) Draw {
 	if d.ID < 0 {
-		out := Draw{Degenerate: true}
-		if len(s.eog) > 0 {
-			out.ID = s.eog[0]
-		}
-		return out
+		return Draw{ID: s.ending(), Degenerate: true}
 	}
 	out := Draw{ID: d.ID}
 	if s.top == nil {

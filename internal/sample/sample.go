@@ -201,10 +201,7 @@ func (s *Sampler) uniform(step int) float64 { return Uniform(s.seed, s.choice, s
 func (s *Sampler) pick(logits []float32, u float64) (id int32, degenerate bool) {
 	best, peak := s.scratch.argmax(logits)
 	if best < 0 {
-		if len(s.eog) > 0 {
-			return s.eog[0], true
-		}
-		return 0, true
+		return s.ending(), true
 	}
 	if s.greedy {
 		return best, false
@@ -218,6 +215,14 @@ func (s *Sampler) pick(logits []float32, u float64) (id int32, degenerate bool) 
 	}
 	s.scratch.survivors(d, s)
 	return drawOf(s.scratch.cands, u), false
+}
+
+// ending is the token of a row from which none can be drawn.
+func (s *Sampler) ending() int32 {
+	if len(s.eog) > 0 {
+		return s.eog[0]
+	}
+	return 0
 }
 
 // truncates tells whether any token of a row of n may be dropped.
