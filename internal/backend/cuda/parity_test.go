@@ -454,6 +454,16 @@ func toyConfigs() []toyConfig {
 // bf16 costs: every operation, for few and many rows, chains and trees, with and
 // without recorded steps.
 func TestParity(t *testing.T) {
+	eachRunning(t, func(t *testing.T, target string) {
+		rng := newRand(t)
+		for _, c := range toyConfigs() {
+			testParity(t, rng, c, Options{Target: target, Eager: rng.IntN(4) == 0})
+		}
+	})
+}
+
+// eachRunning runs f for each target that the machine's GPU runs.
+func eachRunning(t *testing.T, f func(t *testing.T, target string)) {
 	for _, target := range gpu.Targets() {
 		t.Run(target.String(), func(t *testing.T) {
 			b := openGPU(t, Options{})
@@ -464,30 +474,17 @@ func TestParity(t *testing.T) {
 			if !runs {
 				t.Skipf("needs an NVIDIA GPU that runs %v", target)
 			}
-			rng := newRand(t)
-			for _, c := range toyConfigs() {
-				testParity(t, rng, c, Options{Target: target.String(), Eager: rng.IntN(4) == 0})
-			}
+			f(t, target.String())
 		})
 	}
 }
 
 // The same of matrices that are E4M3 in the file, with scales that are no powers of two.
 func TestFloat8Parity(t *testing.T) {
-	for _, target := range gpu.Targets() {
-		t.Run(target.String(), func(t *testing.T) {
-			b := openGPU(t, Options{})
-			runs := target.Runs(b.device.capability)
-			if err := b.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if !runs {
-				t.Skipf("needs an NVIDIA GPU that runs %v", target)
-			}
-			c := toyConfig{heads: 4, kvHeads: 2, dim: 64, width: 96, hidden: 160, types: []weights.Type{weights.BF16}, page: 16, float8: true}
-			testParity(t, newRand(t), c, Options{Target: target.String()})
-		})
-	}
+	eachRunning(t, func(t *testing.T, target string) {
+		c := toyConfig{heads: 4, kvHeads: 2, dim: 64, width: 96, hidden: 160, types: []weights.Type{weights.BF16}, page: 16, float8: true}
+		testParity(t, newRand(t), c, Options{Target: target})
+	})
 }
 
 // Random numbers that the device makes have the size that products keep.

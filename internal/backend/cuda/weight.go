@@ -177,14 +177,19 @@ func (b *Backend) LoadFloat8(t weights.Tensor, scales []float32, p backend.Place
 	if p.Ranks > 1 || t.Type != weights.F8E4M3 || len(t.Shape) != 2 || len(scales) != w.rows || len(t.Data) != w.rows*w.cols || w.rows == 0 || w.cols == 0 || w.cols > 1<<20 {
 		return nil, fmt.Errorf("tensor %q: %s of shape %v with %d scales on %d ranks is not supported on a GPU", t.Name, t.TypeName(), t.Shape, len(scales), p.Ranks)
 	}
+	return b.keep(w, func() error { return b.loadFloat8(w, t.Data, scales) })
+}
+
+// keep has w filled in. Close frees what w has by then, if that fails.
+func (b *Backend) keep(w *weight, fill func() error) (backend.Weight, error) {
 	done, err := b.device.use()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	b.weights = append(b.weights, w) // Close frees what it has by then
-	if err := b.loadFloat8(w, t.Data, scales); err != nil {
-		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+	b.weights = append(b.weights, w)
+	if err := fill(); err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", w.name, err)
 	}
 	return w, nil
 }
@@ -218,16 +223,7 @@ func (b *Backend) LoadRandom(t weights.Tensor) (backend.Weight, error) {
 	if t.Type != weights.BF16 || len(t.Shape) != 2 || padded(w.cols) != w.cols {
 		return nil, fmt.Errorf("tensor %q: random numbers of type %s and shape %v are not made on a GPU", t.Name, t.TypeName(), t.Shape)
 	}
-	done, err := b.device.use()
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	b.weights = append(b.weights, w) // Close frees what it has by then
-	if err := b.loadRandom(w); err != nil {
-		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
-	}
-	return w, nil
+	return b.keep(w, func() error { return b.loadRandom(w) })
 }
 
 func (b *Backend) loadRandom(w *weight) (err error) {
