@@ -6,9 +6,9 @@ package spec
 // assumes a further row to cost a fifth of the first.
 //
 // A machine has other things to do: what takes far longer than others of its size
-// counts as twice as long, of the first few of a size the shortest counts, and steps that take longer than those of their size did
-// move the estimates of the other sizes along, so that these are right when their
-// turn comes.
+// counts as twice as long, of the first few of a size the shortest counts, and steps
+// that take longer than those of their size did move the estimates of the other sizes
+// along, so that these are right when their turn comes.
 type Cost struct {
 	assumed float64 // share of the first row that a further one costs; 0: all is free until seen
 	n, x, y float64 // sums that forget, weighted by newness
