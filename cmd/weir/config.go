@@ -58,6 +58,7 @@ type engineOptions struct {
 	memoryOptions
 	computeOptions
 	speculateOptions
+	talking     bool       `kong:"-"` // somebody reads answers where the log goes
 	PrefixCache bool       `help:"Reuse what was computed for equal beginnings of earlier prompts." default:"true" negatable:"" group:"Engine"`
 	CacheDir    string     `help:"Folder to keep the prefix cache in while weir does not run: saved at the end, restored at the start if the model and what computes are the same. What prompts said is in it." placeholder:"DIR" group:"Engine"`
 	CacheDirMax memorySize `help:"Most that is saved in --cache-dir; the rest, used longest ago, is not." default:"4GiB" group:"Engine"`

@@ -130,7 +130,7 @@ func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.L
 	if options.Speculation, err = e.speculateOptions.open(m); err != nil {
 		return err
 	}
-	o.drafts, options.OnSpeculation = options.Speculation.Draft, logSpeculation(log)
+	o.drafts, options.OnSpeculation = options.Speculation.Draft, e.logSpeculation(log)
 	if o.threads, err = threads(machine, e.Threads); err != nil {
 		return err
 	}

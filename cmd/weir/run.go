@@ -67,6 +67,7 @@ func (c *runCmd) Run(s streams, log *slog.Logger) error {
 			return err
 		}
 	}
+	c.talking = true
 	m, err := open(context.Background(), c.modelOptions, c.engineOptions, "", newReading(s.err, nil, log), log)
 	if err != nil {
 		return err

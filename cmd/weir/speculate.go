@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -156,13 +157,18 @@ func (o *speculateOptions) choices() (list [][]int32, err error) {
 	return list, nil
 }
 
-// logSpeculation tells when guessing goes off by itself, and on again.
-func logSpeculation(log *slog.Logger) func(engine.SpeculationStatus) {
+// logSpeculation tells when guessing goes off by itself, and on again: in the middle of
+// an answer only to who asks for every detail.
+func (e *engineOptions) logSpeculation(log *slog.Logger) func(engine.SpeculationStatus) {
+	level := slog.LevelInfo
+	if e.talking {
+		level = slog.LevelDebug
+	}
 	return func(s engine.SpeculationStatus) {
 		if s.On {
-			log.Info("speculation is on again", "proposer", s.Proposer)
+			log.Log(context.Background(), level, "speculation is on again", "proposer", s.Proposer)
 		} else {
-			log.Info("speculation is off", "proposer", s.Proposer, "why", s.Why)
+			log.Log(context.Background(), level, "speculation is off", "proposer", s.Proposer, "why", s.Why)
 		}
 	}
 }

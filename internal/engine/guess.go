@@ -79,7 +79,7 @@ func (g *guesses) addTo(u *llm.Usage) {
 func (l *loop) guess() {
 	l.asks, l.held, l.drafted = l.asks[:0], 0, 0
 	load := l.load()
-	probe := l.ledger.Probe(load.Rows)
+	probe := l.e.opts.Draft.Always.Len() == 0 && l.ledger.Probe(load.Rows)
 	for _, s := range l.sched.Running() {
 		q := l.owner[s]
 		g := &q.guess
