@@ -100,6 +100,7 @@ func TestAheadRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
+	never := 0
 	for range 200 {
 		w := newAhead(6+rng.IntN(20), Limits{BatchTokens: 4 + rng.IntN(12), Running: 3, LogitRows: 3})
 		live, aheads := map[*Seq]bool{}, 0
@@ -134,7 +135,11 @@ func TestAheadRandom(t *testing.T) {
 			}
 		}
 		if aheads == 0 {
-			t.Error("no step was begun ahead: the test does not test it")
+			never++
 		}
+	}
+	// A world may be so short of pages that somebody waits at every step.
+	if never > 20 {
+		t.Errorf("in %d of 200 worlds no step was begun ahead: the test does not test it", never)
 	}
 }
