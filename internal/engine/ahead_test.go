@@ -112,7 +112,7 @@ func TestStepsAhead(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if s := e.Stats(); s.Ahead == 0 || s.Ahead >= s.Steps {
+	if s := counted(t, e); s.Ahead == 0 || s.Ahead >= s.Steps {
 		t.Errorf("%d of %d steps were begun ahead", s.Ahead, s.Steps)
 	}
 }
@@ -126,7 +126,7 @@ func TestAloneAhead(t *testing.T) {
 	p := llm.DefaultParams()
 	p.MaxTokens, p.IgnoreEOS, p.Seed, p.TopK = ptr(20), true, ptr(uint64(5)), 7
 	got := mustCollect(t, e, &llm.Request{ID: "a", Prompt: llm.Tokens{1, 2, 3}, Params: p})
-	if s := e.Stats(); s.Ahead != 19 || s.Steps != 20 {
+	if s := counted(t, e); s.Ahead != 19 || s.Steps != 20 {
 		t.Errorf("%d of %d steps were begun ahead, of 20 tokens", s.Ahead, s.Steps)
 	}
 	c.device = false

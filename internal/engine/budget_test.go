@@ -94,7 +94,7 @@ func pace(t *testing.T, p *paced, proposer spec.Proposer, requests []*llm.Reques
 	for _, r := range requests {
 		answers[r] = mustCollect(t, e, r).choices[0].ids()
 	}
-	return p.clock() - began, answers, e.Stats()
+	return p.clock() - began, answers, counted(t, e)
 }
 
 // What the simulations of package spec say of budgets, the engine does: guessing costs

@@ -124,7 +124,7 @@ func pressure(t *testing.T, e *Engine) {
 	for i := range 40 {
 		mustCollect(t, e, short(fmt.Sprintf("%d%s", i, strings.Repeat("x", 200))))
 	}
-	if e.Stats().Prefix.Evicted == 0 {
+	if counted(t, e).Prefix.Evicted == 0 {
 		t.Fatal("nothing was evicted: the test does not test it")
 	}
 }
@@ -245,13 +245,13 @@ func TestSharedColdPrefixIsComputedOnce(t *testing.T) {
 	next, stop := pull(e, textRequest("hold", func(p *llm.Params) { p.MaxTokens = ptr(100) }))
 	defer stop()
 	next() // the loop is busy, so that the others arrive together
-	before := e.Stats().PrefillTokens
+	before := counted(t, e).PrefillTokens
 	var all sync.WaitGroup
 	for i := range 16 {
 		all.Go(func() { mustCollect(t, e, short(fmt.Sprintf("%s%c and some more", system, 'a'+i))) })
 	}
 	all.Wait()
-	if got := e.Stats().PrefillTokens - before; got > 180+16*32 {
+	if got := counted(t, e).PrefillTokens - before; got > 180+16*32 {
 		t.Errorf("%d tokens computed for 16 prompts that share 180", got)
 	}
 }
@@ -307,7 +307,7 @@ func savedAndRestored(t *testing.T, typ backend.KVType) {
 	for i, r := range requests {
 		wants(t, e, r, want[i])
 	}
-	if s := e.Stats().Prefix; s.Hit < 300 {
+	if s := counted(t, e).Prefix; s.Hit < 300 {
 		t.Errorf("the restored cache did little: %+v", s)
 	}
 }
@@ -347,7 +347,7 @@ func TestSavedCacheThatDoesNotFit(t *testing.T) {
 		if r := e.Restored(); r.Err == nil || !strings.Contains(r.Err.Error(), w.why) || r.Pages != 0 {
 			t.Errorf("%s: %+v", w.why, r)
 		}
-		if s := e.Stats(); s.Prefix.Nodes != 0 || s.FreePages != s.Pages {
+		if s := counted(t, e); s.Prefix.Nodes != 0 || s.FreePages != s.Pages {
 			t.Errorf("%s: something is left: %+v", w.why, s)
 		}
 		mustCollect(t, e, textRequest("hello", nil))

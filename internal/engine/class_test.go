@@ -58,7 +58,7 @@ func TestClassFollowsRole(t *testing.T) {
 	for range 5 {
 		<-done
 	}
-	if e.Stats().Preemptions == 0 {
+	if counted(t, e).Preemptions == 0 {
 		t.Error("no preemption happened: the test does not test it")
 	}
 	e.Close()

@@ -48,7 +48,7 @@ func TestSampledSpeculationKeepsTheDistribution(t *testing.T) {
 				r.Params.Logprobs = ptr(topK)
 				chiSquare(t, e, r, answers, begin)
 			}
-			if s := e.Stats(); s.Held == 0 || s.Held == s.Guessed {
+			if s := counted(t, e); s.Held == 0 || s.Held == s.Guessed {
 				t.Errorf("%d of %d guesses held: the test does not test it", s.Held, s.Guessed)
 			}
 		})

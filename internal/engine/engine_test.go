@@ -149,7 +149,7 @@ func TestPrefixCacheIsToldAndSalted(t *testing.T) {
 			t.Errorf("%q salt %q: %d tokens cached, want %d", c.prompt[len(system):], c.salt, got, c.want)
 		}
 	}
-	if s := e.Stats().Prefix; s.Hit != 356 || s.Queried != 605 {
+	if s := counted(t, e).Prefix; s.Hit != 356 || s.Queried != 605 {
 		t.Errorf("stats %+v, want 356 of 605 tokens hit", s)
 	}
 }

@@ -217,7 +217,7 @@ func TestGPUDraws(t *testing.T) {
 			t.Errorf("%q is not what was asked for", first.choices[0].text)
 		}
 	}
-	if s := e.Stats(); s.Ahead == 0 {
+	if s := counted(t, e); s.Ahead == 0 {
 		t.Errorf("none of %d steps was begun ahead", s.Steps)
 	}
 }

@@ -50,7 +50,7 @@ func TestLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	s := e.Stats()
+	s := counted(t, e)
 	t.Logf("%d served, %d cancelled, %d steps, %d preemptions", served.Load(), cancelled.Load(), s.Steps, s.Preemptions)
 	if served.Load() == 0 || cancelled.Load() == 0 || s.Preemptions == 0 {
 		t.Error("the load did not do what it is for")

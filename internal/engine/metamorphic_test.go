@@ -237,13 +237,13 @@ func together(t *testing.T, v variant, requests []*llm.Request, want []answer) {
 		}
 		wg.Wait()
 	}
-	if s := e.Stats().Prefix; !v.noPrefixCache && v.window == 0 && (s.Hit == 0 || s.Nodes == 0) {
+	if s := counted(t, e).Prefix; !v.noPrefixCache && v.window == 0 && (s.Hit == 0 || s.Nodes == 0) {
 		t.Errorf("the prefix cache did nothing: %+v", s)
 	}
-	if s := e.Stats(); (v.proposer != nil || v.speculation != nil) && !v.frugal && (s.Guessed == 0 || s.Held == 0 && !v.blind || s.Held == s.Guessed) {
+	if s := counted(t, e); (v.proposer != nil || v.speculation != nil) && !v.frugal && (s.Guessed == 0 || s.Held == 0 && !v.blind || s.Held == s.Guessed) {
 		t.Errorf("%d tokens guessed, %d came true: the test does not test it", s.Guessed, s.Held)
 	}
-	if n := e.Stats().Preemptions; v.preempts && n == 0 {
+	if n := counted(t, e).Preemptions; v.preempts && n == 0 {
 		t.Error("no preemption happened: the test does not test it")
 	}
 }

@@ -135,11 +135,12 @@ func TestPanicWhileDrafting(t *testing.T) {
 		if _, err := collect(context.Background(), e, textRequest("x", p)); !errors.As(err, &le) || le.Kind != llm.Internal {
 			t.Fatalf("got %v, want Internal", err)
 		}
-		before := e.Stats()
+		before := counted(t, e)
 		if got := mustCollect(t, e, textRequest("x", p)).choices[0].ids(); !slices.Equal(got, want) {
 			t.Errorf("after the panic the answer is %v, before it was %v", got, want)
 		}
-		after, status := e.Stats(), e.Stats().Speculation
+		after := counted(t, e)
+		status := after.Speculation
 		if guessed := after.Guessed > before.Guessed; guessed == dies || status.On == dies {
 			t.Errorf("can't begin anew: %v; but it guessed: %v, and it is %+v", dies, guessed, status)
 		}

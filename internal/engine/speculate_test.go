@@ -258,7 +258,7 @@ func sayBuiltinOn(t *testing.T, b backend.Backend, cells backend.KVType, s Specu
 	p := llm.DefaultParams()
 	p.MaxTokens, p.Temperature, p.Seed, p.Logprobs = ptr(120), temperature, ptr(uint64(4)), ptr(2)
 	a := mustCollect(t, e, &llm.Request{ID: "r", Prompt: &llm.Chat{Messages: []byte(`[{"role":"user","content":"What is paged attention?"}]`)}, Params: p})
-	stats := e.Stats()
+	stats := counted(t, e)
 	e.Close()
 	b.Close()
 	return a.choices[0], stats

@@ -45,7 +45,7 @@ func TestStructuredSameTokens(t *testing.T) {
 	for _, r := range requests {
 		want = append(want, mustCollect(t, e, r))
 	}
-	if n := e.Stats().Guessed; n != 0 {
+	if n := counted(t, e).Guessed; n != 0 {
 		t.Fatalf("%d tokens guessed where nothing drafts", n)
 	}
 	for _, v := range variants(usual, oracle(requests, want)) {
@@ -99,7 +99,7 @@ func TestForcedTextIsDrafted(t *testing.T) {
 		p.Structure = &llm.Structure{Regex: `a very long text that cannot be otherwise[0-9]`}
 	})
 	a := mustCollect(t, e, r)
-	s := e.Stats()
+	s := counted(t, e)
 	if !strings.HasPrefix(a.choices[0].text, "a very long text that cannot be otherwise") || a.choices[0].finish != llm.FinishStop {
 		t.Fatalf("got %q, finish %q", a.choices[0].text, a.choices[0].finish)
 	}
@@ -110,7 +110,7 @@ func TestForcedTextIsDrafted(t *testing.T) {
 		t.Errorf("%d masks for %d tokens, %d compiled", s.Masks, len(a.choices[0].tokens), s.Compiled)
 	}
 	mustCollect(t, e, r)
-	if s := e.Stats(); s.Compiled != 1 || s.CompileHits != 1 {
+	if s := counted(t, e); s.Compiled != 1 || s.CompileHits != 1 {
 		t.Errorf("asked again: compiled %d, found %d", s.Compiled, s.CompileHits)
 	}
 }
@@ -128,7 +128,7 @@ func TestForcedTextSpeltOtherwise(t *testing.T) {
 		p.Structure = &llm.Structure{Regex: `(ab){80}`}
 	}))
 	n := len(a.choices[0].tokens)
-	if s := e.Stats(); n != 160 || s.Guessed > int64(4*n) || s.Masks != int64(n) {
+	if s := counted(t, e); n != 160 || s.Guessed > int64(4*n) || s.Masks != int64(n) {
 		t.Errorf("%d guesses for %d tokens, which are all spelt otherwise but for each second one's first; %d masks", s.Guessed, n, s.Masks)
 	}
 }

@@ -211,9 +211,21 @@ func schedLimits(c config) sched.Limits {
 	return sched.Limits{BatchTokens: c.batchTokens, Running: c.running, LogitRows: c.running + 4 + c.draft.Always.Len()}
 }
 
+// counted is what the engine has counted between two steps. Clients have their tokens
+// before the step that made them is counted, so that Stats alone may lack it.
+func counted(t testing.TB, e *Engine) Stats {
+	t.Helper()
+	if _, err := e.Inspect(context.Background()); err != nil {
+		t.Error(err)
+	}
+	return e.Stats()
+}
+
+// waitFor gives other goroutines the processor until something is true. Its limit is
+// there to tell what a test hangs on.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); !ok(); runtime.Gosched() {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<16)
 			t.Errorf("waited in vain: %s\n%s", what, buf[:runtime.Stack(buf, true)])
