@@ -26,7 +26,7 @@ func raw(t *testing.T, addr, bytes string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, bytes); err != nil {
 		return ""
 	}
@@ -129,7 +129,7 @@ func TestContinue(t *testing.T) {
 // TestSlowLoris: connections that say little are closed, and meanwhile others are
 // answered.
 func TestSlowLoris(t *testing.T) {
-	s := serve(t, newFake(), func(o *Options) { o.HeaderTimeout, o.BodyTimeout = 300*time.Millisecond, 300*time.Millisecond })
+	s := serve(t, newFake(), func(o *Options) { o.HeaderTimeout, o.BodyTimeout = 2*time.Second, 2*time.Second })
 	var slow []net.Conn
 	for i := range 50 {
 		c, err := net.Dial("tcp", s.addr)
@@ -150,7 +150,7 @@ func TestSlowLoris(t *testing.T) {
 		t.Errorf("a probe beside them: %s", got)
 	}
 	for i, c := range slow {
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 		if b, err := io.ReadAll(c); err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Errorf("connection %d is still open: %s", i, b)
 		}
@@ -176,7 +176,7 @@ func dialH2(t *testing.T, addr string) *h2 {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	io.WriteString(c, http2.ClientPreface)
 	h := &h2{t: t, c: c, f: http2.NewFramer(c, c)}
 	h.f.AllowIllegalWrites, h.f.AllowIllegalReads = true, true

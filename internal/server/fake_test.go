@@ -316,9 +316,13 @@ func ours() string {
 	return strings.Join(left, "\n\n")
 }
 
+// patience is how long a test waits for what must come. A server that never does it is
+// told by it, a machine that is slow is not.
+const patience = time.Minute
+
 // eventually polls f, for what has no event to wait for.
 func eventually(f func() bool) bool {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !f() {
 		if time.Now().After(deadline) {
 			return false
