@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -36,13 +37,17 @@ type benchEngineCmd struct {
 
 	Save string `help:"With --shape, write the random weights to a GGUF file too, for other engines to be measured on." placeholder:"FILE" group:"Model"`
 
-	Prompt     int   `help:"Tokens of the prompt that prefill is measured on; 0: prefill is not measured." default:"512" placeholder:"512" group:"Measurement"`
-	Generate   int   `help:"Tokens of each sequence that decode is measured on." default:"32" placeholder:"32" group:"Measurement"`
-	Batch      sizes `help:"Sequences that decode at once: one measurement for each number; none: decode is not measured." default:"1,8,16,64" placeholder:"1,8,16,64" group:"Measurement"`
-	Served     int   `help:"Also measure so many streams through weir's server, in turns with as many straight from the engine, beside the same clients' work; 0: not." default:"0" placeholder:"64" group:"Measurement"`
-	Structured int   `help:"Also measure so many requests at once that are held to a JSON Schema, in turns with as many that are not; 0: not." default:"0" placeholder:"32" group:"Measurement"`
-	Depth      int   `help:"Tokens of each sequence before those that decode is measured on." default:"1" placeholder:"1" group:"Measurement"`
-	Repeat     int   `help:"Rounds that are measured, after one that warms up. A round measures each thing once." default:"5" placeholder:"5" group:"Measurement"`
+	Prompt     int       `help:"Tokens of the prompt that prefill is measured on; 0: prefill is not measured." default:"512" placeholder:"512" group:"Measurement"`
+	Generate   int       `help:"Tokens of each sequence that decode is measured on." default:"32" placeholder:"32" group:"Measurement"`
+	Batch      sizes     `help:"Sequences that decode at once: one measurement for each number; none: decode is not measured." default:"1,8,16,64" placeholder:"1,8,16,64" group:"Measurement"`
+	Served     int       `help:"Also measure so many streams through weir's server, in turns with as many straight from the engine, beside the same clients' work; 0: not." default:"0" placeholder:"64" group:"Measurement"`
+	Structured int       `help:"Also measure so many requests at once that are held to a JSON Schema, in turns with as many that are not; 0: not." default:"0" placeholder:"32" group:"Measurement"`
+	FullLoad   fullLoads `name:"full-load" help:"Also measure requests of so many tokens in and out, as many at once as --clients says and memory holds, in their steady state: a list such as 128/128,2048/128." placeholder:"IN/OUT" group:"Measurement"`
+	Clients    int       `help:"Requests at once of --full-load, at most." default:"256" placeholder:"256" group:"Measurement"`
+	Depth      int       `help:"Tokens of each sequence before those that decode is measured on." default:"1" placeholder:"1" group:"Measurement"`
+	Repeat     int       `help:"Rounds that are measured, after one that warms up. A round measures each thing once." default:"5" placeholder:"5" group:"Measurement"`
+
+	FullLoadTime time.Duration `name:"full-load-time" help:"How long each of --full-load is measured, from when all clients have begun." default:"20s" placeholder:"20s" group:"Measurement"`
 
 	Memory      memorySize `help:"Memory that all of it may take, 1 GiB that memory is measured on included." default:"85%" group:"Engine"`
 	BatchTokens int        `help:"Tokens computed in one step." default:"256" placeholder:"256" group:"Engine"`
@@ -88,8 +93,32 @@ func parseSizes(text string) (sizes, error) {
 	return list, nil
 }
 
+// fullLoads is a list of loads with commas between them.
+type fullLoads []bench.FullLoad
+
+// Decode is called by kong.
+func (l *fullLoads) Decode(ctx *kong.DecodeContext) error {
+	return mapper("a list such as 128/128,128/2048", parseLoads).Decode(ctx, reflect.ValueOf(l).Elem())
+}
+
+func parseLoads(text string) (fullLoads, error) {
+	var list fullLoads
+	for word := range strings.SplitSeq(text, ",") {
+		l, err := bench.ParseFullLoad(word)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
 func (c *benchEngineCmd) settings() bench.Settings {
-	return bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Served: c.Served, Structured: c.Structured, Repeat: c.Repeat}
+	s := bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Served: c.Served, Structured: c.Structured, Repeat: c.Repeat}
+	if len(c.FullLoad) > 0 {
+		s.Loads, s.Clients, s.LoadTime = c.FullLoad, c.Clients, c.FullLoadTime
+	}
+	return s
 }
 
 // Validate is called by kong.
@@ -369,6 +398,10 @@ func (c *benchEngineCmd) command() string {
 	}
 	if c.Structured > 0 {
 		words = append(words, fmt.Sprintf("--structured %d", c.Structured))
+	}
+	if len(c.FullLoad) > 0 {
+		list := strings.Trim(strings.ReplaceAll(fmt.Sprint([]bench.FullLoad(c.FullLoad)), " ", ","), "[]")
+		words = append(words, fmt.Sprintf("--full-load %s --clients %d --full-load-time %v", list, c.Clients, c.FullLoadTime))
 	}
 	if c.Threads > 0 {
 		words = append(words, fmt.Sprintf("--threads %d", c.Threads))

@@ -27,6 +27,10 @@ type Settings struct {
 	// Structured is how many requests at once are held to a JSON Schema, in turns with as
 	// many that are not; 0: not measured.
 	Structured int `json:"structured"`
+	// Loads are measured with up to Clients requests at once, for LoadTime each.
+	Loads    []FullLoad    `json:"loads,omitempty"`
+	Clients  int           `json:"clients,omitempty"`
+	LoadTime time.Duration `json:"load_time_ns,omitempty"`
 }
 
 // Validate tells what is wrong with s.
@@ -44,8 +48,12 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("--served is %d; it must be from 1 to 4096 streams, or 0 to leave the server out", s.Served)
 	case s.Structured < 0 || s.Structured > 4096:
 		return fmt.Errorf("--structured is %d; it must be from 1 to 4096 requests, or 0 to leave structured output out", s.Structured)
-	case s.Prompt == 0 && len(s.Batches) == 0 && s.Served == 0 && s.Structured == 0:
-		return errors.New("nothing is measured: give --prompt, --batch, --served or --structured")
+	case len(s.Loads) > 0 && (s.Clients < 1 || s.Clients > 1<<14):
+		return fmt.Errorf("--clients is %d; it must be from 1 to %d", s.Clients, 1<<14)
+	case len(s.Loads) > 0 && (s.LoadTime < time.Millisecond || s.LoadTime > 24*time.Hour):
+		return fmt.Errorf("--full-load-time is %v; it must be from 1ms to 24h", s.LoadTime)
+	case s.Prompt == 0 && len(s.Batches) == 0 && s.Served == 0 && s.Structured == 0 && len(s.Loads) == 0:
+		return errors.New("nothing is measured: give --prompt, --batch, --served, --structured or --full-load")
 	}
 	for _, b := range s.Batches {
 		if b < 1 || b > 4096 {
@@ -60,6 +68,9 @@ func (s Settings) Running() int {
 	n := 1
 	for _, b := range s.Batches {
 		n = max(n, b)
+	}
+	if len(s.Loads) > 0 {
+		n = max(n, s.Clients)
 	}
 	return max(n, s.Served, s.Structured)
 }
@@ -81,6 +92,9 @@ func (s Settings) Context(chunk int) int {
 	n := s.Prompt + 1
 	for _, b := range s.sizes() {
 		n = max(n, s.Depth+s.Generate+stagger(b, s.Depth, chunk)+1)
+	}
+	for _, l := range s.Loads {
+		n = max(n, l.Input+l.Output+1)
 	}
 	return n
 }
@@ -214,7 +228,7 @@ func (o *Options) check(c model.Config) error {
 		return err
 	}
 	if n := s.Context(o.Chunk); n > c.Context {
-		return fmt.Errorf("sequences of %d tokens are asked for, but the model was made for %d; choose smaller --prompt, --depth or --generate", n, c.Context)
+		return fmt.Errorf("sequences of %d tokens are asked for, but the model was made for %d; choose smaller --prompt, --depth, --generate or --full-load", n, c.Context)
 	}
 	for i, pages := range o.KV.Pages {
 		for _, b := range s.sizes() {
@@ -222,6 +236,11 @@ func (o *Options) check(c model.Config) error {
 			if need > pages && o.KV.Groups[i].Window == 0 {
 				return fmt.Errorf("batch %d needs %d pages of KV cache, but there is memory for %d: sequences would give way to each other; choose smaller --batch, --depth or --generate, or raise --memory", b, need, pages)
 			}
+		}
+	}
+	for _, l := range s.Loads {
+		if _, err := o.clients(l); err != nil {
+			return fmt.Errorf("full load %v: %w", l, err)
 		}
 	}
 	return nil
@@ -293,6 +312,10 @@ func (r *run) measure(ctx context.Context) (*Report, error) {
 	report.Served, report.Structured = r.servedShare(), r.concludeStructured()
 	report.PrefixCache = PrefixCache{Queried: after.Queried - prefix.Queried, Hit: after.Hit - prefix.Hit}
 	r.conclude(report, machines, all)
+	var err error
+	if report.Loads, err = r.loads(ctx); err != nil {
+		return nil, err
+	}
 	return report, nil
 }
 

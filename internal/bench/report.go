@@ -27,9 +27,11 @@ type Report struct {
 	// round by round; nil: not measured.
 	Served *Summary `json:"served_share,omitempty"`
 	// Structured is what structured output costs; nil: not measured.
-	Structured  *Structured `json:"structured,omitempty"`
-	PrefixCache PrefixCache `json:"prefix_cache"`
-	Noise       Noise       `json:"noise"`
+	Structured *Structured `json:"structured,omitempty"`
+	// Loads are the steady states of full loads; nil: not measured.
+	Loads       []LoadResult `json:"full_loads,omitempty"`
+	PrefixCache PrefixCache  `json:"prefix_cache"`
+	Noise       Noise        `json:"noise"`
 }
 
 // Machine is what it ran on.

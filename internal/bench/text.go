@@ -137,6 +137,13 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintln(t, strings.Join(res.row(), "\t"))
 	}
 	t.Flush()
+	for i, l := range r.Loads {
+		if i == 0 {
+			fmt.Fprintln(t, "\n"+strings.Join(loadHeadings, "\t"))
+		}
+		fmt.Fprintln(t, strings.Join(l.row(), "\t"))
+	}
+	t.Flush()
 	for i, n := range r.notes() {
 		if i == 0 {
 			b.WriteByte('\n')
@@ -159,6 +166,12 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	fmt.Fprintf(&b, "\n| %s |\n|%s\n", strings.Join(headings, " | "), strings.Repeat("---|", len(headings)))
 	for _, res := range r.Results {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(res.row(), " | "))
+	}
+	for i, l := range r.Loads {
+		if i == 0 {
+			fmt.Fprintf(&b, "\n| %s |\n|%s\n", strings.Join(loadHeadings, " | "), strings.Repeat("---|", len(loadHeadings)))
+		}
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(l.row(), " | "))
 	}
 	for i, n := range r.notes() {
 		if i == 0 {
