@@ -36,7 +36,7 @@ func compileSchema(src []byte, v *Vocab, m *meter) (*node, error) {
 		return nil, err
 	}
 	if !top.alive {
-		return nil, errNothing(root)
+		return nil, p.errNothing(root)
 	}
 	return &node{kind: nodeRule, rule: top.rule}, nil
 }
@@ -217,6 +217,9 @@ func (c *compiler) number(sp *shapePlan) (*node, error) {
 // fault.
 func at(keyword string, err error) error {
 	if err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if named := (*UnsupportedError)(nil); errors.As(err, &named) && named.Keyword != "" {
 		return err
 	}
 	return &UnsupportedError{Keyword: keyword, Path: "", Reason: err.Error(), err: err}

@@ -21,6 +21,7 @@ type value struct {
 	keys []string // of an object
 	list []*value // of an object or array
 	path string   // JSON pointer
+	same string   // what equal values have alike; empty: not made yet
 }
 
 // maxDepth bounds the nesting of a schema.
@@ -87,9 +88,11 @@ func (v *value) decodeMember(d *json.Decoder, depth int) error {
 		return err
 	}
 	if v.kind == '{' {
-		if i := slices.Index(v.keys, key); len(v.keys) < 64 && i >= 0 {
-			v.list[i] = m
-			return nil
+		if len(v.keys) < 64 { // more are not searched one by one
+			if i := slices.Index(v.keys, key); i >= 0 {
+				v.list[i] = m
+				return nil
+			}
 		}
 		v.keys = append(v.keys, key)
 	}
@@ -191,31 +194,44 @@ func (v *value) write(out []byte, comma, colon string) []byte {
 }
 
 // equal compares as JSON Schema does: numbers by value, objects without order.
-func (v *value) equal(w *value) bool {
-	if v.kind != w.kind || len(v.list) != len(w.list) {
-		return false
+func (v *value) equal(w *value) bool { return v.kind == w.kind && v.identity() == w.identity() }
+
+// identity is a text that equal values have in common, and others have not.
+func (v *value) identity() string {
+	if v.same != "" {
+		return v.same
 	}
 	switch v.kind {
 	case '"':
-		return v.text == w.text
+		v.same = strconv.Quote(v.text)
 	case '0':
-		a, b := v.rat(), w.rat()
-		if a == nil || b == nil {
-			return v.text == w.text
+		v.same = v.text
+		if r := v.rat(); r != nil {
+			v.same = r.RatString()
 		}
-		return a.Cmp(b) == 0
-	case '{':
-		for i, k := range v.keys {
-			if o := w.get(k); o == nil || !v.list[i].equal(o) {
-				return false
+	default:
+		parts := make([]string, len(v.list))
+		for i, m := range v.list {
+			if parts[i] = m.identity(); v.kind == '{' {
+				parts[i] = strconv.Quote(v.keys[i]) + parts[i]
 			}
 		}
-		return true
-	}
-	for i := range v.list {
-		if !v.list[i].equal(w.list[i]) {
-			return false
+		if v.kind == '{' {
+			slices.Sort(parts)
 		}
+		v.same = string(v.kind) + strings.Join(parts, ",") + "]"
 	}
-	return true
+	return v.same
+}
+
+// among makes a test of whether a value is in a list.
+func among(list []*value) func(*value) bool {
+	if len(list) < 8 {
+		return func(v *value) bool { return slices.ContainsFunc(list, v.equal) }
+	}
+	set := make(map[string]bool, len(list))
+	for _, v := range list {
+		set[v.identity()] = true
+	}
+	return func(v *value) bool { return set[v.identity()] }
 }

@@ -14,11 +14,12 @@ const never = 1 << 28
 
 // leasts keeps what is known of a grammar's nodes and automata. nil maps: nothing.
 type leasts struct {
-	nodes map[*node]int32
-	spots map[spot]int32
-	exits map[wayKey][]bytesTo // of automata's beginnings
-	ways  map[wayKey][]way
-	held  int // bytes of ways
+	nodes  map[*node]int32
+	spots  map[spot]int32
+	exits  map[wayKey][]bytesTo // of automata's beginnings
+	ways   map[wayKey][]way
+	tables map[*dfa]*countdown
+	held   int // bytes of ways and tables
 
 	m   *meter // of the compilation
 	err error
@@ -56,15 +57,26 @@ func (l *leasts) waysOf(t *term, q, c int32) []way {
 	if w, ok := l.ways[key]; ok {
 		return w
 	}
-	w := t.ways(q, c)
+	w := l.search(t, q, c)
 	for _, x := range w {
 		l.held += len(x.text) + 32
 	}
 	if l.held += 64; l.held > mostWays {
-		l.ways, l.held = map[wayKey][]way{}, 64
+		l.ways, l.tables, l.held = map[wayKey][]way{}, map[*dfa]*countdown{}, 64
 	}
 	l.ways[key] = w
 	return w
+}
+
+// search finds the ways, by a table where one helps.
+func (l *leasts) search(t *term, q, c int32) []way {
+	if t.remote(c) {
+		return nil
+	}
+	if w, ok := l.counts(t, q, c); ok {
+		return w
+	}
+	return t.ways(q, c)
 }
 
 // exitsOf is how far it is from where t begins, at one of its start states, to its tags.
@@ -75,7 +87,7 @@ func (l *leasts) exitsOf(t *term, start int32) []bytesTo {
 		if l.m != nil {
 			l.err = l.m.step(len(t.d.accept))
 		}
-		for _, w := range t.ways(start, t.initial()) {
+		for _, w := range l.search(t, start, t.initial()) {
 			list = append(list, bytesTo{w.tag, int32(len(w.text))})
 		}
 		l.exits[key] = list
@@ -185,7 +197,8 @@ func (l *leasts) node(n *node) int32 {
 
 // of computes the nodes below root. It gives the bytes that they take, roughly.
 func (l *leasts) of(root *node, m *meter) (int, error) {
-	*l = leasts{m: m, nodes: map[*node]int32{}, spots: map[spot]int32{}, exits: map[wayKey][]bytesTo{}, ways: map[wayKey][]way{}}
+	*l = leasts{m: m, nodes: map[*node]int32{}, spots: map[spot]int32{}, exits: map[wayKey][]bytesTo{}, ways: map[wayKey][]way{},
+		tables: map[*dfa]*countdown{}}
 	var order []*node
 	seen := map[*node]bool{}
 	var visit func(n *node)

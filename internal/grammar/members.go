@@ -5,7 +5,7 @@ func (r *reader) objects() error {
 	if err := r.required(); err != nil {
 		return err
 	}
-	l := propLayer{}
+	l := &propLayer{}
 	if p := r.v.get("properties"); p != nil {
 		if p.kind != '{' {
 			return unsupported(r.v, "properties", "must be an object")
@@ -103,7 +103,7 @@ func (r *reader) dependencies() error {
 
 // arrays reads the keywords of arrays.
 func (r *reader) arrays() error {
-	l := itemLayer{}
+	l := &itemLayer{}
 	items := r.v.get("items")
 	if p := r.v.get("prefixItems"); p != nil {
 		if p.kind != '[' {

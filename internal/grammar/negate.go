@@ -101,7 +101,7 @@ func (s *schemas) arrayPieces(a *shape, add func(types, func(*shape))) {
 		}
 	}
 	for _, c := range a.contains {
-		add(typeArray, func(p *shape) { p.items = []itemLayer{{rest: s.not(c)}} })
+		add(typeArray, func(p *shape) { p.items = []*itemLayer{{rest: s.not(c)}} })
 	}
 }
 
@@ -122,7 +122,7 @@ func (s *schemas) objectPieces(a *shape, add func(types, func(*shape))) {
 		for i, name := range l.names {
 			add(typeObject, func(p *shape) {
 				p.required = []string{name}
-				p.props = []propLayer{{names: []string{name}, values: []*schema{s.not(l.values[i])}}}
+				p.props = []*propLayer{{names: []string{name}, values: []*schema{s.not(l.values[i])}}}
 			})
 		}
 	}
@@ -258,7 +258,7 @@ func (s *schemas) anyPossible(list []*schema, depth int) (bool, error) {
 func (s *schemas) property(a *shape, name string) ([]*schema, error) {
 	var list []*schema
 	for i := range a.props {
-		l := &a.props[i]
+		l := a.props[i]
 		found := false
 		for j, n := range l.names {
 			if n == name {

@@ -68,7 +68,9 @@ func numberChars(b *bounds, m *meter) (*chars, error) {
 			return nil, err
 		}
 		var mult *chars
-		if mult, err = multipleChars(x, b.integer, m); err == nil {
+		if mult, err = multipleChars(x, b.integer, m); err != nil {
+			err = at("multipleOf", err)
+		} else {
 			d, err = combined(d, mult, both, m)
 		}
 	}
@@ -265,18 +267,18 @@ func signed(positive, negative *magnitude, m *meter) (*chars, error) {
 // what has been read.
 func multipleChars(x *big.Rat, integer bool, m *meter) (*chars, error) {
 	if x.Sign() <= 0 {
-		return nil, fmt.Errorf("multipleOf must be positive")
+		return nil, fmt.Errorf("must be positive")
 	}
 	places, exact := x.FloatPrec()
 	if !exact || places > 12 {
-		return nil, fmt.Errorf("multipleOf %s has too many digits", x.FloatString(15))
+		return nil, fmt.Errorf("%s has more than 12 digits after the point", x.RatString())
 	}
 	// With so many places after the point a number is an integer of 10^-places,
 	// and must be a multiple of mod.
 	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(places)), nil)
 	mod := new(big.Int).Div(new(big.Int).Mul(x.Num(), scale), x.Denom())
 	if !mod.IsInt64() || mod.Int64()*int64(places+2) > 20_000 {
-		return nil, fmt.Errorf("multipleOf %s takes too large an automaton", x.FloatString(places))
+		return nil, fmt.Errorf("%s takes too large an automaton", x.FloatString(places))
 	}
 	if integer {
 		places = max(places, 0)

@@ -28,6 +28,7 @@ type shapePlan struct {
 	extraKey *chars  // keys of additional properties; labels say of which kind
 	labels   []int32
 	alive    types // the types of which there are values
+	short    bool  // of objects there are none, as additional properties may repeat a key
 }
 
 type propPlan struct {
@@ -166,6 +167,9 @@ func (p *planner) objectParts(sp *shapePlan) error {
 				sp.types &^= typeObject
 			}
 			continue
+		}
+		if err := p.s.m.step((len(names) + len(sp.required) + len(sp.barred)) / 16); err != nil {
+			return err
 		}
 		list, err := p.s.property(&sp.shape, n)
 		if err != nil {
@@ -368,9 +372,10 @@ func (s *schemas) textChars(a *shape) (*chars, error) {
 
 // filterEnum leaves those values of a list that fit the rest of the shape.
 func (s *schemas) filterEnum(a *shape) error {
-	kept := []*value{}
+	kept, rest := []*value{}, *a
+	rest.enum = nil // of which each value is one
 	for _, v := range a.enum {
-		ok, err := s.admits(a, v)
+		ok, err := s.admits(&rest, v)
 		if err != nil {
 			return err
 		}
@@ -384,6 +389,9 @@ func (s *schemas) filterEnum(a *shape) error {
 
 // admits tells whether a value is of a shape.
 func (s *schemas) admits(a *shape, v *value) (bool, error) {
+	if err := s.m.step(4 + len(a.bars)/4 + len(a.enum)/4 + len(a.required)); err != nil {
+		return false, err
+	}
 	if typeOf(v)&a.types == 0 || !a.admitsScalar(v) || slices.ContainsFunc(a.bars, v.equal) {
 		return false, nil
 	}
@@ -514,6 +522,7 @@ func (sp *shapePlan) possible() types {
 		}
 		if count < sp.minProps {
 			t &^= typeObject
+			sp.short = extra
 		}
 	}
 	if t&typeArray != 0 && !sp.possibleArray() {
@@ -534,6 +543,12 @@ func (sp *shapePlan) possibleArray() bool {
 	return len(sp.contain) == 0 || slices.ContainsFunc(sp.contain, func(c *plan) bool { return c.alive })
 }
 
-func errNothing(v *value) error {
+// errNothing says why no value of the whole can be made.
+func (p *planner) errNothing(v *value) error {
+	for _, x := range p.order {
+		if slices.ContainsFunc(x.shapes, func(sp *shapePlan) bool { return sp.short }) {
+			return unsupported(v, "minProperties", "not supported where additional properties must make it up: that their keys differ is not a property of a grammar; list them in properties")
+		}
+	}
 	return &UnsupportedError{Path: v.path, Reason: "no value can match it"}
 }

@@ -155,8 +155,8 @@ func (p *regexParser) counts() (lo, hi int, ok bool, err error) {
 			hi, ok = parseCount(second)
 		}
 	}
-	if !ok && two && first == "" { // {,n}: none of the dialects agree
-		return 0, 0, false, nil
+	if two && first == "" && isDigits(second) { // the dialects do not agree
+		return 0, 0, false, p.errorf("{%s} is a count in some dialects and a text in others; write {0,%s} or \\{%s\\}", body, second, body)
 	}
 	if !ok {
 		if len(first) > 0 && isDigits(first) {

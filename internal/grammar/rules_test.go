@@ -103,7 +103,16 @@ func TestRefusals(t *testing.T) {
 		{Schema(`{"type":"strin"}`), "type"},
 		{Schema(`{"unevaluatedProperties":false}`), "unevaluatedProperties"},
 		{Schema(`{"min_length":3}`), "minLength"},
+		{Schema(`{"minimun":3}`), "did you mean minimum"},
+		{Schema(`{"properites":{}}`), "did you mean properties"},
+		{Schema(`{"require":["a"]}`), "did you mean required"},
+		{Schema(`{"type":"string","format":"date","formatMinimum":"2020-01-01"}`), "formatMinimum"},
 		{Schema(`{"type":"string","format":"topic"}`), "format"},
+		{Schema(`{"type":"object","minProperties":2,"patternProperties":{"^x-":{}},"additionalProperties":false}`), "minProperties"},
+		{Schema(`{"type":"array","minItems":1,"items":{"type":"object","minProperties":3}}`), "minProperties"},
+		{Schema(`{"type":"integer","multipleOf":1234567}`), `"multipleOf" at the root: 1234567`},
+		{Schema(`{"type":"number","multipleOf":1e-30}`), `"multipleOf"`},
+		{Regex(`a{,3}b`), "{0,3}"},
 		{Schema(`{"type":"object","required":["a"],"properties":{"a":{"$ref":"#"}}}`), "no value can match"},
 		{Schema(`{"type":"string","pattern":"^a$","minLength":2}`), "no value can match"},
 		{Schema(`{"allOf":[{"type":"string"},{"type":"integer"}]}`), "no value can match"},
@@ -117,6 +126,17 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%.80s compiles", c.e)
 		} else if !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.80s: error %q does not speak of %q", c.e, err, c.want)
+		}
+	}
+}
+
+// TestAnnotationsAreNoMistakes: everybody may add keywords, and those that people add
+// are no misspelled constraints.
+func TestAnnotationsAreNoMistakes(t *testing.T) {
+	for _, k := range []string{"readonly", "_format", "_uniqueItems", "x-type", "name", "self", "form", "options", "file", "definition", "inclusiveMinimum", "tsType",
+		"markdownDescription", "max", "min", "multiple", "", "i"} {
+		if near := misspelled(k); near != "" {
+			t.Errorf("%q is taken for %q", k, near)
 		}
 	}
 }

@@ -153,7 +153,7 @@ func (s *schemas) product(a, b []shape) ([]shape, error) {
 	var out []shape
 	for i := range a {
 		for j := range b {
-			if err := s.m.step(8); err != nil {
+			if err := s.m.step(8 + a[i].size() + b[j].size()); err != nil {
 				return nil, err
 			}
 			if m := a[i].merged(&b[j]); m.types != 0 {
@@ -255,7 +255,9 @@ var quiet = map[string]bool{
 
 // foreign are keywords of JSON Schema that constrain and are not supported.
 var foreign = map[string]bool{"unevaluatedProperties": true, "unevaluatedItems": true, "$dynamicRef": true, "$dynamicAnchor": true,
-	"$recursiveRef": true, "$recursiveAnchor": true, "extends": true, "disallow": true, "divisibleBy": true}
+	"$recursiveRef": true, "$recursiveAnchor": true, "extends": true, "disallow": true, "divisibleBy": true,
+	// of widespread validators
+	"formatMinimum": true, "formatMaximum": true, "formatExclusiveMinimum": true, "formatExclusiveMaximum": true, "uniqueItemProperties": true, "patternRequired": true}
 
 func (r *reader) other(k string, v *value) error {
 	switch {
@@ -270,23 +272,6 @@ func (r *reader) other(k string, v *value) error {
 		return unsupported(r.v, k, "not a keyword of JSON Schema; did you mean %s?", near)
 	}
 	return nil
-}
-
-// misspelled gives the constraint that a keyword was meant to be: the same but
-// for case and separators.
-func misspelled(k string) string {
-	if strings.HasPrefix(k, "_") || strings.HasPrefix(k, "x-") {
-		return ""
-	}
-	flat := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
-	for _, c := range []string{"type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength",
-		"minItems", "maxItems", "minProperties", "maxProperties", "pattern", "allOf", "anyOf", "oneOf", "properties", "required", "items",
-		"additionalProperties", "patternProperties", "prefixItems", "uniqueItems"} {
-		if flat(k) == flat(c) {
-			return c
-		}
-	}
-	return ""
 }
 
 func (r *reader) types(v *value) error {

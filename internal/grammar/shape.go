@@ -35,7 +35,8 @@ func typeOf(v *value) types {
 }
 
 // shape is a conjunction of constraints: a schema is a list of shapes, of which
-// any will do. Shapes are immutable.
+// any will do. Shapes are immutable. What is said twice stands there once: by way of
+// $ref a schema may say the same thing a billion times.
 type shape struct {
 	types types
 	enum  []*value // nil: any value; else one of these
@@ -46,11 +47,11 @@ type shape struct {
 	patterns             []pattern
 
 	minItems, maxItems int
-	items              []itemLayer
+	items              []*itemLayer
 	contains           []*schema
 
 	minProps, maxProps int
-	props              []propLayer
+	props              []*propLayer
 	required, barred   []string
 	names              []*schema
 }
@@ -90,8 +91,8 @@ func (a *shape) merged(b *shape) shape {
 	s.minLength, s.maxLength = max(a.minLength, b.minLength), min(a.maxLength, b.maxLength)
 	s.minItems, s.maxItems = max(a.minItems, b.minItems), min(a.maxItems, b.maxItems)
 	s.minProps, s.maxProps = max(a.minProps, b.minProps), min(a.maxProps, b.maxProps)
-	s.bars = slices.Concat(a.bars, b.bars)
-	s.items, s.props = slices.Concat(a.items, b.items), slices.Concat(a.props, b.props)
+	s.bars = union(a.bars, b.bars)
+	s.items, s.props = union(a.items, b.items), union(a.props, b.props)
 	s.contains, s.names = union(a.contains, b.contains), union(a.names, b.names)
 	s.patterns = union(a.patterns, b.patterns)
 	s.required, s.barred = union(a.required, b.required), union(a.barred, b.barred)
@@ -100,8 +101,9 @@ func (a *shape) merged(b *shape) shape {
 		s.enum = b.enum
 	case b.enum != nil:
 		s.enum = []*value{}
+		listed := among(b.enum)
 		for _, v := range a.enum {
-			if slices.ContainsFunc(b.enum, v.equal) {
+			if listed(v) {
 				s.enum = append(s.enum, v)
 			}
 		}
@@ -124,9 +126,9 @@ func (s *shape) tidy() {
 	drop(typeNumber, s.num.impossible())
 	if s.enum != nil {
 		var have types
-		kept := []*value{}
+		kept, barred := []*value{}, among(s.bars)
 		for _, v := range s.enum {
-			if t := typeOf(v); t&s.types != 0 && !slices.ContainsFunc(s.bars, v.equal) && s.admitsScalar(v) {
+			if t := typeOf(v); t&s.types != 0 && !barred(v) && s.admitsScalar(v) {
 				kept = append(kept, v)
 				have |= t
 			}
@@ -200,7 +202,7 @@ func (b *bounds) admits(r *big.Rat) bool {
 func (b *bounds) merged(c *bounds) bounds {
 	out := *b
 	out.integer, out.fractional = b.integer || c.integer, b.fractional || c.fractional
-	out.multiples = slices.Concat(b.multiples, c.multiples)
+	out.multiples = union(b.multiples, c.multiples)
 	if c.lo != nil {
 		if out.lo == nil || c.lo.Cmp(out.lo) > 0 {
 			out.lo, out.loOut = c.lo, c.loOut
@@ -229,11 +231,30 @@ func (b *bounds) impossible() bool {
 	return c > 0 || c == 0 && (b.loOut || b.hiOut)
 }
 
+// size is about how much there is to a shape, for what merging it takes.
+func (s *shape) size() int {
+	return len(s.enum) + len(s.bars) + len(s.patterns) + len(s.items) + len(s.contains) + len(s.props) + len(s.required) + len(s.barred) + len(s.names) +
+		len(s.num.multiples)
+}
+
 // union is a and what of b is not in it.
 func union[T comparable](a, b []T) []T {
 	out := slices.Clone(a)
+	if len(a)+len(b) < 64 {
+		for _, x := range b {
+			if !slices.Contains(out, x) {
+				out = append(out, x)
+			}
+		}
+		return out
+	}
+	have := make(map[T]bool, len(a)+len(b))
+	for _, x := range a {
+		have[x] = true
+	}
 	for _, x := range b {
-		if !slices.Contains(out, x) {
+		if !have[x] {
+			have[x] = true
 			out = append(out, x)
 		}
 	}
