@@ -88,6 +88,11 @@ func TestUnload(t *testing.T) {
 		t.Errorf("asked for, it answers %d %s", status, text)
 	}
 	waitFor(t, "it gone again", func() bool { return s.only() == nil })
+	s.stop(t)
+	s = serve(t, smallFile(t), "--memory", "4MiB", "--unload-after", "1h")
+	if status, body := s.post(t, "/models/unload", `{}`); status != http.StatusOK || s.only() != nil {
+		t.Errorf("/models/unload at the start: %d %s", status, body)
+	}
 	if status, body := s.post(t, "/models/load", `{}`); status != http.StatusOK || !strings.Contains(body, `"state":"loaded"`) {
 		t.Errorf("/models/load: %d %s", status, body)
 	}

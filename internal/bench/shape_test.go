@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -123,7 +124,8 @@ func TestRandomComputes(t *testing.T) {
 			o := start(t, m.File, kern.Best(), Settings{Generate: 4, Depth: 20, Batches: []int{2}, Repeat: 1})
 			t.Cleanup(func() { o.Engine.Close(); m.Close() }) // before the memory goes
 			d := driver{engine: o.Engine, pool: o.Pool, random: newGenerator("test", 0)}
-			if _, err := d.decodeTogether(t.Context(), direct(o.Engine), 2, 20, 4, o.Chunk); err != nil {
+			// Whether the two met while they decoded is up to the machine, and no matter here.
+			if _, err := d.decode(t.Context(), direct(o.Engine), 2, 20, 4, o.Chunk); err != nil && !errors.Is(err, errApart) {
 				t.Error(err)
 			}
 		})
