@@ -25,7 +25,7 @@ import (
 
 type benchSpeculateCmd struct {
 	modelArg
-	Load  string `help:"How to read the weights: mmap maps the file; read copies it into memory." enum:"mmap,read" default:"mmap" placeholder:"mmap" group:"Model"`
+	Load  string `help:"How to read the weights: mmap maps the file; auto does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"auto,mmap,read" default:"auto" placeholder:"auto" group:"Model"`
 	Shape string `help:"Measure random weights of a named shape instead, such as tinyllama-1.1b; of texts there is noise alone then, for ngram." placeholder:"NAME" group:"Model"`
 	Type  string `help:"With --shape, what the weights are stored as (default: q8_0)." placeholder:"TYPE" group:"Model"`
 
@@ -191,6 +191,7 @@ type speculationBench struct {
 	options engine.LoadOptions
 	threads int
 	gpu     bool
+	settled bool
 }
 
 func (c *benchSpeculateCmd) open(log *slog.Logger) (b *speculationBench, err error) {
@@ -241,11 +242,16 @@ func (b *speculationBench) device(m *memoryOptions) error {
 func (b *speculationBench) start(s engine.Speculation) (*engine.Engine, error) {
 	o := b.options
 	o.Speculation = s
-	e, _, err := engine.Load(b.file, o)
-	if err == nil {
-		b.open = append(b.open, e.Close)
+	e, plan, err := engine.Load(b.file, o)
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	b.open = append(b.open, e.Close)
+	if !b.gpu && !b.settled { // a file's once
+		b.settled = true
+		enlarge(context.Background(), b.c.Load, planned(plan), b.log.Info, b.file)
+	}
+	return e, nil
 }
 
 func (b *speculationBench) measure(ctx context.Context) (*speculationReport, error) {

@@ -273,6 +273,7 @@ func (c *serveCmd) bringUp(ctx context.Context, m served, to streams, s *service
 		return nil, errors.Join(fmt.Errorf("the warm-up request failed: %w", err), o.close())
 	}
 	o.did("warm-up")
+	o.settle(m.Load, e.portion, log.Info)
 	log.Info("ready", append([]any{"model", m.name, "took", time.Since(began).Round(time.Millisecond)}, o.phases...)...)
 	return loadedModel{o.engine, o}, nil
 }

@@ -40,6 +40,8 @@ type opened struct {
 	saves   *cacheDir // nil: the prefix cache is not kept
 	log     *slog.Logger
 
+	settling settling
+
 	phases []any // of the start: name and time taken, in turn, for the log
 	last   time.Time
 }
@@ -61,6 +63,7 @@ func (o *opened) close() error {
 }
 
 func (o *opened) closeFiles() error {
+	o.settling.end()
 	err := o.file.Close()
 	if o.drafts != nil {
 		err = errors.Join(err, o.drafts.Close())
@@ -182,7 +185,7 @@ func (o *opened) keepCache(to *engine.LoadOptions, e engineOptions) (err error) 
 }
 
 // loads are the values of --load.
-var loads = map[string]weights.Load{"mmap": weights.Mmap, "read": weights.Read}
+var loads = map[string]weights.Load{"auto": weights.Mmap, "mmap": weights.Mmap, "read": weights.Read}
 
 // openFile opens the model that the options name, or the built-in one.
 func (m modelArg) openFile(load weights.Load, read *reading) (*weights.File, error) {

@@ -73,6 +73,7 @@ func (c *runCmd) Run(s streams, log *slog.Logger) error {
 		return err
 	}
 	defer m.close()
+	m.settle(c.Load, nil, log.Debug)
 	talk := newConversation(m.engine, c.params(m.engine.Model()), c.System)
 	talk.raw = c.Raw || !m.engine.Model().Chat
 	talk.quiet = c.Quiet

@@ -340,3 +340,15 @@ func TestPortHolderReal(t *testing.T) {
 		}
 	}
 }
+
+func TestLargePages(t *testing.T) {
+	const file = "/sys/kernel/mm/transparent_hugepage/enabled"
+	for content, want := range map[string]bool{"always [madvise] never\n": true, "[always] madvise never\n": true, "always madvise [never]\n": false, "": false} {
+		if got := machine(t, map[string]string{file: content}).LargePages(); got != want {
+			t.Errorf("%q: %v", content, got)
+		}
+	}
+	if machine(t).LargePages() {
+		t.Error("a machine that does not tell has large pages")
+	}
+}

@@ -58,6 +58,22 @@ func (r region) prefetch(ctx context.Context, path string, p Progress) error {
 	return nil
 }
 
+// Enlarge copies mapped files into large pages of memory, in which the processor reads them faster than in
+// the small ones of most files, and gives the small ones back piece by piece. The tensors stay where they are, and
+// may be used meanwhile by anyone. It returns how many bytes it copied, and goes on while fits says of what is left
+// of a file that memory has room for it, until it is done or ctx ends. What is not in files that are mapped, or is
+// in large pages already, stays as it is. Nothing may Close the file before it has returned.
+func (f *File) Enlarge(ctx context.Context, fits func(left int64) bool) (int64, error) {
+	var sum int64
+	for _, r := range f.regions {
+		moved, err := r.enlarge(ctx, fits)
+		if sum += moved; err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
 // readAll fills b from the file's beginning.
 func readAll(f *os.File, b []byte, p Progress) error {
 	for done := 0; done < len(b); {

@@ -20,11 +20,11 @@ type region struct {
 // the model.
 func newRegion(f *os.File, size int, how Load, p Progress) (region, error) {
 	if how == Mmap {
-		b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+		b, err := mapPages(int(f.Fd()), size, unix.PROT_READ, unix.MAP_SHARED)
 		preferLargePages(b)
 		return region{b: b, mapped: true}, os.NewSyscallError("mmap", err)
 	}
-	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	b, err := mapPages(-1, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return region{}, os.NewSyscallError("mmap", err)
 	}
@@ -38,4 +38,4 @@ func newRegion(f *os.File, size int, how Load, p Progress) (region, error) {
 	return region{b: b}, nil
 }
 
-func (r region) free() error { return os.NewSyscallError("munmap", unix.Munmap(r.b)) }
+func (r region) free() error { return os.NewSyscallError("munmap", unmapPages(r.b)) }

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"weir/internal/backend/cuda"
+	"weir/internal/engine"
+	"weir/internal/host"
+	"weir/internal/weights"
+)
+
+// Decode is as fast as memory is read, and a processor reads large pages faster than the small ones that most
+// files are mapped in. Copying takes longer than a warm start should, so a server does it once it answers.
+
+// settling copies weights behind an engine that runs. Its zero value does nothing.
+type settling struct {
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// begin copies the files' weights into large pages, if --load is auto.
+func (s *settling) begin(load string, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.work.Go(func() { enlarge(ctx, load, reserve, log, files...) })
+}
+
+// end returns when nothing is copied any more.
+func (s *settling) end() {
+	if s.stop != nil {
+		s.stop()
+		s.work.Wait()
+	}
+}
+
+// settle begins to copy an engine's weights where a processor reads them.
+func (o *opened) settle(load string, p *portion, log func(msg string, args ...any)) {
+	if _, ok := o.backend.(*cuda.Backend); ok {
+		return
+	}
+	files := []*weights.File{o.file}
+	if o.drafts != nil {
+		files = append(files, o.drafts)
+	}
+	reserve := planned(o.plan)
+	if p != nil {
+		reserve = int64(p.loaded)*reserve + p.largest - p.weights
+	}
+	o.settling.begin(load, reserve, log, files...)
+}
+
+// planned is what a plan wants of memory besides the model's weights.
+func planned(p engine.MemoryPlan) int64 {
+	return p.KV.Bytes() + p.In.Scratch + p.In.Drafting + p.DraftKV.Bytes()
+}
+
+// enlarge copies the files' weights into large pages if --load is auto and memory has room for
+// them and for reserve bytes besides, and tells what came of it.
+func enlarge(ctx context.Context, load string, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
+	machine := host.New("/")
+	if load != "auto" || !machine.LargePages() {
+		return
+	}
+	began, missing := time.Now(), int64(0)
+	fits := func(left int64) bool {
+		have, err := machine.Memory()
+		if err == nil {
+			missing = left + reserve - have.Available()
+		}
+		return err == nil && missing <= 0
+	}
+	var copied int64
+	for _, f := range files {
+		n, err := f.Enlarge(ctx, fits)
+		copied += n
+		if err != nil {
+			log("weights stay in small pages, which are read more slowly", "model", f.Name(), "reason", err)
+		}
+	}
+	took := time.Since(began).Round(time.Millisecond)
+	if missing > 0 {
+		log("weights stay in the file's small pages, which are read more slowly: memory has no room for a copy", "copied", host.Bytes(copied), "missing", host.Bytes(missing), "took", took)
+	} else if copied > 0 {
+		log("weights are in large pages", "copied", host.Bytes(copied), "took", took)
+	}
+}
