@@ -47,7 +47,7 @@ func TestFullLoad(t *testing.T) {
 	if err := errors.Join(r.WriteText(&text), r.WriteMarkdown(&mark)); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(text.String(), "output tokens/s") || !strings.Contains(text.String(), "\n9/7 ") || !strings.Contains(mark.String(), "| 40/3 | 6 |") {
+	if !strings.Contains(text.String(), "output tokens/s") || !strings.Contains(text.String(), "\n9/7 ") || !strings.Contains(mark.String(), "| 40/3 | 6 |") || strings.Contains(text.String(), "floor ms") {
 		t.Errorf("printed\n%s\n%s", text.String(), mark.String())
 	}
 }

@@ -132,14 +132,19 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	b.WriteByte('\n')
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(headings, "\t"))
+	if len(r.Results) > 0 {
+		fmt.Fprintln(t, strings.Join(headings, "\t"))
+	}
 	for _, res := range r.Results {
 		fmt.Fprintln(t, strings.Join(res.row(), "\t"))
 	}
 	t.Flush()
 	for i, l := range r.Loads {
 		if i == 0 {
-			fmt.Fprintln(t, "\n"+strings.Join(loadHeadings, "\t"))
+			if len(r.Results) > 0 {
+				fmt.Fprintln(t)
+			}
+			fmt.Fprintln(t, strings.Join(loadHeadings, "\t"))
 		}
 		fmt.Fprintln(t, strings.Join(l.row(), "\t"))
 	}
@@ -163,7 +168,9 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	for _, f := range r.facts() {
 		fmt.Fprintf(&b, "- %s: %s\n", f[0], f[1])
 	}
-	fmt.Fprintf(&b, "\n| %s |\n|%s\n", strings.Join(headings, " | "), strings.Repeat("---|", len(headings)))
+	if len(r.Results) > 0 {
+		fmt.Fprintf(&b, "\n| %s |\n|%s\n", strings.Join(headings, " | "), strings.Repeat("---|", len(headings)))
+	}
 	for _, res := range r.Results {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(res.row(), " | "))
 	}
