@@ -189,7 +189,11 @@ func (sp *shapePlan) listed(names []string) []string {
 		out = union(out, l.names)
 	}
 	out = union(out, sp.barred)
-	return slices.DeleteFunc(out, func(n string) bool { return slices.Contains(names, n) })
+	have := make(map[string]bool, len(names))
+	for _, n := range names {
+		have[n] = true
+	}
+	return slices.DeleteFunc(out, func(n string) bool { return have[n] })
 }
 
 // trie adds the keys of listed properties: each node has beside it the state in

@@ -259,11 +259,9 @@ func (s *schemas) property(a *shape, name string) ([]*schema, error) {
 	var list []*schema
 	for i := range a.props {
 		l := a.props[i]
-		found := false
-		for j, n := range l.names {
-			if n == name {
-				list, found = union(list, []*schema{l.values[j]}), true
-			}
+		j, found := l.find(name)
+		if found {
+			list = union(list, []*schema{l.values[j]})
 		}
 		for j, src := range l.patterns {
 			d, err := s.pattern(pattern{src: src})

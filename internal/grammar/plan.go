@@ -168,7 +168,7 @@ func (p *planner) objectParts(sp *shapePlan) error {
 			}
 			continue
 		}
-		if err := p.s.m.step((len(names) + len(sp.required) + len(sp.barred)) / 16); err != nil {
+		if err := p.s.m.step((len(sp.required) + len(sp.barred)) / 16); err != nil {
 			return err
 		}
 		list, err := p.s.property(&sp.shape, n)

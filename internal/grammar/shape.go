@@ -77,6 +77,20 @@ type propLayer struct {
 	patterns []string
 	matching []*schema
 	rest     *schema // nil: anything
+
+	index map[string]int // of names, once it was asked for
+}
+
+// find gives the place of a listed name.
+func (l *propLayer) find(name string) (int, bool) {
+	if l.index == nil {
+		l.index = make(map[string]int, len(l.names))
+		for i, n := range l.names {
+			l.index[n] = i
+		}
+	}
+	i, ok := l.index[name]
+	return i, ok
 }
 
 func anyShape() shape {
