@@ -83,7 +83,8 @@ type writtenTool struct {
 
 // schemas finds the grammar of each tool's arguments. A schema that asks for what
 // is not supported is an error if the tool is strict; otherwise its arguments are
-// any object, as a model's are that nobody holds to anything.
+// any object, as a model's are that nobody holds to anything. One that no object can
+// match is an error: a call would be no call.
 func (w *callWriter) schemas(ctx context.Context, tools []tool) error {
 	for _, t := range tools {
 		schema := grammar.Schema(objectSchema(t.Parameters))
@@ -91,7 +92,7 @@ func (w *callWriter) schemas(ctx context.Context, tools []tool) error {
 		_, err := w.e.structures.compile(ctx, schema)
 		var unsupported *grammar.UnsupportedError
 		switch {
-		case errors.As(err, &unsupported) && !t.Strict:
+		case errors.As(err, &unsupported) && !t.Strict && !errors.Is(err, grammar.ErrNothing):
 			args = grammar.JSONObject()
 		case err != nil:
 			return w.e.structures.refusal(ctx, "tools", fmt.Sprintf("the parameters of tool %.80q", t.Name), err)
@@ -107,13 +108,21 @@ func objectSchema(params json.RawMessage) json.RawMessage {
 	if json.Unmarshal(params, &fields) != nil || len(fields) == 0 {
 		return json.RawMessage(`{"type":"object"}`)
 	}
-	for _, key := range []string{"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"} {
-		if fields[key] != nil {
+	is := `"type":"object"`
+	if fields["type"] != nil {
+		if string(fields["type"]) == `"object"` {
 			return params
+		}
+		// Whatever else it says, in the first of these that it does not use.
+		for _, key := range []string{"allOf", "anyOf", "oneOf"} {
+			if fields[key] == nil {
+				is = `"` + key + `":[{"type":"object"}]`
+				break
+			}
 		}
 	}
 	text := strings.TrimSpace(string(params))
-	return json.RawMessage(`{"type":"object",` + text[1:])
+	return json.RawMessage("{" + is + "," + text[1:])
 }
 
 // mark is a text that may be a special token.

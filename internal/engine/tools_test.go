@@ -153,6 +153,48 @@ func TestToolSchemasThatAreNotSupported(t *testing.T) {
 	}
 }
 
+// TestArgumentsAreObjects: whatever a tool's parameters say, and where no object can be
+// of them, the tool is refused.
+func TestArgumentsAreObjects(t *testing.T) {
+	e := startTiny(t, usual)
+	for params, want := range map[string]bool{
+		`{"type":"integer"}`: false, `{"enum":[1,2]}`: false, `{"$ref":"#/$defs/n","$defs":{"n":{"type":"string"}}}`: false,
+		`{"type":"object","properties":{"a":false},"required":["a"]}`:                              false,
+		`{"type":["object","null"],"properties":{"a":{"type":"null"}},"required":["a"]}`:           true,
+		`{"anyOf":[{"type":"integer"},{"type":"object","properties":{"a":{"type":"null"}}}]}`:      true,
+		`{"$ref":"#/$defs/n","$defs":{"n":{"properties":{"a":{"type":"null"}}}}}`:                  true,
+		`{"type":["object","string"],"allOf":[{"properties":{"a":{"type":"null"}}}],"anyOf":[{}]}`: true,
+	} {
+		r := toolRequest(answers.Hermes, false, llm.Reading{Tools: llm.ToolsRequired, OneCall: true})
+		r.Prompt.(*llm.Chat).Tools = []byte(`[{"type":"function","function":{"name":"f","parameters":` + params + `}}]`)
+		ids, err := e.tokenizePrompt(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rd, err := e.readingOf(r, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = e.toolGrammar(t.Context(), r, rd, nil)
+		if want && err != nil || !want && (err == nil || !strings.Contains(err.Error(), "no value can match")) {
+			t.Errorf("%s: %v", params, err)
+			continue
+		}
+		if !want {
+			continue
+		}
+		g, err := grammar.Compile(t.Context(), grammar.Schema(objectSchema([]byte(params))), e.structures.vocab(), grammar.DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for text, ok := range map[string]bool{`{"a":null}`: true, `null`: false, `3`: false, `"x"`: false} {
+			if s, taken := g.Start().AcceptBytes([]byte(text)); (taken && s.Accepting()) != ok {
+				t.Errorf("%s takes %s: %v", params, text, !ok)
+			}
+		}
+	}
+}
+
 // TestToolSchemasHaveALimitOfTime: of a strict tool, too, and it is the tool that is named.
 func TestToolSchemasHaveALimitOfTime(t *testing.T) {
 	e := startTiny(t, usual)

@@ -550,5 +550,5 @@ func (p *planner) errNothing(v *value) error {
 			return unsupported(v, "minProperties", "not supported where additional properties must make it up: that their keys differ is not a property of a grammar; list them in properties")
 		}
 	}
-	return &UnsupportedError{Path: v.path, Reason: "no value can match it"}
+	return &UnsupportedError{Path: v.path, Reason: ErrNothing.Error(), err: ErrNothing}
 }

@@ -20,6 +20,9 @@ type UnsupportedError struct {
 
 var errLoop = errors.New("a loop")
 
+// ErrNothing says that a schema has no value at all.
+var ErrNothing = errors.New("no value can match it")
+
 // Unwrap returns the cause, if it has a name.
 func (e *UnsupportedError) Unwrap() error { return e.err }
 
