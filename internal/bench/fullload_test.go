@@ -19,6 +19,11 @@ func TestFullLoad(t *testing.T) {
 	var told []string
 	o.Progress = func(what string) { told = append(told, what) }
 	r, err := runOn(t.Context(), o, readPass)
+	none := func(l LoadResult) bool { return l.RequestsPerSecond == 0 }
+	for err == nil && slices.ContainsFunc(r.Loads, none) && o.Settings.LoadTime < 20*time.Second {
+		o.Settings.LoadTime *= 4 // a machine that was held up saw no request end
+		r, err = runOn(t.Context(), o, readPass)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
