@@ -32,7 +32,7 @@ type benchCmd struct {
 
 type benchEngineCmd struct {
 	modelArg
-	Load  string `help:"How to read the weights: mmap maps the file; auto does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"auto,mmap,read" default:"auto" placeholder:"auto" group:"Model"`
+	Load  string `help:"How to read the weights: mmap maps the file; large does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"mmap,large,read" default:"mmap" placeholder:"mmap" group:"Model"`
 	Shape string `help:"Measure random weights of a named shape instead, such as llama-3.1-8b: nothing is downloaded." placeholder:"NAME" group:"Model"`
 	Type  string `help:"With --shape, what the weights are stored as: a type such as q8_0, the mixes q4_k_m and q5_k_m, or fp8, which only a GPU computes with (default: q8_0)." placeholder:"TYPE" group:"Model"`
 
@@ -133,7 +133,7 @@ func (c *benchEngineCmd) Validate() error {
 		return errors.New("a model and --shape are given; random weights need no model")
 	case c.Shape == "" && c.Type != "":
 		return errors.New("--type is what random weights are stored as, so it needs --shape; a model's file has its own")
-	case c.Shape != "" && c.Load != "auto":
+	case c.Shape != "" && c.Load != "mmap":
 		return errors.New("--load says how to read a file; random weights of --shape have none")
 	case c.Shape == "" && c.Save != "":
 		return errors.New("--save writes random weights, so it needs --shape")

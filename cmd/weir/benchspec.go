@@ -25,7 +25,7 @@ import (
 
 type benchSpeculateCmd struct {
 	modelArg
-	Load  string `help:"How to read the weights: mmap maps the file; auto does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"auto,mmap,read" default:"auto" placeholder:"auto" group:"Model"`
+	Load  string `help:"How to read the weights: mmap maps the file; large does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"mmap,large,read" default:"mmap" placeholder:"mmap" group:"Model"`
 	Shape string `help:"Measure random weights of a named shape instead, such as tinyllama-1.1b; of texts there is noise alone then, for ngram." placeholder:"NAME" group:"Model"`
 	Type  string `help:"With --shape, what the weights are stored as (default: q8_0)." placeholder:"TYPE" group:"Model"`
 

@@ -22,7 +22,7 @@ type modelArg struct {
 // modelOptions say which model and how to hold it. serve and run share them.
 type modelOptions struct {
 	modelArg
-	Load         string `help:"How to read the weights: mmap maps the file; auto does so and, where memory has room, copies it into large pages once the server is ready; read copies it first, for those who replace files in place." enum:"auto,mmap,read" default:"auto" placeholder:"auto" group:"Model"`
+	Load         string `help:"How to read the weights: mmap maps the file; large does so and, where memory has room, copies it into large pages once the server is ready; read copies it first, for those who replace files in place." enum:"mmap,large,read" default:"mmap" placeholder:"mmap" group:"Model"`
 	ChatTemplate string `help:"Jinja file to use instead of the model's own chat template, or the name of a format: alpaca, chatml, gemma, llama2, llama3, mistral, phi3, vicuna or zephyr." placeholder:"FILE" group:"Model"`
 }
 

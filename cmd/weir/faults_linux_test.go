@@ -70,7 +70,7 @@ func TestModelReplaced(t *testing.T) {
 			return os.Rename(path+".new", path)
 		}},
 		{"mmap", os.Remove},
-		{"auto", os.Remove},
+		{"large", os.Remove},
 		{"read", func(path string) error { return os.WriteFile(path, []byte("no model"), 0o600) }},
 	} {
 		data, err := os.ReadFile(smallFile(t))

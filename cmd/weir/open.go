@@ -185,7 +185,7 @@ func (o *opened) keepCache(to *engine.LoadOptions, e engineOptions) (err error) 
 }
 
 // loads are the values of --load.
-var loads = map[string]weights.Load{"auto": weights.Mmap, "mmap": weights.Mmap, "read": weights.Read}
+var loads = map[string]weights.Load{"large": weights.Mmap, "mmap": weights.Mmap, "read": weights.Read}
 
 // openFile opens the model that the options name, or the built-in one.
 func (m modelArg) openFile(load weights.Load, read *reading) (*weights.File, error) {

@@ -11,7 +11,7 @@ import (
 	"weir/internal/weights"
 )
 
-// Decode is as fast as memory is read, and a processor reads large pages faster than the small ones that most
+// Decode is as fast as memory is read, and some processors read large pages faster than the small ones that many
 // files are mapped in. Copying takes longer than a warm start should, so a server does it once it answers.
 
 // settling copies weights behind an engine that runs. Its zero value does nothing.
@@ -20,7 +20,7 @@ type settling struct {
 	work sync.WaitGroup
 }
 
-// begin copies the files' weights into large pages, if --load is auto.
+// begin copies the files' weights into large pages, if --load is large.
 func (s *settling) begin(load string, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -56,11 +56,11 @@ func planned(p engine.MemoryPlan) int64 {
 	return p.KV.Bytes() + p.In.Scratch + p.In.Drafting + p.DraftKV.Bytes()
 }
 
-// enlarge copies the files' weights into large pages if --load is auto and memory has room for
+// enlarge copies the files' weights into large pages if --load is large and memory has room for
 // them and for reserve bytes besides, and tells what came of it.
 func enlarge(ctx context.Context, load string, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
 	machine := host.New("/")
-	if load != "auto" || !machine.LargePages() {
+	if load != "large" || !machine.LargePages() {
 		return
 	}
 	began, missing := time.Now(), int64(0)
@@ -76,12 +76,12 @@ func enlarge(ctx context.Context, load string, reserve int64, log func(msg strin
 		n, err := f.Enlarge(ctx, fits)
 		copied += n
 		if err != nil {
-			log("weights stay in small pages, which are read more slowly", "model", f.Name(), "reason", err)
+			log("weights stay in small pages", "model", f.Name(), "reason", err)
 		}
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	if missing > 0 {
-		log("weights stay in the file's small pages, which are read more slowly: memory has no room for a copy", "copied", host.Bytes(copied), "missing", host.Bytes(missing), "took", took)
+		log("weights stay in the file's small pages: memory has no room for a copy", "copied", host.Bytes(copied), "missing", host.Bytes(missing), "took", took)
 	} else if copied > 0 {
 		log("weights are in large pages", "copied", host.Bytes(copied), "took", took)
 	}

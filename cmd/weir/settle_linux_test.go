@@ -70,8 +70,8 @@ func TestEnlargeWithinMemory(t *testing.T) {
 		want    string
 	}{
 		{"mmap", 0, ""}, {"read", 0, ""},
-		{"auto", math.MaxInt64 / 2, "no room for a copy"},
-		{"auto", 0, "weights are in large pages"},
+		{"large", math.MaxInt64 / 2, "no room for a copy"},
+		{"large", 0, "weights are in large pages"},
 	} {
 		said = ""
 		enlarge(t.Context(), c.load, c.reserve, log, f)
@@ -82,7 +82,7 @@ func TestEnlargeWithinMemory(t *testing.T) {
 	ended, stop := context.WithCancel(t.Context())
 	stop()
 	said = ""
-	if enlarge(ended, "auto", 0, log, f); said != "" {
+	if enlarge(ended, "large", 0, log, f); said != "" {
 		t.Errorf("once ended it said %q", said)
 	}
 }
