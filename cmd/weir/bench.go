@@ -250,6 +250,7 @@ func (c *benchEngineCmd) open(log *slog.Logger) (o bench.Options, closeAll func(
 	}
 	if meter != nil {
 		o.GPU = meter
+		notOnGPU(c.Load, log.Info)
 	}
 	return o, open.close, nil
 }
@@ -377,6 +378,9 @@ func (c *benchEngineCmd) command() string {
 		words = append(words, "--shape", strings.ToLower(c.Shape), "--type", c.typeName())
 	} else if c.Model != "" {
 		words = append(words, c.Model)
+	}
+	if c.Load != "mmap" {
+		words = append(words, "--load "+c.Load)
 	}
 	batches := "none"
 	if len(c.Batch) > 0 {

@@ -247,8 +247,13 @@ func (b *speculationBench) start(s engine.Speculation) (*engine.Engine, error) {
 		return nil, err
 	}
 	b.open = append(b.open, e.Close)
-	if !b.gpu && !b.settled { // a file's once
-		b.settled = true
+	if b.settled {
+		return e, nil
+	}
+	b.settled = true // a file's once
+	if b.gpu {
+		notOnGPU(b.c.Load, b.log.Info)
+	} else {
 		enlarge(context.Background(), b.c.Load, planned(plan), b.log.Info, b.file)
 	}
 	return e, nil

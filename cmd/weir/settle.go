@@ -38,6 +38,7 @@ func (s *settling) end() {
 // settle begins to copy an engine's weights where a processor reads them.
 func (o *opened) settle(load string, p *portion, log func(msg string, args ...any)) {
 	if _, ok := o.backend.(*cuda.Backend); ok {
+		notOnGPU(load, log)
 		return
 	}
 	files := []*weights.File{o.file}
@@ -51,6 +52,13 @@ func (o *opened) settle(load string, p *portion, log func(msg string, args ...an
 	o.settling.begin(load, reserve, log, files...)
 }
 
+// notOnGPU tells who asked for large pages that they would be of no use.
+func notOnGPU(load string, log func(msg string, args ...any)) {
+	if load == "large" {
+		log("weights are not copied into large pages: the GPU computes with a copy in its own memory")
+	}
+}
+
 // planned is what a plan wants of memory besides the model's weights.
 func planned(p engine.MemoryPlan) int64 {
 	return p.KV.Bytes() + p.In.Scratch + p.In.Drafting + p.DraftKV.Bytes()
@@ -59,8 +67,12 @@ func planned(p engine.MemoryPlan) int64 {
 // enlarge copies the files' weights into large pages if --load is large and memory has room for
 // them and for reserve bytes besides, and tells what came of it.
 func enlarge(ctx context.Context, load string, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
+	if load != "large" {
+		return
+	}
 	machine := host.New("/")
-	if load != "large" || !machine.LargePages() {
+	if !machine.LargePages() {
+		log("weights stay in small pages: the system has no large ones for programs that ask (transparent huge pages)")
 		return
 	}
 	began, missing := time.Now(), int64(0)
@@ -71,18 +83,21 @@ func enlarge(ctx context.Context, load string, reserve int64, log func(msg strin
 		}
 		return err == nil && missing <= 0
 	}
-	var copied int64
+	copied, failed := int64(0), false
 	for _, f := range files {
 		n, err := f.Enlarge(ctx, fits)
 		copied += n
-		if err != nil {
+		if failed = failed || err != nil; err != nil {
 			log("weights stay in small pages", "model", f.Name(), "reason", err)
 		}
 	}
 	took := time.Since(began).Round(time.Millisecond)
-	if missing > 0 {
+	switch {
+	case missing > 0:
 		log("weights stay in the file's small pages: memory has no room for a copy", "copied", host.Bytes(copied), "missing", host.Bytes(missing), "took", took)
-	} else if copied > 0 {
+	case copied > 0:
 		log("weights are in large pages", "copied", host.Bytes(copied), "took", took)
+	case !failed && ctx.Err() == nil:
+		log("no weights are copied: they are in large pages or too small for one")
 	}
 }

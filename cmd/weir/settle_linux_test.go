@@ -79,6 +79,15 @@ func TestEnlargeWithinMemory(t *testing.T) {
 			t.Errorf("--load %s with %d in reserve said %q, want %q", c.load, c.reserve, said, c.want)
 		}
 	}
+	small, err := weights.Open(smallFile(t), weights.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer small.Close()
+	said = ""
+	if enlarge(t.Context(), "large", 0, log, small); !strings.Contains(said, "no weights are copied") {
+		t.Errorf("of a file smaller than a page it said %q", said)
+	}
 	ended, stop := context.WithCancel(t.Context())
 	stop()
 	said = ""

@@ -85,7 +85,7 @@ func (l *loop) drawn(q *sequence, from *backend.Drawn) sample.Draw {
 
 // runAhead begins the step after p, if it is sure what that computes.
 func (l *loop) runAhead(p *sched.Plan) {
-	if l.sampler == nil || l.size == 0 || l.proposer() != nil || l.e.opts.Draft.Always.Len() > 0 || !l.e.inbox.empty() || !l.sure(p) {
+	if l.sampler == nil || l.size == 0 || l.proposer() != nil || l.always() || !l.e.inbox.empty() || !l.sure(p) {
 		return
 	}
 	f := l.next

@@ -79,7 +79,7 @@ func (g *guesses) addTo(u *llm.Usage) {
 func (l *loop) guess() {
 	l.asks, l.held, l.drafted = l.asks[:0], 0, 0
 	load := l.load()
-	probe := l.e.opts.Draft.Always.Len() == 0 && l.ledger.Probe(load.Rows)
+	probe := !l.always() && l.ledger.Probe(load.Rows)
 	for _, s := range l.sched.Running() {
 		q := l.owner[s]
 		g := &q.guess
@@ -108,11 +108,14 @@ func (l *loop) guess() {
 	}
 }
 
+// always tells that drafts are made of one shape, whether they pay or not.
+func (l *loop) always() bool { return l.e.opts.Draft.Always.Len() > 0 }
+
 // force drafts forced text, as deep as such drafts pay.
 func (l *loop) force(q *sequence, load spec.Load, room int) {
 	g := &q.guess
 	n := min(room, spec.MaxNodes)
-	if l.e.opts.Draft.Always.Len() == 0 {
+	if !l.always() {
 		load.Room, load.Width, load.Depth, load.Allowed, load.Drafting = n, 1, 0, nil, new(spec.Cost)
 		load.Left, load.Own = math.Inf(1), math.Inf(1)
 		g.forcing.Prior = &l.forcing
@@ -142,8 +145,8 @@ const lookAfter = 16
 // shape sets the shape of q's next draft, and takes from the load what that may lose.
 func (l *loop) shape(q *sequence, load *spec.Load, room int) {
 	g := &q.guess
-	if always := &l.e.opts.Draft.Always; always.Len() > 0 {
-		g.ask.Shape.Copy(always, room)
+	if l.always() {
+		g.ask.Shape.Copy(&l.e.opts.Draft.Always, room)
 		return
 	}
 	load.Room, load.Own, load.Reading = room, g.budget.Left(), 0
@@ -202,7 +205,7 @@ func (l *loop) see(q *sequence, row int) {
 // observe shows what the step computed to a proposer that follows hidden states.
 func (l *loop) observe(p *sched.Plan) {
 	watcher, ok := l.proposer().(spec.Watcher)
-	broke := l.ledger.Left() < 0 && l.e.opts.Draft.Always.Len() == 0
+	broke := l.ledger.Left() < 0 && !l.always()
 	if !ok || l.host == nil || broke { // after a gap it begins anew
 		return
 	}

@@ -31,7 +31,7 @@ const turnAfter = 24
 
 // watch notices that guessing does not pay for anybody, or does again, and says so.
 func (l *loop) watch(load spec.Load) {
-	if l.proposer() == nil || l.e.opts.Draft.Always.Len() > 0 {
+	if l.proposer() == nil || l.always() {
 		return
 	}
 	seen, off, rates := 0, 0, 0.0
