@@ -36,21 +36,16 @@ const faultBody = `{"prompt":"w5 w6 w7","max_tokens":20,"temperature":0,"ignore_
 // TestKillAndRestart: after kill -9 the port is free, no state is in the way, and
 // the answer is the same.
 func TestKillAndRestart(t *testing.T) {
-	p, stream := long(t, 5000)
+	p, rest := long(t, endless)
 	url := p.url()
 	port := url[strings.LastIndex(url, ":")+1:]
 	_, want := p.post(t, faultBody)
 	p.signal(syscall.SIGKILL)
-	for {
-		if line, err := stream.ReadString('\n'); err != nil {
-			break // it ends, and not with [DONE]
-		} else if strings.Contains(line, "[DONE]") {
-			t.Error("a stream that was cut off looks complete")
-			break
-		}
+	if text, err := rest(); err == nil || strings.Contains(text, "[DONE]") {
+		t.Errorf("a stream that was cut off ends with %v and %q", err, tail(text))
 	}
 	p.code()
-	again := start(t, "serve", smallFile(t), "--port", port, "--ctx", "6000", "--memory", "8MiB")
+	again := start(t, "serve", smallFile(t), "--port", port, "--memory", "8MiB")
 	if status, got := again.post(t, faultBody); status != 200 || got != want {
 		t.Errorf("after the restart %d %q, before %q", status, got, want)
 	}

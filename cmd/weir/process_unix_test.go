@@ -12,6 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"weir/internal/server"
 )
 
 // process is weir in a process of its own.
@@ -95,11 +98,29 @@ func (p *process) signal(s os.Signal) {
 func (p *process) url() string {
 	p.t.Helper()
 	var at []string
-	waitFor(p.t, "the server's address", func() bool {
+	p.until("the server's address", func() bool {
 		at = servedAt.FindStringSubmatch(p.out.String())
 		return at != nil
 	})
 	return at[1]
+}
+
+// until waits for something that the process says, if it does not end without it.
+func (p *process) until(what string, said func() bool) {
+	p.t.Helper()
+	waitFor(p.t, what, func() bool {
+		ended := false // before what it said last is looked at
+		select {
+		case <-p.waited:
+			ended = true
+		default:
+		}
+		ok := said()
+		if !ok && ended {
+			p.t.Fatalf("it ended (%v) without %s:\n%s", p.cmd.ProcessState, what, p.err)
+		}
+		return ok
+	})
 }
 
 // code waits for the end.
@@ -109,10 +130,10 @@ func (p *process) code() int {
 }
 
 // long is a server of a small model, and a stream of so many tokens that has
-// begun.
-func long(t *testing.T, tokens int, args ...string) (*process, *bufio.Reader) {
+// begun. rest waits for what else comes of it.
+func long(t *testing.T, tokens int, args ...string) (p *process, rest func() (string, error)) {
 	t.Helper()
-	p := start(t, append([]string{"serve", smallFile(t), "--port", "0", "--ctx", "6000", "--memory", "8MiB"}, args...)...)
+	p = start(t, append([]string{"serve", smallFile(t), "--port", "0", "--ctx", "60000", "--memory", "64MiB"}, args...)...)
 	r, err := http.Post(p.url()+"/v1/completions", "application/json", strings.NewReader(fmt.Sprintf(`{"prompt":"w5 w6","max_tokens":%d,"ignore_eos":true,"stream":true}`, tokens)))
 	if err != nil {
 		t.Fatal(err)
@@ -122,14 +143,27 @@ func long(t *testing.T, tokens int, args ...string) (*process, *bufio.Reader) {
 	if line, err := stream.ReadString('\n'); err != nil || !strings.HasPrefix(line, "data: {") {
 		t.Fatalf("the stream begins with %q, %v", line, err)
 	}
-	return p, stream
+	var text []byte
+	read := make(chan struct{})
+	go func() { // at once: who reads slowly is cut off
+		defer close(read)
+		text, err = io.ReadAll(stream)
+	}()
+	return p, func() (string, error) {
+		<-read
+		return string(text), err
+	}
 }
+
+// endless is a stream's length that no test waits for, however seldom a busy
+// machine lets it look.
+const endless = 59000
 
 // TestDrain: SIGTERM lets a running stream end and refuses what is new.
 func TestDrain(t *testing.T) {
-	p, stream := long(t, 600)
+	p, rest := long(t, 600)
 	p.signal(syscall.SIGTERM)
-	waitFor(t, "draining", func() bool { return strings.Contains(p.err.String(), "draining") })
+	p.until("draining", func() bool { return strings.Contains(p.err.String(), "draining") })
 	waitFor(t, "new requests are refused", func() bool {
 		r, err := http.Post(p.url()+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"w5","max_tokens":1}`))
 		if err == nil {
@@ -137,9 +171,9 @@ func TestDrain(t *testing.T) {
 		}
 		return err != nil || r.StatusCode == http.StatusServiceUnavailable
 	})
-	rest, err := io.ReadAll(stream)
-	if err != nil || !strings.HasSuffix(string(rest), "data: [DONE]\n\n") || !strings.Contains(string(rest), `"finish_reason":"length"`) {
-		t.Errorf("the stream ended with %v and %q", err, tail(string(rest)))
+	text, err := rest()
+	if err != nil || !strings.HasSuffix(text, "data: [DONE]\n\n") || !strings.Contains(text, `"finish_reason":"length"`) {
+		t.Errorf("the stream ended with %v and %q", err, tail(text))
 	}
 	if code := p.code(); code != exitOK || !strings.Contains(p.err.String(), "msg=stopped") {
 		t.Errorf("exit %d\n%s", code, p.err)
@@ -148,13 +182,13 @@ func TestDrain(t *testing.T) {
 
 // TestSecondSignal ends running streams, which are told why.
 func TestSecondSignal(t *testing.T) {
-	p, stream := long(t, 5000)
+	p, rest := long(t, endless, "--drain-timeout", "0")
 	p.signal(syscall.SIGINT)
-	waitFor(t, "draining", func() bool { return strings.Contains(p.err.String(), "draining") })
+	p.until("draining", func() bool { return strings.Contains(p.err.String(), "draining") })
 	p.signal(syscall.SIGINT)
-	rest, err := io.ReadAll(stream)
-	if err != nil || !strings.Contains(tail(string(rest)), `data: {"error":`) || !strings.HasSuffix(string(rest), "data: [DONE]\n\n") {
-		t.Errorf("the stream ended with %v and %q", err, tail(string(rest)))
+	text, err := rest()
+	if err != nil || !strings.Contains(tail(text), `data: {"error":`) || !strings.HasSuffix(text, "data: [DONE]\n\n") {
+		t.Errorf("the stream ended with %v and %q", err, tail(text))
 	}
 	if code := p.code(); code != exitOK || !strings.Contains(p.err.String(), "stopped before every request had ended") {
 		t.Errorf("exit %d\n%s", code, p.err)
@@ -163,11 +197,15 @@ func TestSecondSignal(t *testing.T) {
 
 // TestDrainTimeout does by itself what the second signal does.
 func TestDrainTimeout(t *testing.T) {
-	p, stream := long(t, 5000, "--drain-timeout", "1ms")
+	p, rest := long(t, endless, "--drain-timeout", "1ms")
 	p.signal(syscall.SIGTERM)
-	rest, err := io.ReadAll(stream)
-	if err != nil || !strings.Contains(tail(string(rest)), `data: {"error":`) {
-		t.Errorf("the stream ended with %v and %q", err, tail(string(rest)))
+	began := time.Now()
+	text, err := rest()
+	if took := time.Since(began); took > server.DefaultOptions().DrainTimeout/2 {
+		t.Errorf("the stream was cut off after %v", took)
+	}
+	if err != nil || !strings.Contains(tail(text), `data: {"error":`) {
+		t.Errorf("the stream ended with %v and %q", err, tail(text))
 	}
 	if code := p.code(); code != exitOK {
 		t.Errorf("exit %d\n%s", code, p.err)
@@ -198,7 +236,7 @@ func TestPortInUse(t *testing.T) {
 func TestNobodyReadsTheLog(t *testing.T) {
 	p := start(t, "serve", smallFile(t), "--port", "0", "--memory", "4MiB")
 	url := p.url()
-	waitFor(t, "all of the greeting", func() bool { return strings.Contains(p.out.String(), "try ") })
+	p.until("all of the greeting", func() bool { return strings.Contains(p.out.String(), "try ") })
 	p.out.pipe.Close()
 	p.err.pipe.Close()
 	for range 3 {
@@ -221,7 +259,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 func TestInterruptedAnswer(t *testing.T) {
 	// Long enough that a busy machine brings the signal before the end.
 	p := start(t, "run", smallFile(t), "--prompt", "w5", "--ctx", "60000", "--memory", "64MiB")
-	waitFor(t, "the first words", func() bool { return len(p.out.String()) > 20 })
+	p.until("the first words", func() bool { return len(p.out.String()) > 20 })
 	p.signal(syscall.SIGINT)
 	if code := p.code(); code != exitInterrupted || !strings.Contains(p.err.String(), "[stopped]") || !strings.HasSuffix(p.out.String(), "\n") {
 		t.Errorf("exit %d, %q, %s", code, tail(p.out.String()), p.err)
@@ -231,7 +269,7 @@ func TestInterruptedAnswer(t *testing.T) {
 // TestClosedPipe: `weir run | head` ends quietly.
 func TestClosedPipe(t *testing.T) {
 	p := start(t, "run", smallFile(t), "--prompt", "w5", "--ctx", "6000", "--memory", "8MiB", "--quiet")
-	waitFor(t, "the first words", func() bool { return len(p.out.String()) > 20 })
+	p.until("the first words", func() bool { return len(p.out.String()) > 20 })
 	p.out.pipe.Close()
 	<-p.waited
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGPIPE {
