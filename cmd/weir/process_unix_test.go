@@ -4,11 +4,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -255,11 +257,29 @@ func TestNobodyReadsTheLog(t *testing.T) {
 	}
 }
 
+// talk is `weir run` on its way through an answer that has no end: the small
+// model, which draws each of its 320 tokens now and then, without one that ends
+// an answer, and more context than a busy machine needs to look up.
+func talk(t *testing.T, args ...string) *process {
+	t.Helper()
+	const key = "tokenizer.ggml.eos_token_id\x04\x00\x00\x00"
+	ends, none := []byte(key+"\x02\x00\x00\x00"), []byte(key+"\xff\xff\xff\xff")
+	data := smallGGUF(t)
+	if bytes.Count(data, ends) != 1 {
+		t.Fatal("the small model has another token that ends an answer")
+	}
+	path := filepath.Join(t.TempDir(), "small.gguf")
+	if err := os.WriteFile(path, bytes.Replace(data, ends, none, 1), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, append([]string{"run", path, "--prompt", "w5", "--ctx", "60000", "--memory", "64MiB"}, args...)...)
+	p.until("the first words", func() bool { return len(p.out.String()) > 20 })
+	return p
+}
+
 // TestInterruptedAnswer: ^C ends an answer that goes to a pipe as shells expect.
 func TestInterruptedAnswer(t *testing.T) {
-	// Long enough that a busy machine brings the signal before the end.
-	p := start(t, "run", smallFile(t), "--prompt", "w5", "--ctx", "60000", "--memory", "64MiB")
-	p.until("the first words", func() bool { return len(p.out.String()) > 20 })
+	p := talk(t)
 	p.signal(syscall.SIGINT)
 	if code := p.code(); code != exitInterrupted || !strings.Contains(p.err.String(), "[stopped]") || !strings.HasSuffix(p.out.String(), "\n") {
 		t.Errorf("exit %d, %q, %s", code, tail(p.out.String()), p.err)
@@ -268,8 +288,7 @@ func TestInterruptedAnswer(t *testing.T) {
 
 // TestClosedPipe: `weir run | head` ends quietly.
 func TestClosedPipe(t *testing.T) {
-	p := start(t, "run", smallFile(t), "--prompt", "w5", "--ctx", "6000", "--memory", "8MiB", "--quiet")
-	p.until("the first words", func() bool { return len(p.out.String()) > 20 })
+	p := talk(t, "--quiet")
 	p.out.pipe.Close()
 	<-p.waited
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGPIPE {
