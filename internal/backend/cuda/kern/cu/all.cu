@@ -10,4 +10,5 @@
 #include "few.h"
 #else
 #include "wide.h"
+#include "chain.h"
 #endif

@@ -60,6 +60,13 @@ DEVICE float power_below(float top) { // a power of two that brings top to at mo
   return bits<float>((u32)(127 - imax(-100, imin(e, 100))) << 23);
 }
 
+// sync_few waits for the eight warps that multiply.
+#if SM >= 90
+DEVICE void sync_few() { asm volatile("bar.sync 9, 256;" ::: "memory"); }
+#else
+DEVICE void sync_few() { sync(); }
+#endif
+
 template <int T, bool FP8> struct Few {
   static constexpr int BYTES = FP8 ? 1 : 2, STAGES = FEW_STAGES;
   static constexpr int PAD = FP8 ? 16 : 64;           // bytes between tokens, so that they lie in different banks
@@ -96,7 +103,7 @@ template <int T, bool FP8> struct Few {
       if (FP8) top[t] = warp_max(top[t]);
       if (tid % 32 == 0) part[t][tid / 32] = sum[t], part[T + t][tid / 32] = top[t];
     }
-    sync();
+    sync_few();
     UNROLL for (int t = 0; t < T; t++) {
       const float *from = (const float *)a.x + (u64)t * a.ldx;
       float all = 0, most = 0;
@@ -143,7 +150,7 @@ template <int T, bool FP8> struct Few {
       if (tid % 32 == 0) part[t][tid / 32] = top;
     }
     if (!FP8) return;
-    sync();
+    sync_few();
     UNROLL for (int t = 0; t < T; t++) {
       float top = 0;
       UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[t][i]);
@@ -301,9 +308,11 @@ template <int T, bool FP8> struct Few {
   }
 };
 
+#if SM < 90
 #define FEW(t)                                                                      \
   GLOBAL BOUNDS(256, 2) few_bf16_##t(CONSTANT_ARG FewArgs a) { Few<t, false>::run(a); } \
   GLOBAL BOUNDS(256, 2) few_e4m3_##t(CONSTANT_ARG FewArgs a) { Few<t, true>::run(a); }
 FEW(1)
 FEW(2)
 FEW(4)
+#endif
