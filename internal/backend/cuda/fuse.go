@@ -15,7 +15,7 @@ import (
 //   - a norm or a gate, until it is known what reads it: a product for few tokens
 //     normalises by itself, one in E4M3 wants its input in 8 bits and nothing else;
 //   - a product for few tokens, until it is known whether a residual takes its result,
-//     or a gate;
+//     or a gate; with Options.Chain then until no product follows it (chain.go);
 //   - a rotation, until it is known whether attention does it.
 //
 // Every operation begins with reads and writes, which start what it depends on, and
@@ -30,6 +30,7 @@ type waiting struct {
 	rows    int
 
 	product *few
+	chain   chain
 	rope    *rope
 	room    few // where product lies, so that a step allocates nothing
 	turn    rope
@@ -80,6 +81,7 @@ func (s *stream) writes(as ...*act) {
 func (s *stream) make(a *act) {
 	w := &s.wait
 	w.made = nil
+	s.flush()
 	if w.isGate {
 		s.run("pairwise", w.rows, (a.spec.Cols+1023)/1024, 1, 256, 0, args(&w.gate), unsafe.Sizeof(w.gate))
 		return
@@ -117,21 +119,41 @@ func (s *stream) makeEight(a *act) {
 	a.fresh = true
 }
 
-// settle starts the product and the rotation that wait.
+// settle starts the products and the rotation that wait.
 func (s *stream) settle() {
-	s.settleProduct()
+	s.flush()
 	if r := s.wait.rope; r != nil {
 		s.wait.rope = nil
 		s.run("rope_write", r.rows, (r.heads+7)/8, 1, 256, 0, args(&r.args), unsafe.Sizeof(r.args))
 	}
 }
 
-func (s *stream) settleProduct() {
+// settleAhead is settle for operations that may follow products in a chain, or
+// start nothing yet.
+func (s *stream) settleAhead() {
+	s.seal()
+	if !s.chains() || s.wait.rope != nil {
+		s.settle()
+	}
+}
+
+// flush starts the products that wait.
+func (s *stream) flush() {
+	s.seal()
+	s.startChain()
+}
+
+// seal ends the wait for what the product takes along: it starts, or joins the chain.
+func (s *stream) seal() {
 	p := s.wait.product
 	if p == nil {
 		return
 	}
 	s.wait.product = nil
+	if s.chains() {
+		s.link(p)
+		return
+	}
 	a := &p.args
 	s.run(p.name, min(int(a.Units), 2*s.device.processors), 1, 1, 256, p.shared, args(a), unsafe.Sizeof(*a))
 }
@@ -139,20 +161,30 @@ func (s *stream) settleProduct() {
 // fewShared is the shared memory that few.h takes.
 func fewShared(tokens, ldw int, e4m3 bool) int {
 	const stages = 3 // FEW_STAGES
+	return 8*stages*2048 + fewBytes(tokens, ldw, e4m3) + fewSums(tokens)
+}
+
+// fewBytes is what the tokens take of it, fewSums what the warps' sums take.
+func fewBytes(tokens, ldw int, e4m3 bool) int {
 	size, pad := 2, 64
 	if e4m3 {
 		size, pad = 1, 16
 	}
 	steps := (ldw*size + 127) / 128
-	return 8*stages*2048 + tokens*(steps*128/size*2+pad) + 8*8*tokens*16*4
+	return tokens * (steps*128/size*2 + pad)
 }
 
-// fewFits tells whether a product is one for few.h. Never on Hopper, whose copy engine
-// brings weights while the kernel ahead still runs.
+func fewSums(tokens int) int { return 8 * 8 * tokens * 16 * 4 }
+
+// fewFits tells whether a product is one for few.h. On Hopper, whose copy engine
+// brings weights while the kernel ahead still runs, only in a chain.
 func (s *stream) fewFits(p *product) bool {
 	kind := p.w[0].kind
-	if s.launch.target == kern.SM90a || p.rows > gemvRows || kind != kern.TypeBF16 && kind != kern.TypeE4M3 {
+	if p.rows > gemvRows || kind != kern.TypeBF16 && kind != kern.TypeE4M3 || p.late {
 		return false
+	}
+	if s.launch.target == kern.SM90a {
+		return s.chains() && chainStages(slots(p.rows), fewBytes(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= chainLeast
 	}
 	return fewShared(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3) <= s.device.shared
 }
@@ -166,6 +198,9 @@ func (s *stream) hold(p *product) {
 	}
 	f := &s.wait.room
 	*f = few{name: fmt.Sprintf("few_%s_%d", name, tokens), shared: fewShared(tokens, p.w[0].ld, e4m3), rows: p.rows}
+	if s.chains() {
+		f.name, f.shared = fmt.Sprintf("chain_%s_%d", name, tokens), fewBytes(tokens, p.w[0].ld, e4m3)
+	}
 	f.args = kern.Few{X: uint64(p.x.half), Tokens: s.count(p.x.spec.Gathered), N: int32(len(p.w)), Cols: int32(p.x.spec.Cols), LdX: int32(p.x.ld),
 		LdW: int32(p.w[0].ld)}
 	if n := &s.wait.norm; p.x == s.wait.made && !s.wait.isGate && n.Add == 0 && n.X.Type == kern.F32 {
@@ -189,10 +224,12 @@ func (s *stream) takeResidual(x, delta *act) bool {
 		return false
 	}
 	same("Add", x, delta)
-	s.writes(x)
+	if s.writes(x); s.wait.product != p { // what reads x had to be made first
+		return false
+	}
 	x.fresh, x.halved = false, false // x changes in place
 	p.args.Residual, p.args.LdR = uint64(x.full), int32(x.spec.Cols)
-	s.settle()
+	s.settleAhead()
 	return true
 }
 
@@ -203,12 +240,14 @@ func (s *stream) takeGate(d, gate, up *act, what int32) bool {
 		return false
 	}
 	same("Gate", d, gate, up)
-	s.writes(d)
+	if s.writes(d); s.wait.product != p {
+		return false
+	}
 	to := d.become(kern.BF16)
 	a := &p.args
 	a.Gate, a.Units = what, (a.Out[0].Rows+7)/8
 	a.Out[0].Dst, a.Out[0].LdD, a.Out[0].Type = to.At, to.Ld, to.Type
-	s.settle()
+	s.settleAhead()
 	return true
 }
 

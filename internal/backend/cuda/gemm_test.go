@@ -23,8 +23,9 @@ import (
 type bench struct {
 	testing.TB
 	*launcher
-	rng  *rand.Rand
-	mine []pointer
+	rng     *rand.Rand
+	mine    []pointer
+	meeting pointer // of chains
 }
 
 // eachTarget runs f with the kernels of each target that the machine's GPU runs.

@@ -170,6 +170,7 @@ func (s *stream) needHalf(p *product) {
 		return
 	}
 	s.fours("Linear", p.x)
+	s.flush()
 	v := p.x.now()
 	a := kern.Pair{X: v, Y: v, Count: s.count(p.x.spec.Gathered), Cols: int32(p.x.spec.Cols), What: kern.PairCopy,
 		Dst: kern.Act{At: uint64(p.x.half), Ld: int32(p.x.ld), Type: kern.BF16}}

@@ -36,7 +36,7 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 	if rows == 0 {
 		return
 	}
-	s.settle()
+	s.settleAhead()
 	for i := range group {
 		s.writes(s.act(group[i].Dst, op))
 	}
@@ -79,7 +79,7 @@ func (s *stream) Logits(x backend.Act, bw backend.Weight, scale, softcap float32
 		panic(fmt.Sprintf("cuda: %s: wants a gathered activation and a matrix of %d rows; tensor %q has %d", op, s.plan.Vocab, w.name, w.rows))
 	}
 	rows := s.rowsOf(v)
-	s.settle()
+	s.settleAhead()
 	s.setLogits()
 	if rows == 0 {
 		return
@@ -106,11 +106,12 @@ func (s *stream) multiply(p *product) {
 	if s.needHalf(p); p.x.kind != kern.BF16 && !p.x.halved {
 		panic("cuda: Linear: its input is a query")
 	}
-	s.settleProduct()
+	s.seal()
 	if s.fewFits(p) {
 		s.hold(p)
 		return
 	}
+	s.flush()
 	kind := p.w[0].kind
 	if kind == kern.TypeE4M3 && s.launch.target == kern.SM90a {
 		s.hopper(p, true)

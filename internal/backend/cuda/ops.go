@@ -56,7 +56,7 @@ func (s *stream) norm(op string, d, x, delta *act, w backend.Weight, eps float32
 	if delta != nil && s.takeResidual(x, delta) {
 		delta = nil
 	}
-	s.settle()
+	s.settleAhead()
 	a := kern.Norm{X: x.now(), W: vector(w, d.spec.Cols, op), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), Eps: eps}
 	if delta != nil {
 		a.Delta, a.Add = delta.now(), 1
@@ -170,7 +170,7 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, at backend.Atte
 	const op = "Attend"
 	d, v := s.act(dst, op), s.act(q, op)
 	same(op, d, v)
-	s.settleProduct()
+	s.seal()
 	s.reads(v)
 	s.writes(d)
 	c := s.kv.cache(layer)

@@ -81,6 +81,17 @@ type Few struct {
 	_                             int32
 }
 
+// ChainMost is CHAIN of chain.h: how many products are one chain at most.
+const ChainMost = 4
+
+// Chain is ChainArgs of chain.h.
+type Chain struct {
+	At        [ChainMost]Few
+	Meeting   uint64
+	N, Stages int32
+	XBytes, _ int32
+}
+
 // GemvQ is GemvQArgs of quant.h.
 type GemvQ struct {
 	Out               [Group]Out
