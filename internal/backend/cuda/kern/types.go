@@ -13,6 +13,12 @@ const (
 	F16
 )
 
+// How keys and values are stored besides (KEPT of ops.h).
+const (
+	KeptE4M3 = 3 + iota
+	KeptQ8
+)
+
 // How a weight is stored: GGUF's numbers, and E4M3.
 const (
 	TypeF32  = 0
@@ -159,7 +165,7 @@ type Cap struct {
 
 // Cache is Cache of ops.h.
 type Cache struct {
-	K, V                uint64
+	K, V, KS, VS        uint64
 	Heads, Dim, Type    int32
 	Group, Page, Window int32
 }

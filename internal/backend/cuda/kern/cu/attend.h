@@ -26,7 +26,19 @@ template <class T> DEVICE float kv_get(const void *p, u64 i) {
   else return f16_f(((const u16 *)p)[i]);
 }
 
-template <class T> DEVICE void attend_any_of(const AttendArgs &a) {
+// E4M3's value, by its bits.
+DEVICE float e4m3_f(u8 v) { return f16_f((u16)((v & 0x80) << 8 | (v & 0x7f) << 7)) * E4M3_SCALE; }
+
+// kept_get is an element of the cache, whatever its type; KEPT is not F16 and not F32.
+template <class T, bool KEPT> DEVICE float kept_get(const Cache &c, bool value, u64 i) {
+  const void *p = value ? c.v : c.k;
+  if constexpr (!KEPT) return kv_get<T>(p, i);
+  if (c.type == BF16) return bf16_f(((const u16 *)p)[i]);
+  if (c.type == KEPT_E4M3) return e4m3_f(((const u8 *)p)[i]);
+  return (float)((const s8 *)p)[i] * f16_f((value ? c.vs : c.ks)[i / 32]);
+}
+
+template <class T, bool KEPT> DEVICE void attend_any_of(const AttendArgs &a) {
   int row = bx, head = by, warp = tid / 32, lane = tid % 32;
   const Cache &c = a.cache;
   int pos = field(a.meta, POS)[row], seq = field(a.meta, SEQ)[row], kv = head / (a.heads / c.heads);
@@ -50,13 +62,13 @@ template <class T> DEVICE void attend_any_of(const AttendArgs &a) {
     }
     u64 at = ((u64)cell * c.heads + kv) * c.dim;
     float s = 0;
-    UNROLL for (int j = 0; j < 8; j++) if (lane + 32 * j < c.dim) s += q[j] * kv_get<T>(c.k, at + lane + 32 * j);
+    UNROLL for (int j = 0; j < 8; j++) if (lane + 32 * j < c.dim) s += q[j] * kept_get<T, KEPT>(c, false, at + lane + 32 * j);
     s = warp_sum(s) * a.scale;
     if (a.softcap > 0) s = a.softcap * tanh_(s * rcp_(a.softcap));
     float top = fmax_(m, s), old = exp_(m - top), e = exp_(s - top);
     l = l * old + e;
     m = top;
-    UNROLL for (int j = 0; j < 8; j++) if (lane + 32 * j < c.dim) o[j] = o[j] * old + e * kv_get<T>(c.v, at + lane + 32 * j);
+    UNROLL for (int j = 0; j < 8; j++) if (lane + 32 * j < c.dim) o[j] = o[j] * old + e * kept_get<T, KEPT>(c, true, at + lane + 32 * j);
   }
   SHARED float ms[4], ls[4], os[4][256];
   if (lane == 0) ms[warp] = m, ls[warp] = l;
@@ -76,8 +88,9 @@ GLOBAL BOUNDS(128, 4) attend_any(CONSTANT_ARG AttendArgs a) {
   let_next();
   wait_ahead();
   if (bx >= a.meta[ROWS]) return;
-  if (a.cache.type == F32) attend_any_of<float>(a);
-  else attend_any_of<u16>(a);
+  if (a.cache.type == F32) attend_any_of<float, false>(a);
+  else if (a.cache.type == F16) attend_any_of<u16, false>(a);
+  else attend_any_of<u16, true>(a);
 }
 
 // Tile is 16 queries (a head of a row each) of one KV head on their way over the
@@ -159,6 +172,72 @@ template <int DIM, int WHAT = KEYS | VALUES> DEVICE void fetch_rows(const Attend
   }
 }
 
+// Kept brings 16 positions of a cache of BF16, E4M3 or bytes with scales to where
+// fetch_rows brings f16: first as they lie, into the tile's own place, then, once they are
+// there, each lane turns what it copied into f16. Values beyond f16's greatest become that.
+template <int DIM> struct Kept {
+  static constexpr int CHUNKS = DIM / 16, PER = 32 / CHUNKS, N = 16 / PER; // of 16 bytes, of a row; rows at a time; times
+
+  template <int WHAT> static METHOD void fetch(const AttendArgs &a, u32 ks, u32 vs, int seq, int kv, int begin, int end, int lane) {
+    const Cache &c = a.cache;
+    int p = begin + lane % 16, cell = p < end ? cell_of(a.meta, c, seq, p) : -1;
+    if (c.type == BF16) {
+      UNROLL for (int j = 0; j < 2 * N; j++) {
+        int r = j * (PER / 2) + lane / (2 * CHUNKS), chunk = lane % (2 * CHUNKS), from = __nvvm_shfl_sync_idx_i32(0xffffffffu, cell, r, 31);
+        u64 at = ((u64)imax(from, 0) * c.heads + kv) * DIM + chunk * 8;
+        if (WHAT & KEYS) copy16(ks + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.k + at, from >= 0);
+        if (WHAT & VALUES) copy16(vs + Tile<DIM>::swizzle(r, chunk), (const u16 *)c.v + at, from >= 0);
+      }
+      return;
+    }
+    UNROLL for (int j = 0; j < N; j++) {
+      int r = j * PER + lane / CHUNKS, chunk = lane % CHUNKS, from = __nvvm_shfl_sync_idx_i32(0xffffffffu, cell, r, 31);
+      u64 at = ((u64)imax(from, 0) * c.heads + kv) * DIM + chunk * 16;
+      if (WHAT & KEYS) copy16(ks + r * DIM + chunk * 16, (const u8 *)c.k + at, from >= 0);
+      if (WHAT & VALUES) copy16(vs + r * DIM + chunk * 16, (const u8 *)c.v + at, from >= 0);
+    }
+    if (c.type != KEPT_Q8 || lane >= 16) return;
+    constexpr int SCALES = DIM / 32;
+    u64 at = ((u64)imax(cell, 0) * c.heads + kv) * SCALES;
+    if (WHAT & KEYS) copy_few<2 * SCALES>(ks + (16 * DIM + lane * 2 * SCALES), c.ks + at, cell >= 0);
+    if (WHAT & VALUES) copy_few<2 * SCALES>(vs + (16 * DIM + lane * 2 * SCALES), c.vs + at, cell >= 0);
+  }
+
+  // turn makes f16 of the tile at a place, which all lanes have waited for.
+  static METHOD void turn(int type, u8 *tile, int lane) {
+    if (type == BF16) {
+      UNROLL for (int j = 0; j < 2 * N; j++) {
+        uint4 *at = (uint4 *)(tile + Tile<DIM>::swizzle(j * (PER / 2) + lane / (2 * CHUNKS), lane % (2 * CHUNKS)));
+        uint4 v = *at;
+        auto two = [](u32 h) INLINE { return f16x2(within(bf16_lo(h)), within(bf16_hi(h))); };
+        *at = {two(v.x), two(v.y), two(v.z), two(v.w)};
+      }
+      sync_warp();
+      return;
+    }
+    uint4 raw[N];
+    u32 scale[N];
+    UNROLL for (int j = 0; j < N; j++) {
+      int r = j * PER + lane / CHUNKS, chunk = lane % CHUNKS;
+      raw[j] = load4(tile + r * DIM + chunk * 16);
+      scale[j] = 0x5c00; // 256: of E4M3's bits
+      if (type == KEPT_Q8) scale[j] = *(const u16 *)(tile + 16 * DIM + (r * (DIM / 32) + chunk / 2) * 2);
+      scale[j] |= scale[j] << 16;
+    }
+    sync_warp();
+    UNROLL for (int j = 0; j < N; j++) {
+      int r = j * PER + lane / CHUNKS, chunk = lane % CHUNKS;
+      auto lo = [&](u32 v) INLINE { return mul_halves(type == KEPT_Q8 ? s8_lo(v) : e4m3_lo(v), scale[j]); };
+      auto hi = [&](u32 v) INLINE { return mul_halves(type == KEPT_Q8 ? s8_hi(v) : e4m3_hi(v), scale[j]); };
+      uint4 v = raw[j];
+      *(uint4 *)(tile + Tile<DIM>::swizzle(r, 2 * chunk)) = {lo(v.x), hi(v.x), lo(v.y), hi(v.y)};
+      *(uint4 *)(tile + Tile<DIM>::swizzle(r, 2 * chunk + 1)) = {lo(v.z), hi(v.z), lo(v.w), hi(v.w)};
+    }
+    sync_warp();
+  }
+  static METHOD float within(float v) { return fmax_(fmin_(v, 65504.0f), -65504.0f); }
+};
+
 // fetch_queries starts copies of query rows [first, first+16) of a span; a row is a
 // head of a token. Rows beyond the span are zeros.
 template <int DIM> DEVICE void fetch_queries(const AttendArgs &a, u32 at, int row0, int n, int kv, int first, int per, int lane) {
@@ -218,7 +297,7 @@ template <int DIM, class F> DEVICE void turn_span(const RopeArgs &r, Angle angle
 // attend_few: block (kv head, span, part of the positions), four warps that each
 // take blocks of 16 positions in turn. A span has at most 16 queries a KV head. With
 // TURN the queries, and the span's own keys and values, are yet to be turned.
-template <int DIM, bool TURN> DEVICE void few(const AttendArgs &a, const RopeArgs &r) {
+template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArgs &a, const RopeArgs &r) {
   constexpr int STAGES = 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
   int kv = bx, span = by, warp = tid / 32, lane = tid % 32;
   let_next();
@@ -244,7 +323,9 @@ template <int DIM, bool TURN> DEVICE void few(const AttendArgs &a, const RopeArg
   if (bz >= used) return; // others wait: their end means that all before have ended
   if (!TURN) wait_ahead();
   auto fetch = [&](int b, int stage) INLINE {
-    if (b < b1) fetch_rows<DIM>(a, mine + stage * 2 * ROWSET, mine + stage * 2 * ROWSET + ROWSET, seq, kv, begin + b * 16, end, lane);
+    u32 at = mine + stage * 2 * ROWSET;
+    if (b < b1 && KEPT) Kept<DIM>::template fetch<KEYS | VALUES>(a, at, at + ROWSET, seq, kv, begin + b * 16, end, lane);
+    else if (b < b1) fetch_rows<DIM>(a, at, at + ROWSET, seq, kv, begin + b * 16, end, lane);
     copy_commit();
   };
   if constexpr (TURN) {
@@ -284,6 +365,10 @@ template <int DIM, bool TURN> DEVICE void few(const AttendArgs &a, const RopeArg
     copy_wait<2>();
     sync_warp();
     u32 at = mine + stage * 2 * ROWSET;
+    if (KEPT) {
+      Kept<DIM>::turn(a.cache.type, shared_place(at), lane);
+      Kept<DIM>::turn(a.cache.type, shared_place(at + ROWSET), lane);
+    }
     int p = begin + b * 16;
     bool whole = p >= first_seen(end - 1, a.cache.window) && p + 15 <= pos0;
     step<DIM, 16>(t, at, at + ROWSET, p, lo, hi, a.scale * LOG2E, whole, lane);
@@ -347,6 +432,8 @@ template <int DIM, bool TURN> DEVICE void few(const AttendArgs &a, const RopeArg
 }
 GLOBAL BOUNDS(128, 2) attend_few_64(CONSTANT_ARG AttendArgs a) { few<64, false>(a, RopeArgs{}); }
 GLOBAL BOUNDS(128, 2) attend_few_128(CONSTANT_ARG AttendArgs a) { few<128, false>(a, RopeArgs{}); }
+GLOBAL BOUNDS(128, 2) attend_kept_few_64(CONSTANT_ARG AttendArgs a) { few<64, false, true>(a, RopeArgs{}); }
+GLOBAL BOUNDS(128, 2) attend_kept_few_128(CONSTANT_ARG AttendArgs a) { few<128, false, true>(a, RopeArgs{}); }
 
 struct TurnArgs {
   AttendArgs attend;
@@ -366,7 +453,7 @@ enum { MANY_STAGES = 2 };
 // of 64 positions, four fetching keys and four values. A span is [row0, rows, first
 // query]. Tiles are taken from the last, which sees most, so that what ends the
 // kernel is short.
-template <int DIM> DEVICE void many(const AttendArgs &a) {
+template <int DIM, bool KEPT = false> DEVICE void many(const AttendArgs &a) {
   constexpr int STAGES = MANY_STAGES, ROWSET = 16 * DIM * 2, STAGE = 8 * ROWSET;
   int kv = by, warp = tid / 32, lane = tid % 32;
   let_next();
@@ -391,7 +478,9 @@ template <int DIM> DEVICE void many(const AttendArgs &a) {
   auto fetch = [&](int p, int stage) INLINE {
     u32 at = tiles + stage * STAGE + warp * ROWSET; // keys, then values
     p += warp % 4 * 16;
-    if (warp < 4) fetch_rows<DIM, KEYS>(a, at, 0, seq, kv, p, end, lane);
+    if (KEPT && warp < 4) Kept<DIM>::template fetch<KEYS>(a, at, 0, seq, kv, p, end, lane);
+    else if (KEPT) Kept<DIM>::template fetch<VALUES>(a, 0, at, seq, kv, p, end, lane);
+    else if (warp < 4) fetch_rows<DIM, KEYS>(a, at, 0, seq, kv, p, end, lane);
     else fetch_rows<DIM, VALUES>(a, 0, at, seq, kv, p, end, lane);
     copy_commit();
   };
@@ -403,6 +492,10 @@ template <int DIM> DEVICE void many(const AttendArgs &a) {
   int stage = 0;
   for (int p = begin; p < end; p += 64) {
     copy_wait<STAGES - 2>();
+    if (KEPT) {
+      sync_warp();
+      Kept<DIM>::turn(a.cache.type, shared_place(tiles + stage * STAGE + warp * ROWSET), lane);
+    }
     sync(); // the tile is there, and nobody reads the one before any more
     fetch(p + 64 * (STAGES - 1), stage == 0 ? STAGES - 1 : stage - 1);
     u32 at = tiles + stage * STAGE;
@@ -419,5 +512,7 @@ template <int DIM> DEVICE void many(const AttendArgs &a) {
   }
   put_rows<DIM>(a, t, t.l, row0, n, kv, first, per, lane);
 }
+GLOBAL BOUNDS(256, 1) attend_kept_many_64(CONSTANT_ARG AttendArgs a) { many<64, true>(a); }
+GLOBAL BOUNDS(256, 1) attend_kept_many_128(CONSTANT_ARG AttendArgs a) { many<128, true>(a); }
 GLOBAL BOUNDS(256, 1) attend_many_64(CONSTANT_ARG AttendArgs a) { many<64>(a); }
 GLOBAL BOUNDS(256, 1) attend_many_128(CONSTANT_ARG AttendArgs a) { many<128>(a); }

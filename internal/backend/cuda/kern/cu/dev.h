@@ -104,6 +104,11 @@ DEVICE u32 prmt(u32 a, u32 b, u32 s) { u32 r; asm("prmt.b32 %0, %1, %2, %3;" : "
 DEVICE u32 e4m3_halves(u32 two) { return (two & 0x80008000u) | ((two & 0x7f007f00u) >> 1); }
 DEVICE u32 e4m3_lo(u32 four) { return e4m3_halves(prmt(four, 0, 0x1404)); } // bytes 0, 1
 DEVICE u32 e4m3_hi(u32 four) { return e4m3_halves(prmt(four, 0, 0x3424)); } // bytes 2, 3
+DEVICE u32 mul_halves(u32 a, u32 b) { u32 r; asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+DEVICE u32 sub_halves(u32 a, u32 b) { u32 r; asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+// Bytes with a sign to f16: 1024 and 128 more, by their bits, less as much.
+DEVICE u32 s8_lo(u32 four) { return sub_halves(prmt(four ^ 0x80808080u, 0x64646464u, 0x4140), 0x64806480u); }
+DEVICE u32 s8_hi(u32 four) { return sub_halves(prmt(four ^ 0x80808080u, 0x64646464u, 0x4342), 0x64806480u); }
 // To E4M3, to nearest even, clamped to 448.
 DEVICE u8 to_e4m3(float v) {
   u32 b = bits<u32>(v), sign = (b >> 24) & 0x80;
@@ -145,6 +150,10 @@ DEVICE u32 shared_at(const void *p) { return (u32)(u64)(__attribute__((address_s
 DEVICE void copy16(u32 dst, const void *src, bool there) {
   int n = there ? 16 : 0; // the rest is zeros
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(n) : "memory");
+}
+template <int BYTES> DEVICE void copy_few(u32 dst, const void *src, bool there) {
+  int n = there ? BYTES : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(dst), "l"(src), "n"(BYTES), "r"(n) : "memory");
 }
 DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> DEVICE void copy_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }

@@ -150,10 +150,13 @@ GLOBAL BOUNDS(256, 4) cap(CONSTANT_ARG CapArgs a) {
   }
 }
 
-// A layer's keys and values: [cells, heads*dim].
+// A layer's keys and values: [cells, heads*dim]. Besides F16, F32 and BF16 (linear.h)
+// they are E4M3, or bytes with a scale for 32 of a head.
+enum { KEPT_E4M3 = 3, KEPT_Q8 = 4 };
 struct Cache {
   void *k, *v;
-  int heads, dim, type; // type: F16 or F32
+  u16 *ks, *vs; // of KEPT_Q8: f16 [cells, heads*dim/32]
+  int heads, dim, type;
   int group, page, window;
 };
 
@@ -231,6 +234,28 @@ template <class F> DEVICE void turn_head(const RopeArgs &a, const Angle &angle, 
   }
 }
 
+// keep_head stores what a warp has in shared memory as a head of the cache.
+DEVICE void keep_head(const Cache &c, bool value, u64 head, const float *from, int lane) {
+  u8 *to = (u8 *)(value ? c.v : c.k);
+  for (int i = lane; i < c.dim; i += 32) {
+    u64 at = head * c.dim + i;
+    float v = from[i];
+    if (c.type == F32) ((float *)to)[at] = v;
+    else if (c.type == F16) ((u16 *)to)[at] = to_f16(v);
+    else if (c.type == BF16) ((u16 *)to)[at] = to_bf16(v);
+    else if (c.type == KEPT_E4M3) to[at] = to_e4m3(v);
+    else { // heads are whole blocks of 32
+      float top = warp_max(bits<float>(bits<u32>(v) & 0x7fffffffu));
+      u16 scale = to_f16(top * (1.0f / 127));
+      float d = f16_f(scale);
+      int q;
+      asm("cvt.rni.s32.f32 %0, %1;" : "=r"(q) : "f"(d > 0 ? v / d : 0.0f));
+      to[at] = (u8)imax(-127, imin(127, q));
+      if (lane == 0) (value ? c.vs : c.ks)[at / 32] = scale;
+    }
+  }
+}
+
 // A warp a head of a row: queries, then keys, then values.
 GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
   let_next();
@@ -240,14 +265,18 @@ GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
   int kind = head < a.heads ? 0 : head < a.heads + a.cache.heads ? 1 : 2;
   head -= kind == 0 ? 0 : kind == 1 ? a.heads : a.heads + a.cache.heads;
   int dim = a.cache.dim, cell = group_field(a.meta, a.cache.group, CELL)[row];
-  void *out = kind == 0 ? a.qout.at : kind == 1 ? a.cache.k : a.cache.v;
-  u64 at = kind == 0 ? (u64)row * a.qout.ld + head * dim : ((u64)cell * a.cache.heads + head) * dim;
+  SHARED float heads[8][256];
+  float *mine = heads[tid / 32];
+  u64 at = (u64)row * a.qout.ld + head * dim;
   Angle angle;
   angle.of(a, field(a.meta, POS)[row], lane);
   turn_head(a, angle, row, head, kind, lane, [&](int i, float v) INLINE {
-    if (a.cache.type == F32) ((float *)out)[at + i] = v;
-    else ((u16 *)out)[at + i] = to_f16(v);
+    if (kind) mine[i] = v;
+    else if (a.cache.type == F32) ((float *)a.qout.at)[at + i] = v;
+    else ((u16 *)a.qout.at)[at + i] = to_f16(v);
   });
+  sync_warp();
+  if (kind) keep_head(a.cache, kind == 2, (u64)cell * a.cache.heads + head, mine, lane);
 }
 
 // Copies of cells, in order within a layer. copies is [n, 2]: from, to.
