@@ -29,7 +29,7 @@ type modelOptions struct {
 // kvOptions say how the KV cache is stored. serve, run, show and bench share
 // them.
 type kvOptions struct {
-	KVType   string `name:"kv-type" help:"How keys and values are stored: f16, bf16, q8_0 (about half of f16), q4_0 (about a quarter; costs accuracy) or f32." enum:"f16,bf16,q8_0,q4_0,f32" default:"f16" placeholder:"f16" group:"Engine"`
+	KVType   string `name:"kv-type" help:"How keys and values are stored: f16, bf16, q8_0 (about half of f16), q4_0 (about a quarter; costs accuracy; not on GPUs), fp8 (half; on GPUs only) or f32." enum:"f16,bf16,q8_0,q4_0,fp8,f32" default:"f16" placeholder:"f16" group:"Engine"`
 	PageSize int    `help:"Tokens in a page of the KV cache." default:"16" group:"Engine"`
 }
 

@@ -9,15 +9,16 @@ const (
 	KVF16 KVType = iota
 	KVF32
 	KVBF16
-	KVQ8 // blocks of 32 elements of one head: a binary16 scale d, then 32 bytes q; d*q
-	KVQ4 // the same with 16 bytes of nibbles, elements i and 16+i; d*(q-8)
+	KVQ8   // blocks of 32 elements of one head: a binary16 scale d, then 32 bytes q; d*q
+	KVQ4   // the same with 16 bytes of nibbles, elements i and 16+i; d*(q-8)
+	KVE4M3 // 8 bits, 4 of them exponent; on GPUs
 )
 
 // kvTypes are the types with their names, in the order of a list for people.
 var kvTypes = []struct {
 	typ  KVType
 	name string
-}{{KVF16, "f16"}, {KVBF16, "bf16"}, {KVQ8, "q8_0"}, {KVQ4, "q4_0"}, {KVF32, "f32"}}
+}{{KVF16, "f16"}, {KVBF16, "bf16"}, {KVQ8, "q8_0"}, {KVQ4, "q4_0"}, {KVE4M3, "fp8"}, {KVF32, "f32"}}
 
 func (t KVType) String() string {
 	for _, k := range kvTypes {
@@ -28,11 +29,13 @@ func (t KVType) String() string {
 	return fmt.Sprintf("KVType(%d)", uint8(t))
 }
 
-// KVTypes lists all types.
+// KVTypes lists the types that the CPU has.
 func KVTypes() []KVType {
 	var types []KVType
 	for _, k := range kvTypes {
-		types = append(types, k.typ)
+		if k.typ != KVE4M3 {
+			types = append(types, k.typ)
+		}
 	}
 	return types
 }
@@ -44,7 +47,7 @@ func ParseKVType(s string) (KVType, error) {
 			return k.typ, nil
 		}
 	}
-	return 0, fmt.Errorf("KV cache type %q is not supported; use f16, bf16, q8_0, q4_0 or f32", s)
+	return 0, fmt.Errorf("KV cache type %q is not supported; use f16, bf16, q8_0, q4_0, fp8 or f32", s)
 }
 
 // Bytes is the size of one element of a type without blocks.
@@ -54,6 +57,8 @@ func (t KVType) Bytes() int {
 		return 4
 	case KVF16, KVBF16:
 		return 2
+	case KVE4M3:
+		return 1
 	}
 	panic("backend: internal error: elements of " + t.String() + " have no size of their own")
 }

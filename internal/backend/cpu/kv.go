@@ -49,6 +49,9 @@ func newKV(spec backend.KVSpec) (*kvCache, error) {
 }
 
 func checkKV(spec backend.KVSpec) error {
+	if spec.Type == backend.KVE4M3 {
+		return errors.New("KV cache type fp8 is what GPUs have; on the CPU use f16, bf16, q8_0, q4_0 or f32")
+	}
 	if !slices.Contains(backend.KVTypes(), spec.Type) {
 		return fmt.Errorf("KV cache type %v is none of %v, which the CPU has", spec.Type, backend.KVTypes())
 	}

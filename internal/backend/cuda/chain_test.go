@@ -49,7 +49,7 @@ func TestGPUChainParity(t *testing.T) {
 func TestGPUChainDeterminism(t *testing.T) {
 	rng := newRand(t)
 	for _, as := range []Weights{AsStored, AsE4M3} {
-		c := toyConfigs()[1]
+		c := toyConfigs()[10]
 		c.weights = as
 		m := newToy(t, rng, c, Options{Chain: true})
 		s := m.sides[1].s.(*stream)

@@ -254,7 +254,7 @@ func (s *stream) takeGate(d, gate, up *act, what int32) bool {
 // takeRope turns queries and keys in the attention that reads them, if that waits.
 func (s *stream) takeRope(a *kern.Attend, q *act, layer backend.Layer) (kern.Turn, bool) {
 	r := s.wait.rope
-	if r == nil || r.q != q || r.layer != layer || s.batch.many > 0 || s.batch.few == 0 || !s.batch.single {
+	if r == nil || a.Cache.Type != kern.F16 || r.q != q || r.layer != layer || s.batch.many > 0 || s.batch.few == 0 || !s.batch.single {
 		return kern.Turn{}, false
 	}
 	s.wait.rope = nil

@@ -160,7 +160,7 @@ func (s *stream) RopeWrite(q, k, v backend.Act, layer backend.Layer, r *backend.
 			a.Interleaved = 1
 		}
 	}
-	a.QOut = aq.become(c.Type)
+	a.QOut = aq.become(queryKind(c.Type))
 	s.wait.turn = rope{args: a, q: aq, layer: layer, rows: s.rowsOf(aq), heads: int(a.Heads + 2*c.Heads)}
 	s.wait.rope = &s.wait.turn
 }
@@ -177,14 +177,14 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, at backend.Atte
 	if at.Heads%int(c.Heads) != 0 || v.spec.Cols != at.Heads*int(c.Dim) || dst.Index() == q.Index() {
 		panic(fmt.Sprintf("cuda: %s: q of %d columns for %d heads of %d over %d KV heads", op, v.spec.Cols, at.Heads, c.Dim, c.Heads))
 	}
-	if v.kind != c.Type {
+	if v.kind != queryKind(c.Type) {
 		panic("cuda: " + op + ": RopeWrite has not prepared q")
 	}
 	a := kern.Attend{Q: v.now(), Cache: c, Meta: uint64(s.meta), Sinks: vector(at.Sinks, at.Heads, op), Heads: int32(at.Heads),
 		Scale: at.Scale, Softcap: at.Softcap, Work: uint64(s.work), Counts: uint64(s.counts)}
 	a.Dst = d.become(kern.BF16)
 	perKV := at.Heads / int(c.Heads)
-	fast := c.Type == kern.F16 && (c.Dim == 64 || c.Dim == 128) && at.Softcap == 0 && !s.batch.trees && perKV <= fewRows
+	fast := c.Type != kern.F32 && (c.Dim == 64 || c.Dim == 128) && at.Softcap == 0 && !s.batch.trees && perKV <= fewRows
 	if fast {
 		s.learn(perKV)
 	}
@@ -194,6 +194,14 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, at backend.Atte
 		return
 	}
 	s.attendFast(&a, v, layer)
+}
+
+// queryKind is how queries are that meet a cache of a type.
+func queryKind(cache int32) int32 {
+	if cache == kern.F32 {
+		return kern.F32
+	}
+	return kern.F16
 }
 
 // learn takes note of how many queries a row has for a KV head, which decides
@@ -214,7 +222,10 @@ func (s *stream) learn(perKV int) {
 
 func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 	c, dim := &a.Cache, int(a.Cache.Dim)
-	rowset := 16 * dim * 2
+	rowset, kept := 16*dim*2, ""
+	if c.Type != kern.F16 {
+		kept = "kept_"
+	}
 	if few := s.graphs.rows(s, s.batch.few); s.batch.few > 0 {
 		parts := min(32, max(1, 4*s.device.processors/(few*int(c.Heads))))
 		part := 4 * (16*dim + 32)
@@ -225,7 +236,7 @@ func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 			return
 		}
 		s.settle()
-		s.run(fmt.Sprintf("attend_few_%d", dim), int(c.Heads), few, parts, 128, shared, args(a), unsafe.Sizeof(*a))
+		s.run(fmt.Sprintf("attend_%sfew_%d", kept, dim), int(c.Heads), few, parts, 128, shared, args(a), unsafe.Sizeof(*a))
 	}
 	s.settle()
 	if s.batch.many > 0 {
@@ -234,7 +245,7 @@ func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 			stages = 3
 		}
 		shared := 8*rowset + stages*8*rowset + 1024
-		s.run(fmt.Sprintf("attend_many_%d", dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
+		s.run(fmt.Sprintf("attend_%smany_%d", kept, dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
 	}
 }
 
@@ -276,6 +287,10 @@ func (s *stream) copyGroup(g int, copies []backend.Copy) {
 	s.fail(s.device.call(cuMemcpyHtoDAsync, uintptr(s.copies), uintptr(unsafe.Pointer(&s.hostCopies[0])), uintptr(len(data)), s.launch.queue))
 	a := kern.CopyCells{Layers: uint64(s.kv.table[g]), Copies: uint64(s.copies), N: int32(len(list) / 2), Bytes: int32(s.kv.cellBytes(g))}
 	if s.err == nil {
+		s.fail(s.launch.launch(s.launch.kernel("copy_cells", 0), len(s.kv.layers[g]), 2, 1, 256, 0, args(&a)))
+	}
+	if n := s.kv.scaleBytes(g); n > 0 && s.err == nil {
+		a.Layers, a.Bytes = a.Layers+uint64(16*len(s.kv.layers[g])), int32(n)
 		s.fail(s.launch.launch(s.launch.kernel("copy_cells", 0), len(s.kv.layers[g]), 2, 1, 256, 0, args(&a)))
 	}
 }
