@@ -70,6 +70,7 @@ func TestGPUChainDeterminism(t *testing.T) {
 
 func chainBits(t *testing.T, m *toy, rng *rand.Rand, n int) {
 	w := newToyWorld(m, rng, 24)
+	w.batch.Reset(1)
 	for i := range n {
 		w.add(i, 1+rng.IntN(60))
 	}
