@@ -12,10 +12,11 @@ import (
 
 var (
 	klModel = flag.String("kl-model", "", "quantised GGUF file of BenchmarkKL")
+	klLevel = flag.String("kl-level", "", "level of BenchmarkKL; left out: this machine's best")
 	klBase  = flag.String("kl-base", "", "file of llama-perplexity --kl-divergence-base, whose tokens BenchmarkKL computes")
 )
 
-// BenchmarkKL measures how far the kernels of this machine's best level stray from
+// BenchmarkKL measures how far the kernels of a level stray from
 // the logits of the same file in float32, on the tokens that llama-perplexity used:
 // of each piece of the text the second half counts, as there.
 func BenchmarkKL(b *testing.B) {
@@ -26,11 +27,17 @@ func BenchmarkKL(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	level := kern.Best()
+	if *klLevel != "" {
+		if level, err = kern.ParseLevel(*klLevel); err != nil {
+			b.Fatal(err)
+		}
+	}
 	f, pieces := openBytes(b, data), klPieces(b)
 	for name, class := range map[string]backend.Class{"prompts": backend.Prefill, "generated": backend.Decode} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
-				b.ReportMetric(meanKL(b, runOptions{level: kern.Best(), class: class}, pieces, func(o runOptions) *runner { return newRunner(b, f, o) }), "KL")
+				b.ReportMetric(meanKL(b, runOptions{level: level, class: class}, pieces, func(o runOptions) *runner { return newRunner(b, f, o) }), "KL")
 			}
 		})
 	}
