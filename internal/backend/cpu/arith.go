@@ -107,9 +107,9 @@ func (a arith) tileScratch(cols int) int {
 		return tileRows * cols
 	}
 	if a.level.Blocked() {
-		return max(kern.PackRows*cols, a.blockFloats(), a.integerFloats(), kern.PromptScratch(maxQueries, fastDim))
+		return max(kern.PackRows*cols, a.blockFloats(), a.level.TurnedFloats(), kern.PromptScratch(maxQueries, fastDim))
 	}
-	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats())
+	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats(), a.level.TurnedFloats())
 }
 
 func (a arith) panelFloats(cols int) int {
@@ -120,7 +120,7 @@ func (a arith) panelFloats(cols int) int {
 type operands struct {
 	quantized []float32 // decode rows, by row
 	packed    []float32 // prefill rows, in the order of classes.prefill
-	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor; then spans of linearTask.few
+	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor
 }
 
 func (o *operands) layout(a *arena, how arith, rows, cols int) {
@@ -192,10 +192,6 @@ func (p *packTask) Do(worker, item int) {
 			item -= n
 			continue
 		}
-		if t.few(sp) {
-			t.packFew(sp, item)
-			return
-		}
 		t.quantize(int(sp.begin) + item)
 		if t.turned(sp) {
 			t.turn(int(sp.begin) + item)
@@ -258,15 +254,11 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	quantized := !isFloat(p.w.typ)
 	if quantized {
 		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
-		t.decodeFew(p, lo, hi, scratch)
 	}
 	for _, sp := range t.classes.decode {
-		if quantized && t.few(sp) {
-			continue
-		}
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
-			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols)}
+			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
 		t.pieces(p, &d, r, lo, hi, quantized && t.turned(sp))
 	}
 }

@@ -117,6 +117,7 @@ type Decode struct {
 	W, X                         *byte
 	Out                          *float32
 	Cols, Rows, N, LdW, LdX, LdO int64
+	Scratch                      *float32 // of DecodeTurned: TurnedFloats, if that is not 0
 }
 
 // DecodeRows is the most rows of X in a Decode.

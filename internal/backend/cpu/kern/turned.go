@@ -3,8 +3,20 @@ package kern
 // TurnedRows is the least number of rows that DecodeTurned takes faster than Decode. 0: the
 // level has none.
 func (l Level) TurnedRows() int {
-	if l == AVX2 {
+	switch l {
+	case AVX2:
 		return 3
+	case AVX512, AVX512BF16, AMX:
+		return 5
+	}
+	return 0
+}
+
+// TurnedFloats is the size of the memory that DecodeTurned wants at Scratch.
+func (l Level) TurnedFloats() int {
+	switch l {
+	case AVX512, AVX512BF16, AMX: // struct passing of rows512.h, wherever it begins
+		return (8*(768+16*64+64) + 16*128 + 64) / 4
 	}
 	return 0
 }

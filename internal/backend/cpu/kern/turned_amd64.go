@@ -8,37 +8,81 @@ import (
 
 // Turn rearranges rows that Quantize has made, at Y, for DecodeTurned. Cols is a multiple
 // of 32; X is not used.
-func (l Level) Turn(a *Convert) { avx2_turn(unsafe.Pointer(a)) }
+func (l Level) Turn(a *Convert) {
+	if l >= AVX512 {
+		avx512_turn(unsafe.Pointer(a))
+	} else {
+		avx2_turn(unsafe.Pointer(a))
+	}
+}
 
 // DecodeTurned does what Decode does, with the same bits, for two rows or more that have
 // been turned, and quantised weights.
 func (l Level) DecodeTurned(t weights.Type, a *Decode) {
-	p := unsafe.Pointer(a)
+	if l >= AVX512 {
+		avx512Rows(t, unsafe.Pointer(a))
+	} else {
+		avx2Rows(t, unsafe.Pointer(a))
+	}
+}
+
+func avx2Rows(t weights.Type, a unsafe.Pointer) {
 	switch t {
 	case weights.Q4_0:
-		avx2_rows_q4_0(p)
+		avx2_rows_q4_0(a)
 	case weights.Q4_1:
-		avx2_rows_q4_1(p)
+		avx2_rows_q4_1(a)
 	case weights.Q5_0:
-		avx2_rows_q5_0(p)
+		avx2_rows_q5_0(a)
 	case weights.Q5_1:
-		avx2_rows_q5_1(p)
+		avx2_rows_q5_1(a)
 	case weights.Q8_0:
-		avx2_rows_q8_0(p)
+		avx2_rows_q8_0(a)
 	case weights.Q2_K:
-		avx2_rows_q2_k(p)
+		avx2_rows_q2_k(a)
 	case weights.Q3_K:
-		avx2_rows_q3_k(p)
+		avx2_rows_q3_k(a)
 	case weights.Q4_K:
-		avx2_rows_q4_k(p)
+		avx2_rows_q4_k(a)
 	case weights.Q5_K:
-		avx2_rows_q5_k(p)
+		avx2_rows_q5_k(a)
 	case weights.Q6_K:
-		avx2_rows_q6_k(p)
+		avx2_rows_q6_k(a)
 	case weights.IQ4_NL:
-		avx2_rows_iq4_nl(p)
+		avx2_rows_iq4_nl(a)
 	case weights.IQ4_XS:
-		avx2_rows_iq4_xs(p)
+		avx2_rows_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+func avx512Rows(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q4_0:
+		avx512_rows_q4_0(a)
+	case weights.Q4_1:
+		avx512_rows_q4_1(a)
+	case weights.Q5_0:
+		avx512_rows_q5_0(a)
+	case weights.Q5_1:
+		avx512_rows_q5_1(a)
+	case weights.Q8_0:
+		avx512_rows_q8_0(a)
+	case weights.Q2_K:
+		avx512_rows_q2_k(a)
+	case weights.Q3_K:
+		avx512_rows_q3_k(a)
+	case weights.Q4_K:
+		avx512_rows_q4_k(a)
+	case weights.Q5_K:
+		avx512_rows_q5_k(a)
+	case weights.Q6_K:
+		avx512_rows_q6_k(a)
+	case weights.IQ4_NL:
+		avx512_rows_iq4_nl(a)
+	case weights.IQ4_XS:
+		avx512_rows_iq4_xs(a)
 	default:
 		panic(unknownType(t))
 	}

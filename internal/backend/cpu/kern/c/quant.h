@@ -479,16 +479,24 @@ INLINE void decode(const struct decode *p, enum type t)
 			decode_one(&q, t);
 	}
 }
+#elif defined(DECODE_FEW)
+// decode takes rows by fours: for more there is rows512.h.
+INLINE void decode(const struct decode *p, enum type t)
+{
+	for (int64_t r = 0; r < p->rows; r += DECODE_FEW) {
+		struct decode q = *p;
+		q.x += r * p->ldx, q.out += r * p->ldo;
+		switch (p->rows - r) {
+		case 1: decode_one(&q, t); break;
+		case 2: decode_few(&q, t, 2); break;
+		case 3: decode_few(&q, t, 3); break;
+		default: decode_few(&q, t, DECODE_FEW);
+		}
+	}
+}
 #else
 INLINE void decode(const struct decode *p, enum type t)
 {
-#ifdef DECODE_FEW
-	switch (p->rows) {
-	case 2: decode_few(p, t, 2); return;
-	case 3: decode_few(p, t, 3); return;
-	case 4: decode_few(p, t, 4); return;
-	}
-#endif
 	if (p->rows > 1) {
 		for (int64_t i = 0; i < p->n; i += DECODE_TOGETHER)
 			decode_many(p, t, i, p->n - i < DECODE_TOGETHER ? p->n - i : DECODE_TOGETHER);
