@@ -66,8 +66,11 @@ func testDecodeTurned(t *testing.T, l Level, typ weights.Type) {
 		extreme(rng, x, rng.IntN(6))
 		w, o := blocks(rng, typ, n, cols), newOperand(l, typ, x, rows, cols)
 		ldo := n + 3
-		scratch := make([]float32, l.TurnedFloats()+4)
-		shift := rng.IntN(4)
+		scratch := make([]float32, l.TurnedFloats()+16)
+		shift := rng.IntN(16)
+		for i := range scratch {
+			scratch[i] = -77
+		}
 		got := make([]float32, rows*ldo+1)
 		for i := range got {
 			got[i] = -77
@@ -80,6 +83,11 @@ func testDecodeTurned(t *testing.T, l Level, typ weights.Type) {
 		l.Turn(&Convert{Y: &o.data[0], Cols: int64(cols), Rows: int64(rows), LdY: int64(o.ld)})
 		l.DecodeTurned(typ, &Decode{W: &w[0], X: &o.data[0], Out: &got[0], Cols: int64(cols), Rows: int64(rows), N: int64(n),
 			LdW: int64(len(w) / n), LdX: int64(o.ld), LdO: int64(ldo), Scratch: &scratch[shift]})
+		for i, v := range scratch {
+			if (i < shift || i >= shift+l.TurnedFloats()) && v != -77 {
+				t.Fatalf("%d rows, %d weights, %d columns: scratch[%d] was written", rows, n, cols, i-shift)
+			}
+		}
 		for i, v := range got {
 			if r, j := i/ldo, i%ldo; r < rows && j < n {
 				if w := want[r*n+j]; !sameBits(v, w) {
