@@ -107,7 +107,7 @@ func (a arith) tileScratch(cols int) int {
 		return tileRows * cols
 	}
 	if a.level.Blocked() {
-		return max(kern.PackRows*cols, a.blockFloats(), a.level.TurnedFloats(), kern.PromptScratch(maxQueries, fastDim))
+		return max(kern.PackRows*cols, a.blockFloats(), a.integerFloats(), a.level.TurnedFloats(), kern.PromptScratch(maxQueries, fastDim))
 	}
 	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats(), a.level.TurnedFloats())
 }
@@ -120,7 +120,7 @@ func (a arith) panelFloats(cols int) int {
 type operands struct {
 	quantized []float32 // decode rows, by row
 	packed    []float32 // prefill rows, in the order of classes.prefill
-	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor
+	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor; then spans of linearTask.few
 }
 
 func (o *operands) layout(a *arena, how arith, rows, cols int) {
@@ -152,7 +152,7 @@ func (s *stream) pack(t *linearTask) {
 // turned tells whether a span's rows meet quantised weights by kern.DecodeTurned.
 func (t *linearTask) turned(sp span) bool {
 	n := t.arith.level.TurnedRows()
-	return n > 0 && int(sp.end-sp.begin) >= n
+	return n > 0 && int(sp.end-sp.begin) >= n && !t.few(sp)
 }
 
 // turn rearranges a quantised row for it.
@@ -191,6 +191,10 @@ func (p *packTask) Do(worker, item int) {
 		if n := int(sp.end - sp.begin); item >= n {
 			item -= n
 			continue
+		}
+		if t.few(sp) {
+			t.packFew(sp, item)
+			return
 		}
 		t.quantize(int(sp.begin) + item)
 		if t.turned(sp) {
@@ -254,8 +258,12 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	quantized := !isFloat(p.w.typ)
 	if quantized {
 		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
+		t.decodeFew(p, lo, hi, scratch)
 	}
 	for _, sp := range t.classes.decode {
+		if quantized && t.few(sp) {
+			continue
+		}
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
 			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}

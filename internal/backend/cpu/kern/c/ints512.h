@@ -32,6 +32,8 @@ struct ints {
 	const uint8_t *x, *w;
 	float *out, *acc;
 	int64_t blocks, rows, n, ldx, ldo, first, last;
+	const uint8_t *next;
+	int64_t nextbytes, ldnext;
 };
 
 // A panel has, of each block of 32 columns, one unit, or two of 16 columns where the
