@@ -71,10 +71,16 @@ func ParseLevel(s string) (Level, error) {
 	return 0, fmt.Errorf("%q is no level of the processor; this machine runs %v", s, Levels())
 }
 
-// Best is the highest level that this machine can run.
-func Best() Level {
-	l := Levels()
-	return l[len(l)-1]
+// Best is the level that this machine is fastest at.
+func Best() Level { return fastest(Levels(), slowBF16()) }
+
+// fastest is the highest of levels, unless that has nothing but slower products.
+func fastest(levels []Level, slowBF16 bool) Level {
+	best := levels[len(levels)-1]
+	if best == AVX512BF16 && slowBF16 {
+		return AVX512
+	}
+	return best
 }
 
 // unknownType is what a kernel panics with for a type that has none.
