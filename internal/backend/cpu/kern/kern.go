@@ -74,7 +74,7 @@ func ParseLevel(s string) (Level, error) {
 // Best is the level that this machine is fastest at.
 func Best() Level { return fastest(Levels(), slowBF16()) }
 
-// fastest is the highest of levels, unless that has nothing but slower products.
+// fastest is the highest of levels, unless all that it adds to the one below are slower products.
 func fastest(levels []Level, slowBF16 bool) Level {
 	best := levels[len(levels)-1]
 	if best == AVX512BF16 && slowBF16 {
