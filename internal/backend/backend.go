@@ -143,11 +143,21 @@ type ActSpec struct {
 	Cols int
 	// Gathered: only the rows whose logits are wanted; at most Plan.LogitRows.
 	Gathered bool
+	// Once: when a Linear has read it, nobody reads it before it is written again. A backend need
+	// not keep it in more forms than that Linear takes.
+	Once bool
 }
 
 // Act plans an activation with a row per row of the batch.
 func (p *Plan) Act(name string, cols int) Act {
 	p.Acts = append(p.Acts, ActSpec{Name: name, Cols: cols})
+	return Act{id: len(p.Acts), cols: cols}
+}
+
+// OnceAct plans one with a row per row of the batch that one Linear reads, and
+// nobody after it.
+func (p *Plan) OnceAct(name string, cols int) Act {
+	p.Acts = append(p.Acts, ActSpec{Name: name, Cols: cols, Once: true})
 	return Act{id: len(p.Acts), cols: cols}
 }
 

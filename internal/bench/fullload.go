@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"weir/internal/engine"
+	"weir/internal/llm"
 )
 
 // FullLoad is requests of one length each way, as many at once as run: throughput tables
@@ -76,10 +78,12 @@ func (r *run) loads(ctx context.Context) ([]LoadResult, error) {
 	return results, nil
 }
 
-// clients is how many requests of a load run at once: as many as are asked for,
-// or as memory holds when each is somewhere between its beginning and its end.
+// clients is how many requests of a load run at once: as many as are asked for, as
+// memory holds when each is somewhere between its beginning and its end, or as steps
+// have room for, and a sixteenth more: others would only wait to begin.
 func (o *Options) clients(l FullLoad) (int, error) {
-	n := o.Settings.Clients
+	full := (o.Chunk*l.Output + l.Input + l.Output - 1) / (l.Input + l.Output)
+	n := min(o.Settings.Clients, full+full/16+1)
 	for i, pages := range o.KV.Pages {
 		if o.KV.Groups[i].Window > 0 {
 			continue
@@ -95,9 +99,10 @@ func (o *Options) clients(l FullLoad) (int, error) {
 }
 
 // fullLoad keeps as many requests under way as there are clients, and counts once all
-// have begun. The first request of each client is as far on as requests are on
-// average when somebody comes by: those that it would have generated are part of its
-// prompt. So the state is steady from the beginning, and need not be waited for.
+// have begun. The first request of each client is as far on as requests are when somebody
+// comes by: what it would have generated is part of its prompt, and the prompts are
+// computed before any of these requests begins, for the prefix cache. So the state is steady from
+// the beginning, and need not be waited for.
 func (r *run) fullLoad(ctx context.Context, l FullLoad) (LoadResult, error) {
 	n, err := r.o.clients(l)
 	if err != nil {
@@ -107,8 +112,14 @@ func (r *run) fullLoad(ctx context.Context, l FullLoad) (LoadResult, error) {
 	working, stop := context.WithCancelCause(ctx)
 	run := &loadRun{driver: &r.driver, load: l, stop: stop}
 	var all sync.WaitGroup
+	first := make([]*llm.Request, n)
 	for i := range n {
-		all.Go(func() { run.client(working, i*l.Output/n) })
+		first[i] = run.request(l.behind(i))
+		all.Go(func() { run.ahead(working, first[i]) })
+	}
+	all.Wait()
+	for i := range n {
+		all.Go(func() { run.client(working, first[i]) })
 	}
 	res, err := LoadResult{FullLoad: l, Clients: n}, run.wait(working, n)
 	if err == nil {
@@ -123,21 +134,51 @@ func (r *run) fullLoad(ctx context.Context, l FullLoad) (LoadResult, error) {
 	return res, errors.Join(err, r.driver.settled(ctx))
 }
 
+// behind is how many tokens client i's first request has behind it: spread evenly over
+// a request's length, whatever the number of clients, and by no order, since those that begin
+// one after the other in order of what they have left would all end at once.
+func (l FullLoad) behind(i int) int {
+	const golden = 0.6180339887498949
+	_, part := math.Modf(float64(i) * golden)
+	return min(int(part*float64(l.Output)), l.Output-1)
+}
+
 // errEnough ends a load's requests.
 var errEnough = errors.New("measured")
 
-// client sends requests, one after the other; done tokens of the first are behind it.
-func (l *loadRun) client(ctx context.Context, done int) {
+// request is the load's, with done tokens of it behind it.
+func (l *loadRun) request(done int) *llm.Request {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.driver.request(l.load.Input+done, l.load.Output-done)
+}
+
+// ahead computes a request's prompt.
+func (l *loadRun) ahead(ctx context.Context, r *llm.Request) {
+	one, prompt := 1, *r
+	prompt.ID += "-prompt"
+	prompt.Params.MaxTokens = &one
+	for _, err := range l.driver.engine.Generate(ctx, &prompt) {
+		if err != nil {
+			l.fail(ctx, err)
+			return
+		}
+	}
+}
+
+func (l *loadRun) fail(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		l.stop(err)
+	}
+}
+
+// client sends requests, one after the other, of which it is given the first.
+func (l *loadRun) client(ctx context.Context, r *llm.Request) {
 	first := true
-	for ctx.Err() == nil {
-		l.mu.Lock()
-		r := l.driver.request(l.load.Input+done, l.load.Output-done)
-		l.mu.Unlock()
+	for ; ctx.Err() == nil; r = l.request(0) {
 		for ev, err := range l.driver.engine.Generate(ctx, r) {
 			if err != nil {
-				if ctx.Err() == nil {
-					l.stop(err)
-				}
+				l.fail(ctx, err)
 				return
 			}
 			if len(ev.Tokens) > 0 && first {
@@ -147,7 +188,6 @@ func (l *loadRun) client(ctx context.Context, done int) {
 			l.tokens.Add(int64(len(ev.Tokens)))
 		}
 		l.finished.Add(1)
-		done = 0
 	}
 }
 

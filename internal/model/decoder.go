@@ -140,10 +140,10 @@ func (m *decoder) KVGroups() []backend.KVGroup { return m.groups }
 func (m *decoder) Plan(p *backend.Plan) {
 	c := &m.config
 	p.Vocab = c.Vocab
-	m.x, m.h, m.d = p.Act("x", c.Width), p.Act("h", c.Width), p.Act("d", c.Width)
+	m.x, m.h, m.d = p.Act("x", c.Width), p.OnceAct("h", c.Width), p.Act("d", c.Width)
 	m.q, m.a = p.Act("q", c.Heads*c.HeadDim), p.Act("a", c.Heads*c.HeadDim)
 	m.k, m.v = p.Act("k", c.KVHeads*c.HeadDim), p.Act("v", c.KVHeads*c.HeadDim)
-	m.g, m.u = p.Act("g", c.FFN), p.Act("u", c.FFN)
+	m.g, m.u = p.OnceAct("g", c.FFN), p.Act("u", c.FFN)
 	m.last = p.GatheredAct("last", c.Width)
 	m.taps = m.taps[:0]
 	for _, i := range m.tapped {

@@ -395,7 +395,7 @@ func (b *bench) e4m3Case(rows, cols int, kind int32) {
 	p := kern.Pair{Dst: dst, X: x, Y: y, Count: count, Cols: int32(cols), What: kern.PairSiLU}
 	b.must(b.launch(b.kernel("pairwise", 0), rows, (cols+1023)/1024, 1, 256, 0, unsafe.Pointer(&p)))
 	g := kern.GateE4M3{Pair: p, To: uint64(eight), Scales: uint64(scale), Ld: int32(ld)}
-	b.must(b.launch(b.kernel("gate_e4m3", 0), rows, 1, 1, 512, 0, unsafe.Pointer(&g)))
+	b.must(b.launch(b.kernel("gate_e4m3", 0), rows, 1, 1, 256, 0, unsafe.Pointer(&g)))
 	check("a gate")
 
 	_, w := b.bf16s(cols)

@@ -54,6 +54,16 @@ type rope struct {
 	heads int
 }
 
+// ropeRows is from how many rows on a block a row is faster than a warp a head.
+const ropeRows = 64
+
+// onlyTurns tells whether rope_rows does it.
+func (r *rope) onlyTurns() bool {
+	a := &r.args
+	kept := a.Cache.Type == kern.F16 || a.Cache.Type == kern.BF16 || a.Cache.Type == kern.KeptE4M3
+	return r.rows >= ropeRows && kept && a.Turns != 0 && a.Rotated == a.Cache.Dim && a.Cache.Dim%8 == 0 && a.Interleaved == 0 && a.QNorm == 0 && a.KNorm == 0
+}
+
 // reads starts what makes a's values.
 func (s *stream) reads(as ...*act) {
 	for _, a := range as {
@@ -110,13 +120,21 @@ func (s *stream) makeEight(a *act) {
 		s.run("to_e4m3_rows", s.rowsOf(a), 1, 1, 256, 0, args(&e), unsafe.Sizeof(e))
 	case w.isGate:
 		g := kern.GateE4M3{Pair: w.gate, To: to, Scales: scales, Ld: ld}
-		s.run("gate_e4m3", w.rows, 1, 1, 512, 0, args(&g), unsafe.Sizeof(g))
+		s.run("gate_e4m3", w.rows, 1, 1, 256, 0, args(&g), unsafe.Sizeof(g))
 	default:
 		n := kern.NormE4M3{Norm: w.norm, To: to, Scales: scales, Ld: ld}
 		s.run("norm_e4m3", w.rows, 1, 1, 256, 0, args(&n), unsafe.Sizeof(n))
-		w.norm.Add = 0
+		w.norm.Add = 0 // x has it now
+		w.operand[1] = nil
 	}
 	a.fresh = true
+}
+
+// spent forgets what waits where its only reader has read it in 8 bits.
+func (s *stream) spent(a *act) {
+	if a.spec.Once && a == s.wait.made && a.fresh {
+		s.wait.made = nil
+	}
 }
 
 // settle starts the products and the rotation that wait.
@@ -124,6 +142,10 @@ func (s *stream) settle() {
 	s.flush()
 	if r := s.wait.rope; r != nil {
 		s.wait.rope = nil
+		if r.onlyTurns() {
+			s.run("rope_rows", r.rows, 1, 1, 256, 0, args(&r.args), unsafe.Sizeof(r.args))
+			return
+		}
 		s.run("rope_write", r.rows, (r.heads+7)/8, 1, 256, 0, args(&r.args), unsafe.Sizeof(r.args))
 	}
 }

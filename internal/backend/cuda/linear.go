@@ -68,6 +68,7 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 		}
 		s.multiply(&p)
 	}
+	s.spent(v)
 }
 
 // Logits multiplies the gathered rows by the output matrix.

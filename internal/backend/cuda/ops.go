@@ -221,32 +221,57 @@ func (s *stream) learn(perKV int) {
 }
 
 func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
-	c, dim := &a.Cache, int(a.Cache.Dim)
-	rowset, kept := 16*dim*2, ""
-	if c.Type != kern.F16 {
-		kept = "kept_"
-	}
 	if few := s.graphs.rows(s, s.batch.few); s.batch.few > 0 {
-		parts := min(32, max(1, 4*s.device.processors/(few*int(c.Heads))))
-		part := 4 * (16*dim + 32)
-		parts = max(1, min(parts, workBytes/(part*few*int(c.Heads))))
-		shared := max(rowset+4*3*2*rowset, 4*part) + 1024
-		if t, ok := s.takeRope(a, q, layer); ok {
-			s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, parts, 128, shared, args(&t), unsafe.Sizeof(t))
-			return
-		}
-		s.settle()
-		s.run(fmt.Sprintf("attend_%sfew_%d", kept, dim), int(c.Heads), few, parts, 128, shared, args(a), unsafe.Sizeof(*a))
+		s.attendFew(a, q, layer, few)
 	}
 	s.settle()
-	if s.batch.many > 0 {
-		stages := 2 // MANY_STAGES of attend.h
-		if s.launch.target == kern.SM90a {
-			stages = 3
-		}
-		shared := 8*rowset + stages*8*rowset + 1024
-		s.run(fmt.Sprintf("attend_%smany_%d", kept, dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
+	if s.batch.many == 0 {
+		return
 	}
+	c, dim := &a.Cache, int(a.Cache.Dim)
+	rowset, stages := 16*dim*2, 2 // MANY_STAGES of attend.h
+	if s.launch.target == kern.SM90a {
+		stages = 3
+	}
+	shared := 8*rowset + stages*8*rowset + 1024
+	s.run(fmt.Sprintf("attend_%smany_%d", keptName(c), dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
+}
+
+func keptName(c *kern.Cache) string {
+	if c.Type != kern.F16 {
+		return "kept_"
+	}
+	return ""
+}
+
+// attendFew is the attention of a token or a few of each of few sequences.
+func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int) {
+	c, dim := &a.Cache, int(a.Cache.Dim)
+	wanted := 4 // blocks a processor, where there are sequences to divide
+	if c.Type == kern.KeptE4M3 && dim == 128 {
+		const ring, parts = 4 * 16 << 10, 4 * (16*136 + 32) * 4 // of attend8.h
+		s.settle()
+		s.run("attend_few8_128", int(c.Heads), few, s.attendParts(c, few, 4*wanted), 128, max(ring, parts)+1024, args(a), unsafe.Sizeof(*a))
+		return
+	}
+	rowset := 16 * dim * 2
+	shared := max(rowset+4*3*2*rowset, 4*4*(16*dim+32)) + 1024
+	parts := s.attendParts(c, few, wanted)
+	if t, ok := s.takeRope(a, q, layer); ok {
+		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, parts, 128, shared, args(&t), unsafe.Sizeof(t))
+		return
+	}
+	s.settle()
+	s.run(fmt.Sprintf("attend_%sfew_%d", keptName(c), dim), int(c.Heads), few, parts, 128, shared, args(a), unsafe.Sizeof(*a))
+}
+
+// attendParts is into how many parts positions are divided: so that there are as many
+// blocks a processor as are wanted.
+func (s *stream) attendParts(c *kern.Cache, few, wanted int) int {
+	heads := int(c.Heads)
+	part := 4 * (16*int(c.Dim) + 32)
+	parts := min(32, max(1, wanted*s.device.processors/(few*heads)))
+	return max(1, min(parts, workBytes/(part*few*heads)))
 }
 
 // Reduce does nothing: there is one rank.

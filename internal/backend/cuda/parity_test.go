@@ -92,10 +92,10 @@ func newToy(t testing.TB, rng *rand.Rand, c toyConfig, o Options) *toy {
 	m := &toy{TB: t, c: c}
 	m.plan = backend.Plan{Rows: toyRows, Seqs: toySeqs, LogitRows: toyRows, Vocab: toyVocab}
 	p := &m.plan
-	m.x, m.h, m.o = p.Act("x", c.width), p.Act("h", c.width), p.Act("o", c.width)
+	m.x, m.h, m.o = p.Act("x", c.width), p.OnceAct("h", c.width), p.Act("o", c.width)
 	m.q, m.a = p.Act("q", c.heads*c.dim), p.Act("a", c.heads*c.dim)
 	m.k, m.v = p.Act("k", c.kvHeads*c.dim), p.Act("v", c.kvHeads*c.dim)
-	m.gate, m.up = p.Act("gate", c.hidden), p.Act("up", c.hidden)
+	m.gate, m.up = p.OnceAct("gate", c.hidden), p.Act("up", c.hidden)
 	m.last = p.GatheredAct("last", c.width)
 
 	host, err := cpu.New(cpu.Options{Level: kern.Portable, Deterministic: true})
@@ -460,6 +460,10 @@ func toyConfigs() []toyConfig {
 		{heads: 4, kvHeads: 2, dim: 64, width: 256, hidden: 512, types: blocks, page: 16},
 		{heads: 4, kvHeads: 2, dim: 64, width: 512, hidden: 1024, types: []weights.Type{weights.Q4_K}, page: 16, interleaved: true},
 		{heads: 8, kvHeads: 2, dim: 128, width: 512, hidden: 1024, types: plain, page: 16, weights: AsE4M3},
+		{heads: 16, kvHeads: 2, dim: 128, width: 512, hidden: 768, types: plain, page: 16, kv: backend.KVE4M3, sinks: true},
+		{heads: 4, kvHeads: 4, dim: 128, width: 512, hidden: 768, types: plain, page: 7, kv: backend.KVE4M3, weights: AsE4M3},
+		{heads: 32, kvHeads: 8, dim: 128, width: 512, hidden: 768, types: plain, page: 16, kv: backend.KVE4M3, interleaved: true},
+		{heads: 16, kvHeads: 16, dim: 128, width: 256, hidden: 512, types: plain, page: 7, kv: backend.KVE4M3, sinks: true},
 	}...)
 }
 

@@ -4,6 +4,7 @@
 #include "ops.h"
 #include "draw.h"
 #include "attend.h"
+#include "attend8.h"
 #include "quant.h"
 #include "gemm.h"
 #if SM < 90

@@ -279,6 +279,50 @@ GLOBAL BOUNDS(256, 4) rope_write(CONSTANT_ARG RopeArgs a) {
   if (kind) keep_head(a.cache, kind == 2, (u64)cell * a.cache.heads + head, mine, lane);
 }
 
+// rope_rows is rope_write for rows whose heads only turn, in all of their elements,
+// without norms: a block a row, which works its angles out once. The cache has no scales and is
+// not F32; heads are of a multiple of 8.
+GLOBAL BOUNDS(256, 4) rope_rows(CONSTANT_ARG RopeArgs a) {
+  let_next();
+  wait_ahead();
+  int row = bx;
+  if (row >= a.meta[ROWS]) return;
+  SHARED float cs[128], sn[128];
+  int dim = a.cache.dim, half = dim / 2, pos = field(a.meta, POS)[row];
+  for (int p = tid; p < half; p += 256) {
+    double t = (double)pos * a.turns[p];
+    float angle = (float)(t - rint_(t)) * 6.283185307179586f;
+    cs[p] = cos_(angle) * a.scale, sn[p] = sin_(angle) * a.scale;
+  }
+  u64 cell = (u64)group_field(a.meta, a.cache.group, CELL)[row] * a.cache.heads;
+  sync();
+  int quads = half / 4, heads = a.heads + 2 * a.cache.heads;
+  for (int i = tid; i < heads * quads; i += 256) { // four pairs
+    int head = i / quads, p = i % quads * 4, kind = head < a.heads ? 0 : head < a.heads + a.cache.heads ? 1 : 2;
+    head -= kind == 0 ? 0 : kind == 1 ? a.heads : a.heads + a.cache.heads;
+    const Act &from = kind == 0 ? a.q : kind == 1 ? a.k : a.v;
+    int i0 = a.interleaved ? 2 * p : p, i1 = a.interleaved ? 2 * p + 4 : p + half; // of four neighbours each
+    float4 x = act_get4(from, row, head * dim + i0), y = act_get4(from, row, head * dim + i1);
+    float u[4] = {x.x, x.y, x.z, x.w}, v[4] = {y.x, y.y, y.z, y.w};
+    auto turn = [&](float &first, float &second, int j) INLINE {
+      float w = first;
+      first = w * cs[p + j] - second * sn[p + j];
+      second = w * sn[p + j] + second * cs[p + j];
+    };
+    if (kind < 2 && a.interleaved) turn(u[0], u[1], 0), turn(u[2], u[3], 1), turn(v[0], v[1], 2), turn(v[2], v[3], 3);
+    else if (kind < 2) UNROLL for (int j = 0; j < 4; j++) turn(u[j], v[j], j);
+    u64 at = kind == 0 ? (u64)row * a.qout.ld + head * dim : (cell + head) * dim;
+    u8 *to = (u8 *)(kind == 0 ? a.qout.at : kind == 1 ? a.cache.k : a.cache.v);
+    auto put = [&](u64 at, const float *w) INLINE {
+      if (kind && a.cache.type == KEPT_E4M3) *(u32 *)(to + at) = to_e4m3(w[0]) | to_e4m3(w[1]) << 8 | to_e4m3(w[2]) << 16 | (u32)to_e4m3(w[3]) << 24;
+      else if (kind && a.cache.type == BF16) *(uint2 *)((u16 *)to + at) = {bf16x2(w[0], w[1]), bf16x2(w[2], w[3])};
+      else *(uint2 *)((u16 *)to + at) = {f16x2(w[0], w[1]), f16x2(w[2], w[3])};
+    };
+    put(at + i0, u);
+    put(at + i1, v);
+  }
+}
+
 // Copies of cells, in order within a layer. copies is [n, 2]: from, to.
 struct CopyArgs {
   const u64 *layers; // [layers, 2]: where keys and values are

@@ -129,12 +129,12 @@ struct GateE4M3Args {
   float *scales;
   int ld, pad;
 };
-GLOBAL BOUNDS(512, 2) gate_e4m3(CONSTANT_ARG GateE4M3Args a) {
+GLOBAL BOUNDS(256, 4) gate_e4m3(CONSTANT_ARG GateE4M3Args a) {
   let_next();
   wait_ahead();
   int row = bx;
   if (row >= *a.pair.count) return;
-  row_e4m3<512, 4>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE {
+  row_e4m3<256, 7>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE {
     float x[8], y[8];
     act_get8(a.pair.x, row, c, a.pair.cols, x);
     act_get8(a.pair.y, row, c, a.pair.cols, y);
