@@ -14,16 +14,42 @@ import (
 )
 
 // startChain starts products in a row; most bounds the ring's depth.
-func (b *bench) startChain(products []kern.Few, tokens, bytes, most int, fp8 bool) {
+func (b *bench) startChain(products []kern.Few, tokens, bytes, most int, fp8 bool, ahead ...int32) {
 	b.Helper()
 	if b.meeting == 0 {
 		b.meeting = put(b, []uint32{0})
 	}
 	stages := min(most, chainStages(tokens, bytes, b.shared))
-	c := kern.Chain{Meeting: uint64(b.meeting), N: int32(len(products)), Stages: int32(stages), XBytes: int32(bytes)}
+	c := kern.Chain{Meeting: uint64(b.meeting), N: int32(len(products)), Stages: int32(stages), XBytes: int32(bytes), Ahead: int32(min(chainAhead, stages))}
+	if len(ahead) > 0 {
+		c.Ahead = min(ahead[0], int32(stages))
+	}
 	copy(c.At[:], products)
+	for i, p := range products {
+		for j := range p.N {
+			c.W[i][j] = b.piecesOf(p.Out[j], int(p.LdW), fp8)
+		}
+	}
 	name, shared := fmt.Sprintf("chain_%s_%d", map[bool]string{true: "e4m3", false: "bf16"}[fp8], tokens), chainShared(tokens, bytes, stages)
 	b.must(b.launch(b.kernel(name, shared), b.processors, 1, 1, 288, shared, unsafe.Pointer(&c)))
+}
+
+func (b *bench) piecesOf(o kern.Out, ldw int, fp8 bool) kern.TensorMap {
+	if !fp8 {
+		ldw *= 2
+	}
+	key := mapKey{pointer(o.W), int(o.Rows), ldw}
+	m, ok := b.maps[key]
+	if !ok {
+		var err error
+		m, err = b.pieceMap(pointer(o.W), int(o.Rows), ldw)
+		b.must(err)
+		if b.maps == nil {
+			b.maps = map[mapKey]kern.TensorMap{}
+		}
+		b.maps[key] = m
+	}
+	return m
 }
 
 // Whole passes with products in chains agree with the CPU's as those without do, and
@@ -140,15 +166,17 @@ func (b *bench) chainSpeed(tokens int, fp8 bool) {
 		out(&l[3], kv, width, to, kern.F32)
 		out(&l[3], kv, width, to, kern.F32)
 	}
-	xs := fewBytes(tokens, hidden, fp8)
+	xs := chainXs(tokens, hidden, fp8)
 	show := func(what string, bytes int, f func(i int)) {
 		ms := b.time(40, f)
 		fmt.Printf("chain fp8 %v, %d tokens, %s: %.1f us %.0f GB/s\n", fp8, tokens, what, ms*1e3, float64(bytes*size)/ms/1e6)
 	}
 	sizes := []int{width * width, 2 * hidden * width, hidden * width, (width + 2*kv) * width}
 	all := sizes[0] + sizes[1] + sizes[2] + sizes[3]
-	for _, most := range []int{chainMost, 8, 4} {
-		show(fmt.Sprintf("a layer, ring of at most %d", most), all, func(i int) { b.startChain(layers[i%chainLayers][:], tokens, xs, most, fp8) })
+	for _, ring := range [][2]int{{16, 16}, {16, 8}, {16, 6}, {16, 4}, {16, 3}, {16, 2}, {8, 3}, {5, 3}, {4, 2}} {
+		show(fmt.Sprintf("a layer, ring of at most %d, %d on their way", ring[0], ring[1]), all, func(i int) {
+			b.startChain(layers[i%chainLayers][:], tokens, xs, ring[0], fp8, int32(ring[1]))
+		})
 	}
 	show("a layer, a kernel a product", all, func(i int) {
 		for j := range 4 {

@@ -57,7 +57,7 @@ type Options struct {
 	// Eager: launch every kernel of every step, and record no graphs.
 	Eager bool
 	// Chain: on Hopper, products of up to four rows run several in one kernel
-	// (chain.h).
+	// (chain.h), not one in each.
 	Chain bool
 	// Weights of matrices that files have as bf16, F16 or F32.
 	Weights Weights

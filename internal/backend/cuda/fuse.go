@@ -39,6 +39,7 @@ type waiting struct {
 // few is a product for a few tokens that is yet to start.
 type few struct {
 	args   kern.Few
+	pieces [kern.Group]kern.TensorMap // of a chain
 	name   string
 	shared int
 	dst    [kern.Group]*act
@@ -172,8 +173,10 @@ func (s *stream) seal() {
 		return
 	}
 	s.wait.product = nil
-	if s.chains() {
-		s.link(p)
+	if s.launch.target == kern.SM90a {
+		if s.link(p); !s.chains() {
+			s.startChain()
+		}
 		return
 	}
 	a := &p.args
@@ -198,15 +201,14 @@ func fewBytes(tokens, ldw int, e4m3 bool) int {
 
 func fewSums(tokens int) int { return 8 * 8 * tokens * 16 * 4 }
 
-// fewFits tells whether a product is one for few.h. On Hopper, whose copy engine
-// brings weights while the kernel ahead still runs, only in a chain.
+// fewFits tells whether a product is one for few.h, on Hopper for chain.h.
 func (s *stream) fewFits(p *product) bool {
 	kind := p.w[0].kind
 	if p.rows > gemvRows || kind != kern.TypeBF16 && kind != kern.TypeE4M3 || p.late {
 		return false
 	}
 	if s.launch.target == kern.SM90a {
-		return s.chains() && chainStages(slots(p.rows), fewBytes(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= chainLeast
+		return p.w[0].chained && chainStages(slots(p.rows), chainXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= chainLeast
 	}
 	return fewShared(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3) <= s.device.shared
 }
@@ -220,8 +222,11 @@ func (s *stream) hold(p *product) {
 	}
 	f := &s.wait.room
 	*f = few{name: fmt.Sprintf("few_%s_%d", name, tokens), shared: fewShared(tokens, p.w[0].ld, e4m3), rows: p.rows}
-	if s.chains() {
-		f.name, f.shared = fmt.Sprintf("chain_%s_%d", name, tokens), fewBytes(tokens, p.w[0].ld, e4m3)
+	if s.launch.target == kern.SM90a {
+		f.name, f.shared = fmt.Sprintf("chain_%s_%d", name, tokens), chainXs(tokens, p.w[0].ld, e4m3)
+		for i, w := range p.w {
+			f.pieces[i] = w.pieces
+		}
 	}
 	f.args = kern.Few{X: uint64(p.x.half), Tokens: s.count(p.x.spec.Gathered), N: int32(len(p.w)), Cols: int32(p.x.spec.Cols), LdX: int32(p.x.ld),
 		LdW: int32(p.w[0].ld)}

@@ -26,6 +26,7 @@ type bench struct {
 	rng     *rand.Rand
 	mine    []pointer
 	meeting pointer // of chains
+	maps    map[mapKey]kern.TensorMap
 }
 
 // eachTarget runs f with the kernels of each target that the machine's GPU runs.

@@ -248,6 +248,18 @@ func (l *launcher) close() error {
 // tensorMap describes a matrix of rows of bytes to the copy engine: tiles of
 // boxRows rows of 128 bytes, swizzled.
 func (d *driver) tensorMap(at pointer, rows, rowBytes, stride, boxRows int) (kern.TensorMap, error) {
+	return d.describe(at, []uint64{uint64(rowBytes), uint64(rows)}, []uint64{uint64(stride)}, []uint32{128, uint32(boxRows)})
+}
+
+// pieceMap describes a matrix whose rows are whole blocks of 128 bytes: boxes of
+// eight blocks of eight rows, the rows of a block together.
+func (d *driver) pieceMap(at pointer, rows, rowBytes int) (kern.TensorMap, error) {
+	return d.describe(at, []uint64{128, uint64(rows), uint64(rowBytes / 128)}, []uint64{uint64(rowBytes), 128}, []uint32{128, 8, 8})
+}
+
+// describe makes a description of bytes: their count in each dimension, how far
+// apart they are in all but the first, and how many a box has.
+func (d *driver) describe(at pointer, dims, strides []uint64, box []uint32) (kern.TensorMap, error) {
 	const (
 		uint8s     = 0
 		swizzle128 = 3
@@ -256,11 +268,9 @@ func (d *driver) tensorMap(at pointer, rows, rowBytes, stride, boxRows int) (ker
 	// The driver wants the result aligned to 64.
 	mem := make([]byte, 192)
 	off := (64 - uintptr(unsafe.Pointer(&mem[0]))%64) % 64
-	dims := [2]uint64{uint64(rowBytes), uint64(rows)}
-	strides := [1]uint64{uint64(stride)}
-	box, steps := [2]uint32{128, uint32(boxRows)}, [2]uint32{1, 1}
-	err := d.call(cuTensorMapEncodeTiled, uintptr(unsafe.Pointer(&mem[off])), uint8s, 2, uintptr(at),
-		uintptr(unsafe.Pointer(&dims)), uintptr(unsafe.Pointer(&strides)), uintptr(unsafe.Pointer(&box)), uintptr(unsafe.Pointer(&steps)),
+	steps := [5]uint32{1, 1, 1, 1, 1}
+	err := d.call(cuTensorMapEncodeTiled, uintptr(unsafe.Pointer(&mem[off])), uint8s, uintptr(len(dims)), uintptr(at),
+		uintptr(unsafe.Pointer(&dims[0])), uintptr(unsafe.Pointer(&strides[0])), uintptr(unsafe.Pointer(&box[0])), uintptr(unsafe.Pointer(&steps)),
 		0, swizzle128, promote256, 0)
 	return kern.TensorMap(mem[off : off+128]), err
 }

@@ -220,6 +220,22 @@ func (s *stream) learn(perKV int) {
 	s.graphs.restart(s)
 }
 
+// fewStages is the shared memory of attention over so many blocks of 16 keys and values
+// of 16 bits for each warp, beside the queries.
+func fewStages(dim, stages int) int {
+	rowset := 16 * dim * 2
+	return max(rowset+4*stages*2*rowset, 4*4*(16*dim+32)) + 1024
+}
+
+// turnShared is the shared memory of attend_turn, which on Hopper lies beside products
+// for few tokens (chain.h) and so has a block less for each warp.
+func turnShared(dim int, target kern.Target) int {
+	if target == kern.SM90a {
+		return fewStages(dim, 2)
+	}
+	return fewStages(dim, 3)
+}
+
 func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 	if few := s.graphs.rows(s, s.batch.few); s.batch.few > 0 {
 		s.attendFew(a, q, layer, few)
@@ -258,7 +274,7 @@ func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int)
 	shared := max(rowset+4*3*2*rowset, 4*4*(16*dim+32)) + 1024
 	parts := s.attendParts(c, few, wanted)
 	if t, ok := s.takeRope(a, q, layer); ok {
-		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, parts, 128, shared, args(&t), unsafe.Sizeof(t))
+		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, parts, 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
 		return
 	}
 	s.settle()

@@ -26,6 +26,9 @@ type weight struct {
 	bytes      int64
 	// tiles describes bf16 and E4M3 to Hopper's copy engine, in boxes of 128 rows.
 	tiles kern.TensorMap
+	// pieces describes them for chain.h, if they are for it: rows of whole 128 bytes.
+	pieces  kern.TensorMap
+	chained bool
 }
 
 func (w *weight) Rows() int          { return w.rows }
@@ -112,6 +115,11 @@ func (b *Backend) describe(w *weight) (err error) {
 	size := 2
 	if w.kind == kern.TypeE4M3 {
 		size = 1
+	}
+	if w.chained = w.ld*size%128 == 0; w.chained {
+		if w.pieces, err = b.device.pieceMap(w.at, w.rows, w.ld*size); err != nil {
+			return err
+		}
 	}
 	w.tiles, err = b.device.tensorMap(w.at, w.rows, w.cols*size, w.ld*size, 128)
 	return err

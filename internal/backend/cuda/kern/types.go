@@ -92,10 +92,13 @@ const ChainMost = 4
 
 // Chain is ChainArgs of chain.h.
 type Chain struct {
+	W         [ChainMost][Group]TensorMap
 	At        [ChainMost]Few
 	Meeting   uint64
 	N, Stages int32
-	XBytes, _ int32
+	XBytes    int32
+	Ahead     int32
+	_         uint64 // up to a multiple of 64 bytes
 }
 
 // GemvQ is GemvQArgs of quant.h.

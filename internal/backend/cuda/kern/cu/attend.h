@@ -298,7 +298,7 @@ template <int DIM, class F> DEVICE void turn_span(const RopeArgs &r, Angle angle
 // take blocks of 16 positions in turn. A span has at most 16 queries a KV head. With
 // TURN the queries, and the span's own keys and values, are yet to be turned.
 template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArgs &a, const RopeArgs &r) {
-  constexpr int STAGES = 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
+  constexpr int STAGES = TURN && SM >= 90 ? 2 : 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
   int kv = bx, span = by, warp = tid / 32, lane = tid % 32;
   let_next();
   // The step's metadata is copied before its first kernel begins.
@@ -361,8 +361,8 @@ template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArg
   t.load(base, lane);
   int stage = 0;
   for (int b = b0 + warp; b < b1; b += 4) {
-    fetch(b + 8, stage == 0 ? 2 : stage - 1);
-    copy_wait<2>();
+    if (STAGES == 3) fetch(b + 8, stage == 0 ? 2 : stage - 1);
+    copy_wait<STAGES - 1>();
     sync_warp();
     u32 at = mine + stage * 2 * ROWSET;
     if (KEPT) {
@@ -373,7 +373,8 @@ template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArg
     bool whole = p >= first_seen(end - 1, a.cache.window) && p + 15 <= pos0;
     step<DIM, 16>(t, at, at + ROWSET, p, lo, hi, a.scale * LOG2E, whole, lane);
     sync_warp();
-    stage = stage == 2 ? 0 : stage + 1;
+    if (STAGES == 2) fetch(b + 8, stage);
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
   }
   copy_wait<0>();
   UNROLL for (int h = 0; h < 2; h++) {

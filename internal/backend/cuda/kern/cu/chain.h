@@ -6,7 +6,9 @@
 // ahead ends.
 //
 // A piece of the ring is 1024 bytes of 16 rows; each of eight warps multiplies 128
-// bytes of it. The rest is as in few.h.
+// bytes of it. The copy engine brings one by two instructions: copies of single rows,
+// sixteen a piece, took longer to start than the memory to read them. The rest is
+// as in few.h.
 #pragma once
 #include "few.h"
 #include "hopper.h"
@@ -14,24 +16,34 @@
 enum { CHAIN = 4 };
 
 struct ChainArgs {
+  TensorMap w[CHAIN][GROUP]; // as out of FewArgs: boxes of eight blocks of 128 bytes of eight rows
   FewArgs at[CHAIN];
   u32 *meeting;     // zero at first
   int n, stages;    // stages: pieces of the ring
-  int xbytes, pad;  // of the tokens, a multiple of 16
+  int xbytes;       // of the tokens, a multiple of 16
+  int ahead;        // pieces on their way at once
 };
 
-// A row's part of a piece, padded so that eight rows lie in different banks.
-enum { PIECE = 1024, PIECE_PITCH = PIECE + 16, PIECE_BYTES = 16 * PIECE_PITCH };
+// Half of a piece: for each warp 128 bytes of eight rows, swizzled as the copy engine does.
+enum { PIECE = 1024, HALF_BYTES = 8 * PIECE, PIECE_BYTES = 2 * HALF_BYTES };
 
 DEVICE u64 read_once() {
   u64 p;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(p));
   return p;
 }
-DEVICE void fetch_bytes(u32 dst, const void *src, int bytes, u32 barrier, u64 policy) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
-      ::"r"(dst), "l"(src), "r"(bytes), "r"(barrier), "l"(policy) : "memory");
+DEVICE void fetch_half(u32 dst, const TensorMap &m, int row, int block, u32 barrier, u64 policy) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%5, %3, %4}], [%2], %6;"
+      ::"r"(dst), "l"((u64)&m), "r"(barrier), "r"(row), "r"(block), "r"(0), "l"(policy) : "memory");
 }
+DEVICE uint4 shared4(u32 at) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+  return v;
+}
+// E4M3 to f16, the values themselves: one instruction on Hopper.
+DEVICE u32 half_lo(u32 four) { u32 r; asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.rn.f16x2.e4m3x2 %0, l; }" : "=r"(r) : "r"(four)); return r; }
+DEVICE u32 half_hi(u32 four) { u32 r; asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.rn.f16x2.e4m3x2 %0, h; }" : "=r"(r) : "r"(four)); return r; }
 DEVICE u32 load_acquire(const u32 *p) { u32 v; asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v; }
 DEVICE u64 nanoseconds() { u64 t; asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t)); return t; }
 DEVICE void give_up() { asm volatile("trap;" ::: "memory"); }
@@ -57,32 +69,33 @@ template <int T, bool FP8> struct Chain {
   // that the blocks with one more of a product are others each time.
   static METHOD int first(int before) { return (bx + gx - before) % gx; }
 
-  // fetch fills the ring: a lane a row.
+  // fetch fills the ring. What lies outside a matrix arrives as zeros. Only a few
+  // pieces are on their way at once, as many as keep memory busy: requests beyond that
+  // wait in line before the memory, and what blocks ask of each other and of the
+  // tokens waits behind them, for longer the deeper the ring.
   static METHOD void fetch(const ChainArgs &c, u32 ring, u32 full, u32 empty) {
-    int lane = tid % 32, slot = 0, before = 0;
-    u32 phase = 1;
+    int slot = 0, before = 0, first_on_way = 0, on_way = 0;
+    u32 phase = 1, way_phase = 0;
     u64 policy = read_once();
     for (int s = 0; s < c.n; s++) {
       const FewArgs &a = c.at[s];
-      int bytes = a.ldw * BYTES;
+      int blocks = a.ldw * BYTES / 128;
       for (int unit = first(before); unit < a.units; unit += gx) {
-        int which = 0, row = unit * 16 + lane, rows;
-        if (a.gate) {
-          which = lane / 8 % 2, row = unit * 8 + lane % 8;
-          rows = 2 * imin(8, a.out[0].rows - unit * 8);
-        } else {
+        int which = 0, row = unit * 8, second = 1, row2 = row;
+        if (!a.gate) {
           while (which + 1 < a.n && unit >= a.out[which].tiles) which++;
-          row -= which ? a.out[which - 1].tiles * 16 : 0;
-          rows = imin(16, a.out[which].rows - (row - lane));
+          row = (unit - (which ? a.out[which - 1].tiles : 0)) * 16, row2 = row + 8, second = which;
         }
-        bool mine = lane < 16 && row < a.out[which].rows;
-        const u8 *from = (const u8 *)a.out[which].w + (u64)(mine ? row : 0) * bytes;
-        for (int at = 0; at < bytes; at += PIECE) {
-          int len = imin(PIECE, bytes - at);
+        for (int block = 0; block < blocks; block += 8) {
+          if (on_way == c.ahead) {
+            barrier_wait(full + 8 * first_on_way, way_phase);
+            if (++first_on_way == c.stages) first_on_way = 0, way_phase ^= 1;
+          } else on_way++;
           barrier_wait(empty + 8 * slot, phase);
-          if (lane == 0) barrier_expect(full + 8 * slot, rows * len);
-          sync_warp();
-          if (mine) fetch_bytes(ring + slot * PIECE_BYTES + lane * PIECE_PITCH, from + at, len, full + 8 * slot, policy);
+          u32 to = ring + slot * PIECE_BYTES, barrier = full + 8 * slot;
+          barrier_expect(barrier, PIECE_BYTES);
+          fetch_half(to, c.w[s][which], row, block, barrier, policy);
+          fetch_half(to + HALF_BYTES, c.w[s][second], row2, block, barrier, policy);
           if (++slot == c.stages) slot = 0, phase ^= 1;
         }
       }
@@ -90,30 +103,35 @@ template <int T, bool FP8> struct Chain {
     }
   }
 
-  // multiply takes a warp's 128 bytes of a piece, or as much as there is of them. Of
-  // E4M3 a thread has four neighbours a row, which mma takes as columns 2q, 2q+1, 2q+8,
-  // 2q+9: tokens are taken in the same order.
-  static METHOD void multiply(float *acc, u32 at, const u8 *x, int bytes) {
-    UNROLL for (int i = 0; i < 4; i++) {
-      if (i * 32 >= bytes) break;
-      u32 w[4];
-      ldmatrix4(w, at + i * 32);
+  // multiply takes a warp's 128 bytes of a piece, at: a lane's 16 of row lane/4; those of
+  // the row eight further lie half a piece behind, its other 16 of a row at other.
+  // Columns go to the matrix units as in few.h. A product waits for the one before
+  // that adds to the same, so there are four sums.
+  static METHOD void multiply(float (*acc)[4], u32 at, u32 other, const u8 *x) {
+    uint4 w[4] = {shared4(at), shared4(at + HALF_BYTES), shared4(other), shared4(other + HALF_BYTES)};
+    UNROLL for (int half = 0; half < 2; half++) {
+      u32 u[4] = {w[2 * half].x, w[2 * half].y, w[2 * half].z, w[2 * half].w}, v[4] = {w[2 * half + 1].x, w[2 * half + 1].y, w[2 * half + 1].z, w[2 * half + 1].w};
       if constexpr (FP8) {
-        UNROLL for (int h = 0; h < 2; h++) {
-          uint2 v = *(const uint2 *)(x + i * 64 + h * 32);
-          u32 m[4] = {e4m3_lo(w[2 * h]), e4m3_lo(w[2 * h + 1]), e4m3_hi(w[2 * h]), e4m3_hi(w[2 * h + 1])}, b[2] = {v.x, v.y};
-          mma_f16(acc + h * 4, m, b);
+        uint4 x0 = load4(x + half * 128), x1 = load4(x + half * 128 + 16);
+        u32 b[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
+        UNROLL for (int j = 0; j < 4; j++) {
+          u32 m[4] = {half_lo(u[j]), half_lo(v[j]), half_hi(u[j]), half_hi(v[j])};
+          mma_f16(acc[j], m, b + 2 * j);
         }
       } else {
-        u32 b[2] = {*(const u32 *)(x + i * 32), *(const u32 *)(x + i * 32 + 16)};
-        mma_bf16(acc + i % 2 * 4, w, b);
+        uint4 x0 = load4(x + half * 64);
+        u32 b[4] = {x0.x, x0.y, x0.z, x0.w};
+        UNROLL for (int j = 0; j < 2; j++) {
+          u32 m[4] = {u[2 * j], v[2 * j], u[2 * j + 1], v[2 * j + 1]};
+          mma_bf16(acc[half * 2 + j], m, b + 2 * j);
+        }
       }
     }
   }
 
   static METHOD void run(const ChainArgs &c) {
     int warp = tid / 32, lane = tid % 32;
-    u32 ring = (shared_at(dynamic) + 127) & ~127u, full, empty;
+    u32 ring = aligned_shared(), full, empty;
     u8 *x = dynamic + (ring - shared_at(dynamic)) + c.stages * PIECE_BYTES;
     float *red = (float *)(x + c.xbytes); // [8][8][T][16]
     full = ring + c.stages * PIECE_BYTES + c.xbytes + 8 * 8 * T * 16 * 4, empty = full + 8 * c.stages;
@@ -128,7 +146,7 @@ template <int T, bool FP8> struct Chain {
     sync();
     let_next();
     if (warp == 8) {
-      fetch(c, ring, full, empty);
+      if (lane == 0) fetch(c, ring, full, empty);
       return;
     }
     float4 w4[4];
@@ -149,21 +167,22 @@ template <int T, bool FP8> struct Chain {
         if (tid == 0) all_meet(c.meeting);
         sync_few();
       }
-      int bytes = a.ldw * BYTES, steps = (bytes + 127) / 128, padded = steps * Product::PER, stride = padded * 2 + Product::PAD;
+      int pieces = (a.ldw * BYTES + PIECE - 1) / PIECE, padded = pieces * (PIECE / BYTES), stride = padded * 2 + Product::PAD;
       int tokens = *a.tokens;
       if (a.norm) Product::normalise(a, x, stride, padded, scale, part, w4);
       else Product::copy(a, x, stride, padded, scale, part);
       sync_few();
-      const u8 *mine = x + (lane / 4 & (T - 1)) * stride + warp * Product::PER * 2 + lane % 4 * (FP8 ? 8 : 4);
-      u32 place = ring + lane % 16 * PIECE_PITCH + warp * 128 + lane / 16 * 16;
+      const u8 *mine = x + (lane / 4 & (T - 1)) * stride + warp * Product::PER * 2 + lane % 4 * (FP8 ? 32 : 16);
+      u32 row = ring + warp * 1024 + lane / 4 * 128; // swizzled: 16 bytes change places by the row's number
+      u32 place = row + ((lane % 4 ^ lane / 4) << 4), other = row + (((lane % 4 + 4) ^ lane / 4) << 4);
       int turn = 0; // as in few.h
       for (int unit = first(before); unit < a.units; unit += gx, turn = (turn + 1) % 8) {
         typename Product::End end;
         if (warp == turn) end.look(a, unit, lane, tokens);
-        float acc[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-        for (int at = 0; at < bytes; at += PIECE) {
+        float acc[4][4] = {};
+        for (int i = 0; i < pieces; i++) {
           barrier_wait(full + 8 * slot, phase);
-          multiply(acc, place + slot * PIECE_BYTES, mine + at * (2 / BYTES), bytes - at - warp * 128);
+          multiply(acc, place + slot * PIECE_BYTES, other + slot * PIECE_BYTES, mine + i * (PIECE / BYTES * 2));
           sync_warp();
           if (lane == 0) barrier_arrive(empty + 8 * slot);
           if (++slot == c.stages) slot = 0, phase ^= 1;
@@ -171,7 +190,7 @@ template <int T, bool FP8> struct Chain {
         float *sums = red + turn * 8 * T * 16;
         UNROLL for (int i = 0; i < 4; i++) {
           int token = lane % 4 * 2 + i % 2;
-          if (token < T) sums[(warp * T + token) * 16 + lane / 4 + i / 2 * 8] = acc[i] + acc[4 + i];
+          if (token < T) sums[(warp * T + token) * 16 + lane / 4 + i / 2 * 8] = (acc[0][i] + acc[1][i]) + (acc[2][i] + acc[3][i]);
         }
         if (warp == turn) {
           meet_wait(1 + turn);
@@ -184,9 +203,10 @@ template <int T, bool FP8> struct Chain {
   }
 };
 
-#define CHAIN_OF(t)                                                                        \
-  GLOBAL BOUNDS(288, 1) chain_bf16_##t(CONSTANT_ARG ChainArgs a) { Chain<t, false>::run(a); } \
-  GLOBAL BOUNDS(288, 1) chain_e4m3_##t(CONSTANT_ARG ChainArgs a) { Chain<t, true>::run(a); }
-CHAIN_OF(1)
-CHAIN_OF(2)
-CHAIN_OF(4)
+// Bounds of more threads than there are leave registers for attention's blocks.
+#define CHAIN_OF(t, threads)                                                                   \
+  GLOBAL BOUNDS(threads, 1) chain_bf16_##t(CONSTANT_ARG ChainArgs a) { Chain<t, false>::run(a); } \
+  GLOBAL BOUNDS(threads, 1) chain_e4m3_##t(CONSTANT_ARG ChainArgs a) { Chain<t, true>::run(a); }
+CHAIN_OF(1, 448)
+CHAIN_OF(2, 448)
+CHAIN_OF(4, 288)

@@ -1,6 +1,6 @@
 // Products for a few tokens, bound by reading the weights, with what lies between
-// them: a norm ahead, a gate or a residual behind. So a layer is five kernels. Not for
-// Hopper, whose copy engine reads faster (hopper.h).
+// them: a norm ahead, a gate or a residual behind. So a layer is five kernels. Hopper
+// has its own way to bring the weights (chain.h).
 //
 // A block takes units of 16 rows; its eight warps share a unit's columns and meet in
 // shared memory. Every thread copies just the bytes that it multiplies (rows
@@ -60,6 +60,13 @@ DEVICE float power_below(float top) { // a power of two that brings top to at mo
   return bits<float>((u32)(127 - imax(-100, imin(e, 100))) << 23);
 }
 
+// FEW_SCALE is what E4M3 made f16 lacks: Hopper's instruction gives the value itself.
+#if SM >= 90
+#define FEW_SCALE 1.0f
+#else
+#define FEW_SCALE E4M3_SCALE
+#endif
+
 // sync_few waits for the eight warps that multiply.
 #if SM >= 90
 DEVICE void sync_few() { asm volatile("bar.sync 9, 256;" ::: "memory"); }
@@ -82,8 +89,13 @@ template <int T, bool FP8> struct Few {
   // normalise brings the tokens to shared memory, normalised. E4M3's activations are
   // f16, brought to its range by a power of two a token, whose inverse goes to scale.
   static METHOD void normalise(const FewArgs &a, u8 *x, int stride, int padded, float *scale, float (*part)[8], const float4 *w4) {
-    float4 keep[4];
+    constexpr bool ALL = SM >= 90, KEEP = T == 1 || ALL; // Hopper's blocks have registers for all tokens
+    float4 keep[KEEP ? T : 1][4];
     float sum[T], top[T];
+    UNROLL for (int t = 0; t < T; t++) UNROLL for (int i = 0; i < 4; i++) {
+      int c = (i * 256 + tid) * 4;
+      if (ALL && c < a.cols) keep[t][i] = *(const float4 *)((const float *)a.x + (u64)t * a.ldx + c);
+    }
     UNROLL for (int t = 0; t < T; t++) {
       const float *from = (const float *)a.x + (u64)t * a.ldx;
       sum[t] = top[t] = 0;
@@ -94,8 +106,8 @@ template <int T, bool FP8> struct Few {
       UNROLL for (int i = 0; i < 4; i++) {
         int c = (i * 256 + tid) * 4;
         if (c >= a.cols) continue;
-        float4 v = *(const float4 *)(from + c);
-        if (T == 1) keep[i] = v;
+        float4 v = ALL ? keep[ALL ? t : 0][i] : *(const float4 *)(from + c);
+        if (T == 1 && !ALL) keep[0][i] = v;
         add(v, w4[i]);
       }
       for (int c = 4096 + tid * 4; c < a.cols; c += 1024) add(*(const float4 *)(from + c), *(const float4 *)(a.norm + c));
@@ -111,13 +123,13 @@ template <int T, bool FP8> struct Few {
       float f = rsqrt_(all / (float)a.cols + a.eps);
       if (FP8) {
         float p = power_below(most * f);
-        if (tid == 0) scale[t] = E4M3_SCALE / p;
+        if (tid == 0) scale[t] = FEW_SCALE / p;
         f *= p;
       }
       auto give = [&](int c, float4 v, float4 w) INLINE { pack4(x, stride, t, c, {v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w}); };
       UNROLL for (int i = 0; i < 4; i++) {
         int c = (i * 256 + tid) * 4;
-        if (c < a.cols) give(c, T == 1 ? keep[i] : *(const float4 *)(from + c), w4[i]);
+        if (c < a.cols) give(c, KEEP ? keep[KEEP ? t : 0][i] : *(const float4 *)(from + c), w4[i]);
       }
       for (int c = 4096 + tid * 4; c < a.cols; c += 1024) give(c, *(const float4 *)(from + c), *(const float4 *)(a.norm + c));
       for (int c = a.cols + tid * 4; c < padded; c += 1024) pack4(x, stride, t, c, {0, 0, 0, 0});
@@ -155,7 +167,7 @@ template <int T, bool FP8> struct Few {
       float top = 0;
       UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[t][i]);
       float p = power_below(top);
-      if (tid == 0) scale[t] = E4M3_SCALE / p;
+      if (tid == 0) scale[t] = FEW_SCALE / p;
       for (int c = tid * 8; c < padded; c += 2048) {
         uint4 v = *(const uint4 *)(x + t * stride + c * 2);
         auto two = [&](u32 h) INLINE { return f16x2(bf16_lo(h) * p, bf16_hi(h) * p); };
