@@ -45,6 +45,7 @@ type benchEngineCmd struct {
 	Structured int       `help:"Also measure so many requests at once that are held to a JSON Schema, in turns with as many that are not; 0: not." default:"0" placeholder:"32" group:"Measurement"`
 	FullLoad   fullLoads `name:"full-load" help:"Also measure requests of so many tokens in and out, as many at once as --clients says and memory holds, in their steady state: a list such as 128/128,2048/128." placeholder:"IN/OUT" group:"Measurement"`
 	Clients    int       `help:"Requests at once of --full-load, at most." default:"256" placeholder:"256" group:"Measurement"`
+	Offline    offline   `help:"Also measure how long so many requests take that are all there from the beginning, of random lengths: 256:100-1024/100-1024 are 256, with 100 to 1024 tokens in and out." placeholder:"N:IN/OUT" group:"Measurement"`
 	Depth      int       `help:"Tokens of each sequence before those that decode is measured on." default:"1" placeholder:"1" group:"Measurement"`
 	Repeat     int       `help:"Rounds that are measured, after one that warms up. A round measures each thing once." default:"5" placeholder:"5" group:"Measurement"`
 
@@ -114,8 +115,21 @@ func parseLoads(text string) (fullLoads, error) {
 	return list, nil
 }
 
+// offline is a load of --offline; nil: none.
+type offline struct{ *bench.Offline }
+
+// Decode is called by kong.
+func (o *offline) Decode(ctx *kong.DecodeContext) error {
+	return mapper("a load of requests", parseOffline).Decode(ctx, reflect.ValueOf(o).Elem())
+}
+
+func parseOffline(text string) (offline, error) {
+	o, err := bench.ParseOffline(text)
+	return offline{&o}, err
+}
+
 func (c *benchEngineCmd) settings() bench.Settings {
-	s := bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Served: c.Served, Structured: c.Structured, Repeat: c.Repeat}
+	s := bench.Settings{Prompt: c.Prompt, Generate: c.Generate, Depth: c.Depth, Batches: c.Batch, Served: c.Served, Structured: c.Structured, Repeat: c.Repeat, Offline: c.Offline.Offline}
 	if len(c.FullLoad) > 0 {
 		s.Loads, s.Clients, s.LoadTime = c.FullLoad, c.Clients, c.FullLoadTime
 	}
@@ -408,6 +422,9 @@ func (c *benchEngineCmd) command() string {
 	if len(c.FullLoad) > 0 {
 		list := strings.Trim(strings.ReplaceAll(fmt.Sprint([]bench.FullLoad(c.FullLoad)), " ", ","), "[]")
 		words = append(words, fmt.Sprintf("--full-load %s --clients %d --full-load-time %v", list, c.Clients, c.FullLoadTime))
+	}
+	if c.Offline.Offline != nil {
+		words = append(words, "--offline "+c.Offline.String())
 	}
 	if c.Threads > 0 {
 		words = append(words, fmt.Sprintf("--threads %d", c.Threads))

@@ -82,6 +82,8 @@ func TestBenchEngineRefuses(t *testing.T) {
 		{"--full-load 1/1 --clients 0", exitUsage, "--clients is 0"},
 		{"--full-load 1/1 --clients 300", exitUsage, "--batch-tokens is 256; it must be from the largest batch (300)"},
 		{"--full-load 1/1 --full-load-time 1us", exitUsage, "--full-load-time is 1µs"},
+		{"--offline 8", exitUsage, `"8" is not REQUESTS:INPUT/OUTPUT`},
+		{"--offline 300:1-9/1-9", exitUsage, "--batch-tokens is 256; it must be from the largest batch (300)"},
 		{"--page-size 0", exitUsage, "--page-size is 0"},
 		{"--threads -1", exitUsage, "--threads is -1"},
 		{"--cpu-level mmx", exitUsage, "--cpu-level"},

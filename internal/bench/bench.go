@@ -31,6 +31,7 @@ type Settings struct {
 	Loads    []FullLoad    `json:"loads,omitempty"`
 	Clients  int           `json:"clients,omitempty"`
 	LoadTime time.Duration `json:"load_time_ns,omitempty"`
+	Offline  *Offline      `json:"offline,omitempty"` // nil: not measured
 }
 
 // Validate tells what is wrong with s.
@@ -52,8 +53,8 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("--clients is %d; it must be from 1 to %d", s.Clients, 1<<14)
 	case len(s.Loads) > 0 && (s.LoadTime < time.Millisecond || s.LoadTime > 24*time.Hour):
 		return fmt.Errorf("--full-load-time is %v; it must be from 1ms to 24h", s.LoadTime)
-	case s.Prompt == 0 && len(s.Batches) == 0 && s.Served == 0 && s.Structured == 0 && len(s.Loads) == 0:
-		return errors.New("nothing is measured: give --prompt, --batch, --served, --structured or --full-load")
+	case s.Prompt == 0 && len(s.Batches) == 0 && s.Served == 0 && s.Structured == 0 && len(s.Loads) == 0 && s.Offline == nil:
+		return errors.New("nothing is measured: give --prompt, --batch, --served, --structured, --full-load or --offline")
 	}
 	for _, b := range s.Batches {
 		if b < 1 || b > 4096 {
@@ -71,6 +72,9 @@ func (s Settings) Running() int {
 	}
 	if len(s.Loads) > 0 {
 		n = max(n, s.Clients)
+	}
+	if s.Offline != nil {
+		n = max(n, s.Offline.Requests)
 	}
 	return max(n, s.Served, s.Structured)
 }
@@ -95,6 +99,9 @@ func (s Settings) Context(chunk int) int {
 	}
 	for _, l := range s.Loads {
 		n = max(n, l.Input+l.Output+1)
+	}
+	if o := s.Offline; o != nil {
+		n = max(n, o.Input.Most+o.Output.Most+1)
 	}
 	return n
 }
@@ -228,7 +235,7 @@ func (o *Options) check(c model.Config) error {
 		return err
 	}
 	if n := s.Context(o.Chunk); n > c.Context {
-		return fmt.Errorf("sequences of %d tokens are asked for, but the model was made for %d; choose smaller --prompt, --depth, --generate or --full-load", n, c.Context)
+		return fmt.Errorf("sequences of %d tokens are asked for, but the model was made for %d; choose smaller --prompt, --depth, --generate, --full-load or --offline", n, c.Context)
 	}
 	for i, pages := range o.KV.Pages {
 		for _, b := range s.sizes() {
@@ -243,7 +250,7 @@ func (o *Options) check(c model.Config) error {
 			return fmt.Errorf("full load %v: %w", l, err)
 		}
 	}
-	return nil
+	return o.checkOffline()
 }
 
 // plan lists the cases.
@@ -314,6 +321,9 @@ func (r *run) measure(ctx context.Context) (*Report, error) {
 	r.conclude(report, machines, all)
 	var err error
 	if report.Loads, err = r.loads(ctx); err != nil {
+		return nil, err
+	}
+	if report.Offline, err = r.offlines(ctx); err != nil {
 		return nil, err
 	}
 	return report, nil

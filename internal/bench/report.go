@@ -29,9 +29,10 @@ type Report struct {
 	// Structured is what structured output costs; nil: not measured.
 	Structured *Structured `json:"structured,omitempty"`
 	// Loads are the steady states of full loads; nil: not measured.
-	Loads       []LoadResult `json:"full_loads,omitempty"`
-	PrefixCache PrefixCache  `json:"prefix_cache"`
-	Noise       Noise        `json:"noise"`
+	Loads       []LoadResult   `json:"full_loads,omitempty"`
+	Offline     *OfflineResult `json:"offline,omitempty"` // nil: not measured
+	PrefixCache PrefixCache    `json:"prefix_cache"`
+	Noise       Noise          `json:"noise"`
 }
 
 // Machine is what it ran on.

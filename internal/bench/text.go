@@ -149,6 +149,13 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintln(t, strings.Join(l.row(), "\t"))
 	}
 	t.Flush()
+	if r.Offline != nil {
+		if len(r.Results)+len(r.Loads) > 0 {
+			fmt.Fprintln(t)
+		}
+		fmt.Fprintf(t, "%s\n%s\n", strings.Join(offlineHeadings, "\t"), strings.Join(r.Offline.row(), "\t"))
+	}
+	t.Flush()
 	for i, n := range r.notes() {
 		if i == 0 {
 			b.WriteByte('\n')
@@ -179,6 +186,9 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 			fmt.Fprintf(&b, "\n| %s |\n|%s\n", strings.Join(loadHeadings, " | "), strings.Repeat("---|", len(loadHeadings)))
 		}
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(l.row(), " | "))
+	}
+	if r.Offline != nil {
+		fmt.Fprintf(&b, "\n| %s |\n|%s\n| %s |\n", strings.Join(offlineHeadings, " | "), strings.Repeat("---|", len(offlineHeadings)), strings.Join(r.Offline.row(), " | "))
 	}
 	for i, n := range r.notes() {
 		if i == 0 {

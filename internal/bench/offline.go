@@ -1,0 +1,172 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/internal/llm"
+)
+
+// Offline is requests of random lengths that are all there from the beginning: how
+// long an engine takes for all of them.
+type Offline struct {
+	Requests int     `json:"requests"`
+	Input    Lengths `json:"input_tokens"` // of each
+	Output   Lengths `json:"output_tokens"`
+}
+
+// Lengths are numbers of tokens, all of [Least, Most] equally often.
+type Lengths struct {
+	Least int `json:"least"`
+	Most  int `json:"most"`
+}
+
+func (l Lengths) String() string { return fmt.Sprintf("%d-%d", l.Least, l.Most) }
+
+func (o Offline) String() string { return fmt.Sprintf("%d:%v/%v", o.Requests, o.Input, o.Output) }
+
+// maxOffline bounds how many requests there are.
+const maxOffline = 1 << 14
+
+// ParseOffline reads what String writes; a single number stands for a range of its own.
+func ParseOffline(text string) (Offline, error) {
+	count, rest, ok1 := strings.Cut(strings.TrimSpace(text), ":")
+	in, out, ok2 := strings.Cut(rest, "/")
+	n, err := strconv.Atoi(count)
+	input, err1 := parseLengths(in)
+	output, err2 := parseLengths(out)
+	if !ok1 || !ok2 || errors.Join(err, err1, err2) != nil || n < 1 || n > maxOffline {
+		return Offline{}, fmt.Errorf("%q is not REQUESTS:INPUT/OUTPUT, such as 256:100-1024/100-1024", text)
+	}
+	return Offline{n, input, output}, nil
+}
+
+func parseLengths(text string) (Lengths, error) {
+	least, most, ok := strings.Cut(text, "-")
+	if !ok {
+		most = least
+	}
+	l := Lengths{}
+	var err1, err2 error
+	l.Least, err1 = strconv.Atoi(least)
+	l.Most, err2 = strconv.Atoi(most)
+	if err := errors.Join(err1, err2); err != nil {
+		return l, err
+	}
+	if l.Least < 1 || l.Most < l.Least || l.Most > maxLoad {
+		return l, fmt.Errorf("%q is no range of lengths", text)
+	}
+	return l, nil
+}
+
+func (l Lengths) draw(r *rand.Rand) int { return l.Least + r.IntN(l.Most-l.Least+1) }
+
+// OfflineResult is what the requests came to.
+type OfflineResult struct {
+	Offline      string  `json:"offline"`
+	InputTokens  int     `json:"input_tokens"`
+	OutputTokens int     `json:"output_tokens"`
+	Seconds      Summary `json:"seconds"`             // from the first request to the last one's end
+	PerSecond    Summary `json:"output_tokens_per_s"` // of all that time
+	Preemptions  int64   `json:"preemptions"`         // sequences that gave way to others, in all rounds
+}
+
+// offlineSeed makes the lengths the same in every round and every run; the tokens are
+// other ones each time.
+const offlineSeed = 1
+
+// offlines measures the load in each round, after one that warms up.
+func (r *run) offlines(ctx context.Context) (*OfflineResult, error) {
+	o := r.o.Settings.Offline
+	if o == nil {
+		return nil, nil
+	}
+	res := &OfflineResult{Offline: o.String()}
+	var seconds, rates []float64
+	var before int64
+	for round := range r.o.Settings.Repeat + 1 {
+		r.progress(fmt.Sprintf("offline %v: round %d of %d", o, round, r.o.Settings.Repeat))
+		took, err := r.offline(ctx, o, res)
+		if err != nil {
+			return nil, fmt.Errorf("offline %v: %w", o, err)
+		}
+		if round == 0 { // the warm-up
+			before = r.o.Engine.Stats().Preemptions
+			continue
+		}
+		seconds, rates = append(seconds, took.Seconds()), append(rates, float64(res.OutputTokens)/took.Seconds())
+	}
+	res.Seconds, res.PerSecond = Summarize(seconds), Summarize(rates)
+	res.Preemptions = r.o.Engine.Stats().Preemptions - before
+	return res, nil
+}
+
+// offline sends all requests at once and returns how long all of them took.
+func (r *run) offline(ctx context.Context, o *Offline, res *OfflineResult) (time.Duration, error) {
+	random := rand.New(rand.NewPCG(offlineSeed, uint64(o.Requests)))
+	requests := make([]*llm.Request, o.Requests)
+	res.InputTokens, res.OutputTokens = 0, 0
+	for i := range requests {
+		input, output := o.Input.draw(random), o.Output.draw(random)
+		requests[i] = r.driver.request(input, output)
+		res.InputTokens, res.OutputTokens = res.InputTokens+input, res.OutputTokens+output
+	}
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var all sync.WaitGroup
+	began := time.Now()
+	for _, q := range requests {
+		all.Go(func() { r.answer(working, stop, q) })
+	}
+	all.Wait()
+	took := time.Since(began)
+	if err := context.Cause(working); err != nil {
+		return 0, err
+	}
+	return took, r.driver.settled(ctx)
+}
+
+// answer takes all tokens of a request, and stops the others where it fails.
+func (r *run) answer(ctx context.Context, stop context.CancelCauseFunc, q *llm.Request) {
+	tokens := 0
+	for ev, err := range r.driver.engine.Generate(ctx, q) {
+		if err != nil {
+			stop(err)
+			return
+		}
+		tokens += len(ev.Tokens)
+	}
+	if want := *q.Params.MaxTokens; tokens != want && ctx.Err() == nil {
+		stop(fmt.Errorf("a request of %d tokens had %d", want, tokens))
+	}
+}
+
+// checkOffline refuses a load that can't run: the longest request must find room.
+func (o *Options) checkOffline() error {
+	l := o.Settings.Offline
+	if l == nil {
+		return nil
+	}
+	need := l.Input.Most + l.Output.Most + o.KV.PageSize
+	for i, pages := range o.KV.Pages {
+		if cells := pages * o.KV.PageSize; o.KV.Groups[i].Window == 0 && need > cells {
+			return fmt.Errorf("offline %v: one request may need %d cells of KV cache, but there is memory for %d; choose shorter ones or raise --memory", l, need, cells)
+		}
+	}
+	return nil
+}
+
+// offlineHeadings are the columns of the offline load's table.
+var offlineHeadings = []string{"offline", "input tokens", "output tokens", "seconds", "output tokens/s", "min – max", "gave way"}
+
+func (o *OfflineResult) row() []string {
+	s := o.PerSecond
+	return []string{o.Offline, strconv.Itoa(o.InputTokens), strconv.Itoa(o.OutputTokens), number(o.Seconds.Median), number(s.Median), number(s.Min) + " – " + number(s.Max),
+		strconv.FormatInt(o.Preemptions, 10)}
+}
