@@ -91,7 +91,11 @@ func (r *run) offlines(ctx context.Context) (*OfflineResult, error) {
 	var seconds, rates []float64
 	var before int64
 	for round := range r.o.Settings.Repeat + 1 {
-		r.progress(fmt.Sprintf("offline %v: round %d of %d", o, round, r.o.Settings.Repeat))
+		what := "warming up"
+		if round > 0 {
+			what = fmt.Sprintf("round %d of %d", round, r.o.Settings.Repeat)
+		}
+		r.progress(fmt.Sprintf("offline %v: %s", o, what))
 		took, err := r.offline(ctx, o, res)
 		if err != nil {
 			return nil, fmt.Errorf("offline %v: %w", o, err)
@@ -126,10 +130,7 @@ func (r *run) offline(ctx context.Context, o *Offline, res *OfflineResult) (time
 	}
 	all.Wait()
 	took := time.Since(began)
-	if err := context.Cause(working); err != nil {
-		return 0, err
-	}
-	return took, r.driver.settled(ctx)
+	return took, errors.Join(context.Cause(working), r.driver.settled(ctx))
 }
 
 // answer takes all tokens of a request, and stops the others where it fails.

@@ -14,9 +14,10 @@ import (
 // meeting in between: so they must all run at once, and nothing of this process may take
 // their place; a backend with a second stream starts them one by one.
 type chain struct {
-	args kern.Chain
-	name string // of the kernel, the same for all
-	xs   int    // bytes of the widest tokens
+	args   kern.Chain
+	name   string // of the kernel, the same for all
+	tokens int    // that it has room for
+	xs     int    // bytes of the widest tokens
 }
 
 // chains tells whether products for few tokens wait for others that follow.
@@ -34,6 +35,8 @@ const (
 	chainAhead = 3
 	// chainRest is what a block has besides: the ring's alignment, shared variables.
 	chainRest = 1024 + 512
+	// chainBeside is what a processor keeps of its shared memory for each of two blocks.
+	chainBeside = 2 * 1024
 )
 
 // chainStages is how deep the ring can be, beside tokens of so many bytes. Where it
@@ -43,7 +46,7 @@ func chainStages(tokens, bytes, shared int) int {
 	depth := func(shared int) int {
 		return min(chainMost, (shared-chainRest-bytes-fewSums(tokens))/(pieceBytes+16))
 	}
-	if n := depth(shared - turnShared(128, kern.SM90a) - 2*1024); n >= chainEnough {
+	if n := depth(shared - turnShared(128, kern.SM90a) - chainBeside); n >= chainEnough {
 		return n
 	}
 	return depth(shared)
@@ -69,7 +72,7 @@ func (s *stream) link(p *few) {
 	if c.args.N > 0 && (c.name != p.name || c.args.N == kern.ChainMost) {
 		s.startChain()
 	}
-	c.name, c.xs = p.name, max(c.xs, p.shared)
+	c.name, c.tokens, c.xs = p.name, slots(p.rows), max(c.xs, p.shared)
 	c.args.At[c.args.N], c.args.W[c.args.N] = p.args, p.pieces
 	c.args.N++
 }
@@ -80,9 +83,8 @@ func (s *stream) startChain() {
 	if c.args.N == 0 {
 		return
 	}
-	tokens := slots(int(c.name[len(c.name)-1] - '0'))
-	stages := chainStages(tokens, c.xs, s.device.shared)
+	stages := chainStages(c.tokens, c.xs, s.device.shared)
 	c.args.Meeting, c.args.Stages, c.args.XBytes, c.args.Ahead = uint64(s.meeting), int32(stages), int32(c.xs), int32(min(chainAhead, stages))
-	s.run(c.name, s.device.processors, 1, 1, 288, chainShared(tokens, c.xs, stages), args(&c.args), unsafe.Sizeof(c.args))
+	s.run(c.name, s.device.processors, 1, 1, 288, chainShared(c.tokens, c.xs, stages), args(&c.args), unsafe.Sizeof(c.args))
 	*c = chain{}
 }

@@ -270,15 +270,13 @@ func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int)
 		s.run("attend_few8_128", int(c.Heads), few, s.attendParts(c, few, 4*wanted), 128, max(ring, parts)+1024, args(a), unsafe.Sizeof(*a))
 		return
 	}
-	rowset := 16 * dim * 2
-	shared := max(rowset+4*3*2*rowset, 4*4*(16*dim+32)) + 1024
 	parts := s.attendParts(c, few, wanted)
 	if t, ok := s.takeRope(a, q, layer); ok {
 		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, parts, 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
 		return
 	}
 	s.settle()
-	s.run(fmt.Sprintf("attend_%sfew_%d", keptName(c), dim), int(c.Heads), few, parts, 128, shared, args(a), unsafe.Sizeof(*a))
+	s.run(fmt.Sprintf("attend_%sfew_%d", keptName(c), dim), int(c.Heads), few, parts, 128, fewStages(dim, 3), args(a), unsafe.Sizeof(*a))
 }
 
 // attendParts is into how many parts positions are divided: so that there are as many
