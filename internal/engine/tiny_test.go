@@ -133,6 +133,7 @@ type config struct {
 	level                                   kern.Level // 0: the portable one
 	deterministic                           bool
 	device                                  bool // tokens are drawn by what computes
+	unchecked                               bool // the books are not recounted after each step
 	store                                   CacheStore
 	saveLimit                               int64
 	identity                                []Named
@@ -175,7 +176,7 @@ func startTiny(t testing.TB, c config) *Engine {
 func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine {
 	t.Helper()
 	o := LoadOptions{
-		ID: "tiny", Backend: b, Budget: 1 << 30, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
+		ID: "tiny", Backend: b, Budget: 1 << 34, BudgetFrom: "test", KVType: c.kvType, PageSize: c.pageSize,
 		Limits:   schedLimits(c),
 		MaxQueue: c.queue, MaxQueuedTokens: 1 << 20, StallAfter: time.Minute, PrefixCache: !c.noPrefixCache,
 		PinnedShare: 0.5, CacheStore: c.store, CacheSaveLimit: cmp.Or(c.saveLimit, 1<<30), CacheIdentity: c.identity,
@@ -192,7 +193,7 @@ func newTiny(t testing.TB, f *weights.File, b backend.Backend, c config) *Engine
 		o.Speculation.Options = c.draft
 	}
 	e, err := load(f, o, func(_ MemoryPlan, eo *Options) {
-		eo.Check, eo.Drawers = true, c.drawers
+		eo.Check, eo.Drawers = !c.unchecked, c.drawers
 		if c.tap != nil {
 			eo.Forward.(model.Hidden).Tap(c.tap)
 		}

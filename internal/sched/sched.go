@@ -141,6 +141,7 @@ type Scheduler struct {
 	cache   *kv.Cache
 	waiting []*Seq // ordered by before
 	running []*Seq // ordered by before
+	prompts []*Seq // of running, while sequences are admitted: those with more than one token to compute
 
 	accounts map[string]*account // by caller
 	blocked  *account            // whose turn it was when a sequence did not fit
@@ -403,7 +404,11 @@ func (s *Scheduler) unplan(q *Seq) {
 // its next token and one page for each sequence that runs already: admitting it
 // for a first chunk and preempting it for the second would waste the first.
 func (s *Scheduler) admit() {
+	if len(s.waiting) == 0 {
+		return
+	}
 	s.round++
+	s.findPrompts()
 	for len(s.waiting) > 0 && s.couldAdmit() {
 		head := s.nextWaiting()
 		if head == nil {
@@ -457,6 +462,7 @@ func (s *Scheduler) tryAdmit(q *Seq) bool {
 	q.state = running
 	s.running = insert(s.running, q)
 	s.plan.Admitted = append(s.plan.Admitted, q)
+	s.notePrompt(q)
 	s.add(q, n)
 	return true
 }

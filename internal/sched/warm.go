@@ -97,8 +97,8 @@ func (s *Scheduler) awaits(q *Seq) bool {
 	}
 	q.awaited = nil
 	need := s.warm(q) + worthwhile
-	for _, r := range s.running {
-		if r.Tokens == nil || r.Salt != q.Salt || r.Remaining() <= 1 {
+	for _, r := range s.prompts {
+		if r.Salt != q.Salt {
 			continue
 		}
 		if min(len(q.Tokens), len(r.Tokens)) < need || q.Tokens[need-1] != r.Tokens[need-1] {
@@ -112,6 +112,24 @@ func (s *Scheduler) awaits(q *Seq) bool {
 		}
 	}
 	return false
+}
+
+// findPrompts lists the running sequences whose prompts others may await. They are few
+// beside those that decode, and each of many who wait is compared with all of them.
+func (s *Scheduler) findPrompts() {
+	s.prompts = s.prompts[:0]
+	if !s.cache.Caches() {
+		return
+	}
+	for _, r := range s.running {
+		s.notePrompt(r)
+	}
+}
+
+func (s *Scheduler) notePrompt(r *Seq) {
+	if r.Tokens != nil && r.Remaining() > 1 {
+		s.prompts = append(s.prompts, r)
+	}
 }
 
 // computes tells whether q runs and will have computed its first n tokens.
