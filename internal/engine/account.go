@@ -34,7 +34,7 @@ func (l *loop) account(p *sched.Plan, took time.Duration, err error) {
 	}
 	l.e.stats.saved.Store(int64(l.ledger.Saved() * float64(time.Second)))
 	for _, item := range p.Items {
-		q := l.owner[item.Seq]
+		q := l.of(item.Seq)
 		if q == nil || q.generated() == 0 {
 			continue
 		}

@@ -1,17 +1,19 @@
 package engine
 
 import (
+	"time"
+
 	"weir/internal/backend"
 	"weir/internal/sample"
 	"weir/internal/sched"
-	"weir/internal/spec"
 )
 
 // A device that draws tokens by itself need not wait for the host between two steps: the
 // token of a row lies in a slot from which the next step takes it. So where it is sure what
-// the next step computes, it is begun before the one at hand is settled: here, while
-// the device computes, not after it. What is not sure is who ends: whoever did, by an end
-// token, a stop string or its client, has a row too many in the next step, which nobody reads. Its pages
+// the next step computes, it is planned and begun before the one at hand is settled: here, while
+// the device computes, not after it. That goes for prompts, too, and for who is admitted.
+// What is not sure is who ends: whoever did, by an end
+// token, a stop string or its client, has rows too many in the next step, which nobody reads. Its pages
 // may be somebody else's by then, but nobody writes there before the step after.
 
 // flight is a step on its way.
@@ -31,7 +33,7 @@ func (l *loop) sample(f *flight) {
 	n := 0
 	for i, w := range f.wanted {
 		place := -1
-		if q := l.owner[f.plan.Items[w.item].Seq]; l.sampler != nil {
+		if q := l.of(f.plan.Items[w.item].Seq); q != nil && l.sampler != nil {
 			if n == len(l.rows) {
 				l.rows, l.masks = append(l.rows, backend.SampleRow{}), append(l.masks, nil)
 			}
@@ -84,26 +86,23 @@ func (l *loop) drawn(q *sequence, from *backend.Drawn) sample.Draw {
 }
 
 // runAhead begins the step after p, if it is sure what that computes.
-func (l *loop) runAhead(p *sched.Plan) {
-	if l.sampler == nil || l.size == 0 || l.proposer() != nil || l.always() || !l.e.inbox.empty() || !l.sure(p) {
+func (l *loop) runAhead(p *sched.Plan, now time.Duration) {
+	if l.sampler == nil || l.size == 0 || l.proposer() != nil || l.always() || !l.hear() || !l.sure(p) {
 		return
 	}
 	f := l.next
 	if !l.sched.Ahead(p, &f.own, l.endsNow) {
 		return
 	}
-	f.plan, f.up, f.decodeOnly = &f.own, true, true
-	f.own.Charge()
-	l.packAhead(f)
-	f.size = l.batch.Rows()
 	l.drafted, l.held, l.asks = 0, 0, l.asks[:0]
-	l.device.Begin(&l.batch, l.store)
-	l.e.opts.Forward.Forward(l.device)
-	l.sample(f)
+	l.noteAdmitted(&f.own, now)
+	f.up = true
+	l.pack(f, &f.own)
+	l.launch(f)
 	l.e.stats.ahead.Add(1)
 }
 
-// sure tells that the device draws for every row of p, and that what any of its
+// sure tells that the device draws all tokens of p, and that what any of its
 // sequences computes next depends on nothing but the token.
 func (l *loop) sure(p *sched.Plan) bool {
 	for _, place := range l.places {
@@ -111,38 +110,22 @@ func (l *loop) sure(p *sched.Plan) bool {
 			return false
 		}
 	}
-	if len(l.places) != len(p.Items) {
-		return false
-	}
 	for _, item := range p.Items {
-		q := l.owner[item.Seq]
-		if q == nil || q.text != nil || q.req.pin != nil || q.AllLogits || len(q.siblings) > 0 || !q.sampler.Forgets() || len(l.copies) > 0 {
+		if q := l.of(item.Seq); q != nil && q.particular() {
 			return false
 		}
 	}
 	return true
 }
 
-// endsNow tells that a sequence ends with the token that is being drawn, whatever that is.
-func (l *loop) endsNow(s *sched.Seq) bool {
-	q := l.owner[s]
-	return q.generated()+1 >= *q.req.params.MaxTokens || len(q.tokens)+1 >= l.e.opts.Describe.Context
+// particular tells that more than its next token decides what q computes after it, or
+// that the host draws that.
+func (q *sequence) particular() bool {
+	return q.text != nil || q.req.pin != nil || q.AllLogits || len(q.siblings) > 0 || !q.sampler.Forgets()
 }
 
-// packAhead lays out the rows of a step whose tokens are in the slots that the step at
-// hand draws into.
-func (l *loop) packAhead(f *flight) {
-	l.batch.Reset(l.cache.Groups())
-	f.wanted = f.wanted[:0]
-	drew := 0 // which wanted row of the step at hand is the sequence's: both are in one order
-	for i, item := range f.plan.Items {
-		for l.flight.plan.Items[l.wanted[drew].item].Seq != item.Seq {
-			drew++
-		}
-		q := l.owner[item.Seq]
-		l.packTable(item)
-		l.packRow(q, i, row{slot: int32(drew) + 1, pos: item.From, cell: item.From})
-		l.batch.Want = append(l.batch.Want, int32(i))
-		f.wanted = append(f.wanted, want{item: i, pos: item.From, node: spec.Root})
-	}
+// endsNow tells that a sequence ends with the token that is being drawn, whatever that is.
+func (l *loop) endsNow(s *sched.Seq) bool {
+	q := l.of(s)
+	return q.generated()+1 >= *q.req.params.MaxTokens || len(q.tokens)+1 >= l.e.opts.Describe.Context
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -115,6 +116,60 @@ func TestStepsAhead(t *testing.T) {
 	if s := counted(t, e); s.Ahead == 0 || s.Ahead >= s.Steps {
 		t.Errorf("%d of %d steps were begun ahead", s.Ahead, s.Steps)
 	}
+}
+
+// What a request returns does not depend on what was begun before the step ahead was
+// settled: prompts in pieces, requests that are admitted and that end meanwhile, prefixes
+// shared and pages short.
+func TestSameTokensAhead(t *testing.T) {
+	rng := rand.New(rand.NewPCG(21, 22))
+	requests := randomRequests(60)
+	for i, r := range requests {
+		p := &r.Params
+		p.Logprobs, p.PromptLogprobs, p.N, p.RepetitionPenalty, p.FrequencyPenalty, p.PresencePenalty = nil, nil, 1, 1, 0, 0
+		if i%2 > 0 { // it begins like another
+			r.Prompt = append(slices.Clone(requests[rng.IntN(i)].Prompt.(llm.Tokens)), llm.Tokens{int32(i), 7, 7}...)
+		}
+	}
+	for _, window := range []int{0, 24} {
+		base := usual
+		base.window = window
+		want := alone(t, base, requests)
+		base.device = true
+		for _, v := range []variant{
+			{name: "usual", config: base},
+			{name: "small chunks", config: with(base, func(c *config) { c.batchTokens, c.running, c.pageSize = 11, 7, 4 })},
+			{name: "pages short", config: with(base, func(c *config) { c.sequences, c.running, c.pageSize = 1.2, 16, 4 })},
+		} {
+			t.Run(fmt.Sprint(v.name, ", window ", window), func(t *testing.T) {
+				e := startTiny(t, v.config)
+				leaving, leave := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				for i, r := range requests {
+					wg.Go(func() { wants(t, e, r, want[i]) })
+					if i%6 == 0 { // and somebody who leaves early
+						wg.Go(func() {
+							for range e.Generate(leaving, requests[(i+1)%len(requests)]) {
+								leave()
+							}
+						})
+					}
+				}
+				wg.Wait()
+				leave()
+				s := counted(t, e)
+				t.Logf("%d of %d steps were begun ahead", s.Ahead, s.Steps)
+				if s.Ahead == 0 || v.sequences > 2 && s.Ahead < s.Steps/2 {
+					t.Errorf("%d of %d steps were begun ahead: the test does not test it", s.Ahead, s.Steps)
+				}
+			})
+		}
+	}
+}
+
+func with(c config, change func(*config)) config {
+	change(&c)
+	return c
 }
 
 // A request alone, which draws and forgets, has all of its steps but the first two and

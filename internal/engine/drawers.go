@@ -42,7 +42,7 @@ func (l *loop) drawAhead(p *sched.Plan, r *backend.Result) {
 		return
 	}
 	for i, w := range l.wanted {
-		q := l.owner[p.Items[w.item].Seq]
+		q := l.of(p.Items[w.item].Seq)
 		if q != nil && l.places[i] < 0 && w.node < 0 && w.pos >= q.Prompt-1 && q.req.pin == nil && q.text == nil {
 			d.rows = append(d.rows, i)
 		}
@@ -52,7 +52,7 @@ func (l *loop) drawAhead(p *sched.Plan, r *backend.Result) {
 	}
 	d.draws = append(d.draws[:0], make([]sample.Draw, len(l.wanted))...)
 	l.share(func(c *sample.Scratch, i int) {
-		q := l.owner[p.Items[l.wanted[i].item].Seq]
+		q := l.of(p.Items[l.wanted[i].item].Seq)
 		d.draws[i], d.done[i] = q.sampler.DrawWith(c, r.Logits[i], q.generated()), true
 	})
 }

@@ -31,7 +31,7 @@ func TestDrawAhead(t *testing.T) {
 		p := llm.DefaultParams()
 		p.Seed, p.BestOf, p.TopK, p.Logprobs, p.RepetitionPenalty = ptr(rng.Uint64()), 1, 5, ptr(2), 1.2
 		q := newRequest(e, &llm.Request{ID: "x", Prompt: llm.Tokens{1, 2, 3}, Params: p}, []int32{1, 2, 3}, p, g).seqs[0]
-		l.owner[&q.Seq] = q
+		l.own(q)
 		l.wanted, l.places = append(l.wanted, want{item: len(plan.Items), pos: pos, node: node}), append(l.places, -1)
 		plan.Items = append(plan.Items, sched.Item{Seq: &q.Seq})
 		row := make([]float32, tinyVocab)
@@ -52,7 +52,7 @@ func TestDrawAhead(t *testing.T) {
 	later = append(later, add(nil, 1, spec.Root), add(nil, 2, 0), add(g, 2, spec.Root)) // of a prompt, of a guess, with a structure
 	var want []sample.Draw
 	for _, i := range ahead {
-		q := l.owner[plan.Items[i].Seq]
+		q := l.of(plan.Items[i].Seq)
 		want = append(want, q.sampler.Draw(slices.Clone(result.Logits[i]), 0))
 	}
 	l.drawAhead(plan, result)

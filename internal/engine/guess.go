@@ -81,7 +81,7 @@ func (l *loop) guess() {
 	load := l.load()
 	probe := !l.always() && l.ledger.Probe(load.Rows)
 	for _, s := range l.sched.Running() {
-		q := l.owner[s]
+		q := l.of(s)
 		g := &q.guess
 		g.ask.Draft.Reset()
 		g.ask.Sure, g.ask.Passes = g.ask.Sure[:0], 0
@@ -104,7 +104,7 @@ func (l *loop) guess() {
 	l.watch(load)
 	l.propose()
 	for _, s := range l.sched.Running() {
-		s.Draft = l.owner[s].guess.ask.Draft.Len()
+		s.Draft = l.of(s).guess.ask.Draft.Len()
 	}
 }
 
@@ -214,7 +214,7 @@ func (l *loop) observe(p *sched.Plan) {
 	first := 0
 	for _, item := range p.Items {
 		n := item.To - item.From
-		if q := l.owner[item.Seq]; q != nil {
+		if q := l.of(item.Seq); q != nil {
 			l.seen = l.seen[:0]
 			for i := range n {
 				l.seen = append(l.seen, first+i)
@@ -258,7 +258,7 @@ func (l *loop) settleGuesses(p *sched.Plan) {
 		if item.Draft == 0 {
 			continue
 		}
-		q := l.owner[item.Seq]
+		q := l.of(item.Seq)
 		if q == nil { // it ended in this step: what held is known, what would have is not
 			continue
 		}

@@ -67,7 +67,7 @@ func (l *loop) look() []SequenceState {
 // noteAdmitted records when requests' computation begins.
 func (l *loop) noteAdmitted(p *sched.Plan, now time.Duration) {
 	for _, s := range p.Admitted {
-		if q := l.owner[s]; q != nil && q.req.admitted == 0 {
+		if q := l.of(s); q != nil && q.req.admitted == 0 {
 			q.req.admitted = now
 		}
 	}

@@ -193,7 +193,7 @@ func (l *loop) steps() (good int, err error) {
 	for l.receive() {
 		began := l.e.clock()
 		plan := l.begin(began)
-		l.runAhead(plan)
+		l.runAhead(plan, began)
 		result, err := l.wait()
 		l.settle(plan, result, err)
 		l.account(plan, l.e.clock()-began, err)
@@ -218,11 +218,11 @@ func (l *loop) begin(now time.Duration) *sched.Plan {
 	l.guess()
 	plan := l.sched.Next()
 	for _, s := range plan.Preempted {
-		l.forget(l.owner[s])
+		l.forget(l.of(s))
 	}
 	l.noteAdmitted(plan, now)
-	l.pack(plan)
-	l.launch()
+	l.pack(l.flight, plan)
+	l.launch(l.flight)
 	return plan
 }
 
@@ -230,14 +230,7 @@ func (l *loop) begin(now time.Duration) *sched.Plan {
 // It reports false when the engine is to end.
 func (l *loop) receive() bool {
 	for {
-		var closed bool
-		l.msgs, closed = l.e.inbox.take(l.msgs)
-		for _, m := range l.msgs {
-			l.handle(m)
-		}
-		clear(l.msgs)
-		l.msgs = l.msgs[:0]
-		if closed {
+		if !l.hear() {
 			return false
 		}
 		if len(l.owner) > 0 || l.next.up {
@@ -248,6 +241,18 @@ func (l *loop) receive() bool {
 	}
 }
 
+// hear takes what the inbox has. It reports false when the engine is to end.
+func (l *loop) hear() bool {
+	var closed bool
+	l.msgs, closed = l.e.inbox.take(l.msgs)
+	for _, m := range l.msgs {
+		l.handle(m)
+	}
+	clear(l.msgs)
+	l.msgs = l.msgs[:0]
+	return !closed
+}
+
 func (l *loop) handle(m message) {
 	switch {
 	case m.look != nil:
@@ -255,7 +260,8 @@ func (l *loop) handle(m message) {
 	case m.add != nil:
 		lead := m.add.seqs[0]
 		for _, q := range m.add.seqs {
-			l.owner[&q.Seq] = q
+			l.own(q)
+			q.Apart = q.particular() || !q.sampler.DrawsThere()
 		}
 		l.sched.Add(&lead.Seq)
 	case m.choice != nil:
@@ -267,6 +273,20 @@ func (l *loop) handle(m message) {
 			l.drop(q)
 		}
 	}
+}
+
+// own takes a sequence in.
+func (l *loop) own(q *sequence) {
+	q.Owner = q
+	l.owner[&q.Seq] = q
+}
+
+// of is the sequence that the scheduler knows as s, nil when it has ended.
+func (l *loop) of(s *sched.Seq) *sequence {
+	if q := s.Owner.(*sequence); !q.ended {
+		return q
+	}
+	return nil
 }
 
 // drop forgets a sequence, whatever its state.
@@ -281,19 +301,21 @@ func (l *loop) drop(q *sequence) {
 }
 
 // launch has the device compute the packed batch.
-func (l *loop) launch() {
-	if l.size = l.batch.Rows(); l.size == 0 {
+func (l *loop) launch(f *flight) {
+	if f.size = l.batch.Rows(); f.size == 0 {
 		return
 	}
-	l.mark = l.e.clock()
-	l.e.stats.stepStart.Store(int64(l.mark))
+	if !f.up {
+		l.mark = l.e.clock()
+		l.e.stats.stepStart.Store(int64(l.mark))
+	}
 	l.device.Begin(&l.batch, l.store)
 	if len(l.copies) > 0 {
 		l.device.CopyKV(l.copies)
 		l.copies = l.copies[:0]
 	}
 	l.e.opts.Forward.Forward(l.device)
-	l.sample(l.flight)
+	l.sample(f)
 }
 
 // wait blocks until the device has computed the step at hand.

@@ -13,35 +13,44 @@ type want struct {
 	node int // of the draft; spec.Root for a known token's row
 }
 
-// pack lays the planned rows out for the device.
-func (l *loop) pack(p *sched.Plan) {
+// pack lays the planned rows of a step out for the device. A token that the step before
+// draws is in a slot there.
+func (l *loop) pack(f *flight, p *sched.Plan) {
 	b := &l.batch
 	b.Reset(l.cache.Groups())
-	l.plan, l.wanted, l.paths, l.decodeOnly = p, l.wanted[:0], l.paths[:0], true
+	f.plan, f.wanted, f.decodeOnly = p, f.wanted[:0], true
+	l.paths = l.paths[:0]
 	for _, c := range p.Copies {
 		l.copies = append(l.copies, backend.Copy{Group: c.Group, From: c.From, To: c.To})
 	}
 	for _, s := range p.Admitted {
-		l.owner[s].req.started.Store(true)
+		l.of(s).req.started.Store(true)
 	}
 	for i, item := range p.Items {
-		q := l.owner[item.Seq]
+		q := l.of(item.Seq)
 		l.packTable(item)
-		l.decodeOnly = l.decodeOnly && item.From >= q.Prompt
+		f.decodeOnly = f.decodeOnly && item.From >= q.Prompt
 		for pos := item.From; pos < item.To; pos++ {
-			l.packRow(q, i, row{token: q.tokens[pos], pos: pos, cell: pos})
+			r := row{pos: pos, cell: pos}
+			if pos < q.Length {
+				r.token = q.tokens[pos]
+			} else {
+				r.slot = q.slot
+			}
+			l.packRow(q, i, r)
 			if wantsLogits(q, pos) {
-				l.want(want{item: i, pos: pos, node: spec.Root})
+				l.want(f, want{item: i, pos: pos, node: spec.Root})
+				q.slot = int32(len(f.wanted))
 			}
 		}
-		l.packDraft(q, i, item)
+		l.packDraft(f, q, i, item)
 	}
 }
 
 // packDraft adds the rows of the nodes that were granted. Node n takes the cell of
 // position To+n. In a chain that is its place for good; in any other tree what
 // comes true is copied there afterwards.
-func (l *loop) packDraft(q *sequence, i int, item sched.Item) {
+func (l *loop) packDraft(f *flight, q *sequence, i int, item sched.Item) {
 	t := &q.guess.ask.Draft
 	t.Cut(item.Draft)
 	if t.Len() == 0 {
@@ -61,7 +70,7 @@ func (l *loop) packDraft(q *sequence, i int, item sched.Item) {
 			r.path = l.path(t, n, root)
 		}
 		l.packRow(q, i, r)
-		l.want(want{item: i, pos: r.pos, node: n})
+		l.want(f, want{item: i, pos: r.pos, node: n})
 	}
 }
 
@@ -79,9 +88,9 @@ func (l *loop) path(t *spec.Tree, node, root int) []int32 {
 	return l.paths[begin:len(l.paths):len(l.paths)]
 }
 
-func (l *loop) want(w want) {
+func (l *loop) want(f *flight, w want) {
 	l.batch.Want = append(l.batch.Want, int32(l.batch.Rows()-1))
-	l.wanted = append(l.wanted, w)
+	f.wanted = append(f.wanted, w)
 }
 
 // wantsLogits: the last known token's row gives the next token; with prompt log

@@ -47,6 +47,7 @@ type sequence struct {
 	// promptLP collects the prompt's log probabilities, if asked for.
 	promptLP []llm.Token
 	ended    bool
+	slot     int32 // 1 + the device's slot that its next token is drawn into
 	// text is where the output stands in the grammar that it must follow; nil: in
 	// none.
 	text *grammar.State

@@ -18,13 +18,13 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		return
 	}
 	for _, item := range p.Items {
-		if l.owner[item.Seq] != nil { // it may have ended after the step had begun
+		if l.of(item.Seq) != nil { // it may have ended after the step had begun
 			l.sched.Advance(item)
 		}
 	}
 	l.drawAhead(p, r)
 	for i, w := range l.wanted {
-		q := l.owner[p.Items[w.item].Seq]
+		q := l.of(p.Items[w.item].Seq)
 		switch {
 		case q == nil: // an earlier row of this step ended its request
 		case w.node >= 0 && w.node != q.guess.next: // a guess that did not come true, or one after it
@@ -183,7 +183,7 @@ func (l *loop) dropRequest(r *request) {
 func (l *loop) failItems(p *sched.Plan, err error) {
 	failure := &llm.Error{Kind: llm.Internal, Message: "the device failed while computing; send the request again", Err: err}
 	for _, item := range p.Items {
-		if q := l.owner[item.Seq]; q != nil {
+		if q := l.of(item.Seq); q != nil {
 			q.req.out.put(output{err: failure})
 			l.dropRequest(q.req)
 		}

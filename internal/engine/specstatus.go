@@ -36,7 +36,7 @@ func (l *loop) watch(load spec.Load) {
 	}
 	seen, off, rates := 0, 0, 0.0
 	for _, s := range l.sched.Running() {
-		if q := l.owner[s]; q.Remaining() == 1 && q.generated() > 0 {
+		if q := l.of(s); q.Remaining() == 1 && q.generated() > 0 {
 			seen++
 			rates += q.guess.control.Rate(1, 0)
 			if q.guess.control.Off() {

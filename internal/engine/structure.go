@@ -248,7 +248,7 @@ func (e *Engine) forced(q *sequence, t *spec.Tree, room int) {
 // prune takes out of the drafts what the sequences' grammars do not have.
 func (l *loop) prune() {
 	for _, s := range l.sched.Running() {
-		if q := l.owner[s]; q.text != nil && !q.guess.sure && q.guess.ask.Draft.Len() > 0 {
+		if q := l.of(s); q.text != nil && !q.guess.sure && q.guess.ask.Draft.Len() > 0 {
 			l.pruneDraft(q)
 		}
 	}

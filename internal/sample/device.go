@@ -38,6 +38,12 @@ func (s *Sampler) ForDevice(to *backend.SampleRow, step int) bool {
 	return true
 }
 
+// DrawsThere tells that ForDevice is never false.
+func (s *Sampler) DrawsThere() bool {
+	a := &s.adjust
+	return (s.typP >= 1 || s.greedy) && (s.top == nil || *s.top <= backend.MaxTop) && !a.penalizes() && len(a.bias) <= mostListed
+}
+
 // Forgets tells that no draw depends on the tokens drawn before it but for their
 // number.
 func (s *Sampler) Forgets() bool { return !s.adjust.penalizes() }

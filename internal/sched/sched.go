@@ -75,6 +75,7 @@ type Seq struct {
 	// AllLogits: until Prompt tokens are computed, every row wants logits.
 	AllLogits bool
 	Prompt    int
+	Owner     any // whose it is: the engine's own record of it
 
 	// Tokens are the Length tokens known, if the sequence may share pages with
 	// others of the same Salt; nil: it shares nothing.
@@ -82,6 +83,9 @@ type Seq struct {
 	Salt   string
 	// Explain asks for Nearest.
 	Explain bool
+	// Apart: only Next admits it, since what it computes after its prompt is to be
+	// decided when that is done. Set before it is added.
+	Apart bool
 
 	// Draft is how many guessed tokens the engine would like computed beyond
 	// Length in the next step, should the sequence decode in it. They get the cells
@@ -97,6 +101,7 @@ type Seq struct {
 	KV          kv.Seq
 	state       state
 	account     *account
+	flight      flight // while Ahead plans
 
 	overtaken  int    // by warmer ones
 	awaited    *Seq   // computes a prefix of this one's
@@ -122,7 +127,10 @@ func (s *Seq) prefix() kv.Prefix {
 }
 
 // Remaining is the number of tokens to compute before the next can be drawn.
-func (s *Seq) Remaining() int { return s.Length - s.Computed }
+func (s *Seq) Remaining() int { return s.Length + s.flight.draws - s.at() }
+
+// at is the first position that no step has begun to compute.
+func (s *Seq) at() int { return s.Computed + s.flight.rows }
 
 // before orders by priority, then arrival.
 func before(a, b *Seq) int {
@@ -147,8 +155,15 @@ type Scheduler struct {
 	blocked  *account            // whose turn it was when a sequence did not fit
 	round    uint64              // of admission
 
-	plan   Plan
+	plan   *Plan // that is being made
+	own    Plan  // Next's
+	late   []*Seq
+	apart  int // of waiting, those that are Apart
 	counts Counts
+
+	ahead  bool // Ahead plans
+	short  bool // and a page was missing
+	ending int  // sequences that end with the step before
 }
 
 // Plan is what a step computes. It is valid until the next call of Next.
@@ -174,14 +189,30 @@ func New(l Limits, cache *kv.Cache) *Scheduler {
 	return &Scheduler{limits: l, cache: cache, accounts: map[string]*account{}}
 }
 
+// wait queues q at its place.
+func (s *Scheduler) wait(q *Seq) {
+	q.state = waiting
+	s.waiting = insert(s.waiting, q)
+	if q.Apart {
+		s.apart++
+	}
+}
+
+// unwait takes q out of the queue.
+func (s *Scheduler) unwait(q *Seq) {
+	s.waiting = remove(s.waiting, q)
+	if q.Apart {
+		s.apart--
+	}
+}
+
 // Add queues s at its place by priority and arrival.
 func (s *Scheduler) Add(q *Seq) {
 	if q.state != outside {
 		panic("sched: internal error: sequence added twice")
 	}
-	q.state = waiting
 	s.open(q)
-	s.waiting = insert(s.waiting, q)
+	s.wait(q)
 }
 
 // Remove forgets q, whatever its state, and frees its pages. Removing a
@@ -189,7 +220,7 @@ func (s *Scheduler) Add(q *Seq) {
 func (s *Scheduler) Remove(q *Seq) {
 	switch q.state {
 	case waiting:
-		s.waiting = remove(s.waiting, q)
+		s.unwait(q)
 	case running:
 		s.running = remove(s.running, q)
 	}
@@ -248,49 +279,19 @@ func (s *Scheduler) RunningSeqs() int { return len(s.running) }
 
 // Next plans a step. An empty plan means that there is nothing to do.
 func (s *Scheduler) Next() *Plan {
-	s.plan.Items, s.plan.Preempted, s.plan.Admitted = s.plan.Items[:0], s.plan.Preempted[:0], s.plan.Admitted[:0]
-	s.plan.Copies = s.plan.Copies[:0]
-	s.plan.tokens, s.plan.logits = 0, 0
-	s.planRunning(func(q *Seq) bool { return q.Remaining() == 1 })
-	s.planRunning(func(q *Seq) bool { return q.Remaining() > 1 })
+	s.plan = &s.own
+	s.plan.reset()
+	s.planRunning()
 	if len(s.plan.Preempted) == 0 { // who just gave way must not come straight back
 		s.admit()
 	}
 	s.grantDrafts()
-	return &s.plan
+	return s.plan
 }
 
-// Ahead plans into next the step after p while p is still being computed: each of p's
-// sequences goes on by the token that p draws, but those that end with it for sure. It
-// reports false where more is to be decided than that: somebody waits who could be
-// admitted, a sequence that runs is not at its end in p, or a page is missing. Then Next
-// plans the step, once p is settled.
-func (s *Scheduler) Ahead(p, next *Plan, ends func(*Seq) bool) bool {
-	next.Items = next.Items[:0]
-	free := len(s.running) < s.limits.Running
-	if len(p.Items) != len(s.running) {
-		return false
-	}
-	for _, i := range p.Items {
-		switch {
-		case i.Seq.state != running || i.To != i.Seq.Length || i.Draft > 0:
-			return false
-		case ends(i.Seq):
-			free = true
-		case !s.cache.Grow(&i.Seq.KV, i.To+1):
-			return false
-		default:
-			next.Items = append(next.Items, Item{Seq: i.Seq, From: i.To, To: i.To + 1})
-		}
-	}
-	return len(next.Items) > 0 && !(free && len(s.waiting) > 0)
-}
-
-// Charge accounts for the rows of a plan that Ahead made.
-func (p *Plan) Charge() {
-	for _, i := range p.Items {
-		charge(i.Seq, i.To-i.From)
-	}
+func (p *Plan) reset() {
+	p.Items, p.Preempted, p.Admitted, p.Copies = p.Items[:0], p.Preempted[:0], p.Admitted[:0], p.Copies[:0]
+	p.tokens, p.logits = 0, 0
 }
 
 // grantDrafts gives guesses what the step has left when everybody has been
@@ -310,31 +311,46 @@ func (s *Scheduler) grantDrafts() {
 	}
 }
 
-// planRunning plans the running sequences that match, oldest first. Preemption
-// shortens s.running from its end while this walks it from its start.
-func (s *Scheduler) planRunning(match func(*Seq) bool) {
+// planRunning plans the running sequences: those that have one token to compute, then
+// the others, oldest first. Preemption shortens s.running from its end while this
+// walks it from its start.
+func (s *Scheduler) planRunning() {
+	s.late = s.late[:0]
 	for i := 0; i < len(s.running); i++ {
-		q := s.running[i]
-		if !match(q) {
-			continue
-		}
-		n := s.chunk(q)
-		if n == 0 {
-			continue
-		}
-		if s.makeRoom(q, q.Computed+n) {
-			s.add(q, n)
-		} else {
+		switch q := s.running[i]; {
+		case q.flight.ends || q.Remaining() < 1:
+		case q.Remaining() > 1:
+			s.late = append(s.late, q)
+		case !s.planSeq(q):
 			i-- // q itself gave way
 		}
 	}
+	for _, q := range s.late {
+		if q.state == running {
+			s.planSeq(q)
+		}
+	}
+}
+
+// planSeq plans what the step has room for of q. It reports false when q is no longer
+// running.
+func (s *Scheduler) planSeq(q *Seq) bool {
+	n := s.chunk(q)
+	if n == 0 {
+		return true
+	}
+	if !s.makeRoom(q, q.at()+n) {
+		return q.state == running
+	}
+	s.add(q, n)
+	return true
 }
 
 // chunk is how many of q's tokens fit what is left of the step.
 func (s *Scheduler) chunk(q *Seq) int {
 	n := min(q.Remaining(), s.limits.BatchTokens-s.plan.tokens)
 	logitsLeft := s.limits.LogitRows - s.plan.logits
-	if q.AllLogits && q.Computed < q.Prompt {
+	if q.AllLogits && q.at() < q.Prompt {
 		return min(n, logitsLeft)
 	}
 	if n == q.Remaining() && logitsLeft == 0 {
@@ -344,7 +360,7 @@ func (s *Scheduler) chunk(q *Seq) int {
 }
 
 func (s *Scheduler) add(q *Seq, n int) {
-	s.plan.Items = append(s.plan.Items, Item{Seq: q, From: q.Computed, To: q.Computed + n})
+	s.plan.Items = append(s.plan.Items, Item{Seq: q, From: q.at(), To: q.at() + n})
 	s.plan.tokens += n
 	s.plan.logits += logitRows(q, n)
 	charge(q, n)
@@ -352,7 +368,7 @@ func (s *Scheduler) add(q *Seq, n int) {
 
 // logitRows counts the rows that want logits among the next n of q.
 func logitRows(q *Seq, n int) int {
-	if q.AllLogits && q.Computed < q.Prompt {
+	if q.AllLogits && q.at() < q.Prompt {
 		return n
 	}
 	if n == q.Remaining() {
@@ -362,9 +378,14 @@ func logitRows(q *Seq, n int) int {
 }
 
 // makeRoom finds pages for positions [0, n) of q, preempting newer sequences as
-// needed. It reports false when q had to give way itself.
+// needed. It reports false when q had to give way itself. Nobody gives way while a
+// step computes: Ahead notes that it was short.
 func (s *Scheduler) makeRoom(q *Seq, n int) bool {
 	for !s.cache.Grow(&q.KV, n) {
+		if s.ahead {
+			s.short = true
+			return false
+		}
 		victim := s.running[len(s.running)-1]
 		s.preempt(victim)
 		if victim == q {
@@ -381,8 +402,7 @@ func (s *Scheduler) preempt(q *Seq) {
 	s.cache.Release(&q.KV)
 	q.Computed = 0
 	q.Preemptions++
-	q.state = waiting
-	s.waiting = insert(s.waiting, q)
+	s.wait(q)
 	s.plan.Preempted = append(s.plan.Preempted, q)
 }
 
@@ -431,7 +451,7 @@ func (s *Scheduler) admit() {
 // couldAdmit tells whether there is room for anybody at all, before it is asked
 // for whom.
 func (s *Scheduler) couldAdmit() bool {
-	if len(s.running) >= s.limits.Running || s.plan.tokens >= s.limits.BatchTokens {
+	if s.full() || s.plan.tokens >= s.limits.BatchTokens {
 		return false
 	}
 	if len(s.running) == 0 {
@@ -444,6 +464,9 @@ func (s *Scheduler) couldAdmit() bool {
 	}
 	return true
 }
+
+// full tells that there is no place for another running sequence.
+func (s *Scheduler) full() bool { return len(s.running)-s.ending >= s.limits.Running }
 
 // tryAdmit admits q if it fits.
 func (s *Scheduler) tryAdmit(q *Seq) bool {
@@ -458,7 +481,7 @@ func (s *Scheduler) tryAdmit(q *Seq) bool {
 	s.plan.Copies = append(s.plan.Copies, copies...)
 	s.noteCached(q)
 	s.cache.Grow(&q.KV, q.Computed+n)
-	s.waiting = remove(s.waiting, q)
+	s.unwait(q)
 	q.state = running
 	s.running = insert(s.running, q)
 	s.plan.Admitted = append(s.plan.Admitted, q)

@@ -64,13 +64,16 @@ func (s *Scheduler) dropAccounts() {
 }
 
 // charge is for n rows that are planned for q.
-func charge(q *Seq, n int) {
+func charge(q *Seq, n int) { chargeRows(q, q.at(), q.at()+n, 1) }
+
+// chargeRows charges for rows [from, to), or takes that back: times is 1 or -1.
+func chargeRows(q *Seq, from, to int, times int64) {
 	if q.account == nil {
 		return
 	}
-	decoded := max(0, q.Computed+n-max(q.Prompt, q.Computed))
-	cost := (n-decoded)*prefillCharge + decoded*decodeCharge
-	q.account.charged += int64(cost) * chargeUnit / int64(max(1, q.Share))
+	decoded := max(0, to-max(q.Prompt, from))
+	cost := (to-from-decoded)*prefillCharge + decoded*decodeCharge
+	q.account.charged += times * (int64(cost) * chargeUnit / int64(max(1, q.Share)))
 }
 
 // nextWaiting is who is admitted next: of the highest priority, the oldest of the

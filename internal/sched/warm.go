@@ -127,7 +127,7 @@ func (s *Scheduler) findPrompts() {
 }
 
 func (s *Scheduler) notePrompt(r *Seq) {
-	if r.Tokens != nil && r.Remaining() > 1 {
+	if r.Tokens != nil && r.Length-r.Computed > 1 { // a step that has begun may be computing it
 		s.prompts = append(s.prompts, r)
 	}
 }
