@@ -24,6 +24,8 @@ type drawing struct {
 	err    error
 
 	hostMeta, heads, tops []byte // pinned, as input is
+	copies                []byte // CopyKV's
+	copied                int    // of copies
 }
 
 // Sizes of what a row of draws takes.
@@ -57,7 +59,7 @@ func (s *stream) freeDrawings() error {
 	errs := []error{s.device.free(s.drawInput)}
 	for i := range s.drawings {
 		d := &s.drawings[i]
-		for _, h := range [][]byte{d.hostMeta, d.heads, d.tops, d.input} {
+		for _, h := range [][]byte{d.hostMeta, d.heads, d.tops, d.input, d.copies} {
 			errs = append(errs, s.device.unpin(h))
 		}
 		if d.ended != 0 {

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -296,35 +297,33 @@ func (s *stream) Mixture(backend.Act, backend.Act, *backend.Mixture) {
 	panic("cuda: Mixture: mixtures of experts are computed on the CPU only")
 }
 
-// CopyKV does the copies in their order, before the rows of this batch are written.
+// CopyKV does the copies in their order, before the rows of this batch are written. It
+// does not wait for a step that still runs: each of two has its own place on the host, and
+// what lies on the device is read before it is written again.
 func (s *stream) CopyKV(copies []backend.Copy) {
+	d := s.now()
+	if s.err == nil && 8*len(copies) > min(len(d.copies)-d.copied, s.copiesLen-d.copied) {
+		s.fail(s.growCopies(d, 16*len(copies)))
+	}
 	for g := range s.kv.layers {
-		s.copyGroup(g, copies)
+		s.copyGroup(d, g, copies)
 	}
 }
 
-func (s *stream) copyGroup(g int, copies []backend.Copy) {
-	var list []int32
+func (s *stream) copyGroup(d *drawing, g int, copies []backend.Copy) {
+	s.lists = s.lists[:0]
 	for _, c := range copies {
 		if c.Group == g {
-			list = append(list, c.From, c.To)
+			s.lists = append(s.lists, c.From, c.To)
 		}
 	}
-	if len(list) == 0 || s.err != nil {
+	if len(s.lists) == 0 || s.err != nil {
 		return
 	}
-	// The place is the stream's, and an earlier copy may still be read from it.
-	s.fail(s.launch.wait())
-	if s.err == nil && len(list)*4 > len(s.hostCopies) {
-		s.fail(s.growCopies(8 * len(list)))
-	}
-	if s.err != nil {
-		return
-	}
-	data := bytesOf(list)
-	copy(s.hostCopies, data)
-	s.fail(s.device.call(cuMemcpyHtoDAsync, uintptr(s.copies), uintptr(unsafe.Pointer(&s.hostCopies[0])), uintptr(len(data)), s.launch.queue))
-	a := kern.CopyCells{Layers: uint64(s.kv.table[g]), Copies: uint64(s.copies), N: int32(len(list) / 2), Bytes: int32(s.kv.cellBytes(g))}
+	data, host, at := bytesOf(s.lists), d.copies[d.copied:], s.copies+pointer(d.copied)
+	d.copied += copy(host, data)
+	s.fail(s.device.call(cuMemcpyHtoDAsync, uintptr(at), uintptr(unsafe.Pointer(&host[0])), uintptr(len(data)), s.launch.queue))
+	a := kern.CopyCells{Layers: uint64(s.kv.table[g]), Copies: uint64(at), N: int32(len(s.lists) / 2), Bytes: int32(s.kv.cellBytes(g))}
 	if s.err == nil {
 		s.fail(s.launch.launch(s.launch.kernel("copy_cells", 0), len(s.kv.layers[g]), 2, 1, 256, 0, args(&a)))
 	}
@@ -334,18 +333,24 @@ func (s *stream) copyGroup(g int, copies []backend.Copy) {
 	}
 }
 
-func (s *stream) growCopies(n int) (err error) {
-	if err = s.device.free(s.copies); err != nil {
+// growCopies makes room for longer lists, on both sides, when nothing reads there.
+func (s *stream) growCopies(d *drawing, n int) error {
+	n = max(n, 16<<10)
+	err := errors.Join(s.launch.wait(), s.device.unpin(d.copies))
+	d.copies, d.copied = nil, 0
+	if err != nil {
 		return err
 	}
-	s.copies = 0
-	if err = s.device.unpin(s.hostCopies); err != nil {
+	if d.copies, err = s.device.pinned(n); err != nil || n <= s.copiesLen {
 		return err
 	}
-	s.hostCopies = nil
-	if s.copies, err = s.device.allocate(int64(n)); err != nil {
+	err = s.device.free(s.copies)
+	s.copies, s.copiesLen = 0, 0
+	if err != nil {
 		return err
 	}
-	s.hostCopies, err = s.device.pinned(n)
+	if s.copies, err = s.device.allocate(int64(n)); err == nil {
+		s.copiesLen = n
+	}
 	return err
 }

@@ -28,27 +28,27 @@ type stream struct {
 	result  backend.Result
 
 	// On the device.
-	arena   pointer // activations, logits, what products need
-	size    int64
-	logits  pointer // [LogitRows, Vocab] f32
-	best    pointer // [LogitRows] the highest logit's id
-	wide    pointer // decoded weights, bf16: made when first needed
-	wideLen int64
-	q8      pointer // activations in 8 bits
-	q8Scale pointer
-	work    pointer // where parts of sums meet
-	counts  pointer // zeros
-	meeting pointer // where the blocks of a chain meet; zeros
-	meta    pointer
-	metaLen int
-	slots   pointer // [Slots] token ids
-	copies  pointer // for CopyKV
-	ropes   map[*backend.Rope]pointer
-	maps    map[mapKey]kern.TensorMap
+	arena     pointer // activations, logits, what products need
+	size      int64
+	logits    pointer // [LogitRows, Vocab] f32
+	best      pointer // [LogitRows] the highest logit's id
+	wide      pointer // decoded weights, bf16: made when first needed
+	wideLen   int64
+	q8        pointer // activations in 8 bits
+	q8Scale   pointer
+	work      pointer // where parts of sums meet
+	counts    pointer // zeros
+	meeting   pointer // where the blocks of a chain meet; zeros
+	meta      pointer
+	metaLen   int
+	slots     pointer // [Slots] token ids
+	copies    pointer // for CopyKV
+	copiesLen int
+	ropes     map[*backend.Rope]pointer
+	maps      map[mapKey]kern.TensorMap
 
 	// Pinned, on the host.
 	hostLogits []byte
-	hostCopies []byte
 
 	// Draws, and steps that are begun while another runs.
 	drawings      [2]drawing
@@ -176,7 +176,7 @@ func (s *stream) Begin(b *backend.Batch, kv backend.KV) {
 	}
 	s.kv, s.err = c, nil
 	d := s.now()
-	d.rows, d.told, d.err = 0, false, nil
+	d.rows, d.copied, d.told, d.err = 0, 0, false, nil
 	s.result.Logits = s.result.Logits[:0]
 	s.host.begin(s)
 	s.wait = waiting{}
@@ -312,7 +312,7 @@ func (s *stream) release() error {
 		errs = append(errs, s.device.free(p))
 	}
 	errs = append(errs, s.freeDrawings())
-	for _, h := range [][]byte{s.hostLogits, s.hostCopies, s.host.pinned} {
+	for _, h := range [][]byte{s.hostLogits, s.host.pinned} {
 		errs = append(errs, s.device.unpin(h))
 	}
 	errs = append(errs, s.launch.close())
