@@ -70,6 +70,9 @@ type Stream interface {
 // sample draws from the same logits. Engines ask for it with a type assertion; where it
 // is absent the logits of all wanted rows come to the host.
 type DeviceSampler interface {
+	// Compute begins what has been called of the step, so that what is to be drawn from it
+	// may be said later, when the step before it has been waited for.
+	Compute()
 	// Sample has rows drawn from, in ascending order, once Logits has been called. What
 	// they point to is copied. Other wanted rows' logits come to the host.
 	Sample(rows []SampleRow)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"weir/internal/backend"
@@ -12,6 +13,8 @@ import (
 // token of a row lies in a slot from which the next step takes it. So where it is sure what
 // the next step computes, it is planned and begun before the one at hand is settled: here, while
 // the device computes, not after it. That goes for prompts, too, and for who is admitted.
+// How tokens are drawn may depend on those before, by penalties: then the step
+// computes its logits, and is told how to draw from them once the one at hand is settled.
 // What is not sure is who ends: whoever did, by an end
 // token, a stop string or its client, has rows too many in the next step, which nobody reads. Its pages
 // may be somebody else's by then, but nobody writes there before the step after.
@@ -21,6 +24,7 @@ type flight struct {
 	plan       *sched.Plan
 	own        sched.Plan // what plan points to, of a step that was begun ahead
 	up         bool       // it was begun ahead, and is not at hand yet
+	late       bool       // and what is drawn depends on the tokens of the step at hand
 	wanted     []want     // what each wanted row of the batch is for
 	places     []int      // of each: among the rows that the device draws from; -1: the host draws
 	size       int        // rows
@@ -33,7 +37,7 @@ func (l *loop) sample(f *flight) {
 	n := 0
 	for i, w := range f.wanted {
 		place := -1
-		if q := l.of(f.plan.Items[w.item].Seq); q != nil && l.sampler != nil {
+		if q := f.plan.Items[w.item].Seq.Owner.(*sequence); l.sampler != nil {
 			if n == len(l.rows) {
 				l.rows, l.masks = append(l.rows, backend.SampleRow{}), append(l.masks, nil)
 			}
@@ -58,6 +62,9 @@ func (l *loop) sample(f *flight) {
 // reports false where the host must: for the log probabilities of a prompt, for a
 // guess whose draw depends on the one before, and for what the device lacks.
 func (l *loop) drawnThere(q *sequence, w want, n, step int) bool {
+	if q.ended { // nobody reads it
+		return q.sampler.ForDevice(&l.rows[n], step)
+	}
 	if w.pos < q.Prompt-1 || w.node >= 0 && (q.text != nil || !q.sampler.Forgets()) {
 		return false
 	}
@@ -96,7 +103,7 @@ func (l *loop) runAhead(p *sched.Plan, now time.Duration) {
 	}
 	l.drafted, l.held, l.asks = 0, 0, l.asks[:0]
 	l.noteAdmitted(&f.own, now)
-	f.up = true
+	f.up, f.late = true, slices.ContainsFunc(f.own.Items, l.drawsLate)
 	l.pack(f, &f.own)
 	l.launch(f)
 	l.e.stats.ahead.Add(1)
@@ -111,17 +118,26 @@ func (l *loop) sure(p *sched.Plan) bool {
 		}
 	}
 	for _, item := range p.Items {
-		if q := l.of(item.Seq); q != nil && q.particular() {
+		if q := l.of(item.Seq); q != nil && (q.text != nil || q.req.pin != nil || q.AllLogits || len(q.siblings) > 0) {
 			return false
 		}
 	}
 	return true
 }
 
-// particular tells that more than its next token decides what q computes after it, or
-// that the host draws that.
-func (q *sequence) particular() bool {
-	return q.text != nil || q.req.pin != nil || q.AllLogits || len(q.siblings) > 0 || !q.sampler.Forgets()
+// drawsLate tells that how a sequence draws, or whether the device does, is known when the
+// tokens of the step before are.
+func (l *loop) drawsLate(item sched.Item) bool {
+	q := l.of(item.Seq)
+	return q.text != nil || q.AllLogits || !q.sampler.DrawsThere()
+}
+
+// sampleLate has the device draw in a step that has begun without.
+func (l *loop) sampleLate() {
+	if f := l.next; f.up && f.late {
+		f.late = false
+		l.sample(f)
+	}
 }
 
 // endsNow tells that a sequence ends with the token that is being drawn, whatever that is.

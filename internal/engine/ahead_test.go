@@ -54,6 +54,8 @@ func (s *drawingStream) Begin(b *backend.Batch, kv backend.KV) {
 	s.Stream.Begin(&own, kv)
 }
 
+func (s *drawingStream) Compute() {}
+
 func (s *drawingStream) Sample(rows []backend.SampleRow) {
 	s.asked = slices.Clone(rows)
 	for i := range s.asked {
@@ -125,8 +127,12 @@ func TestSameTokensAhead(t *testing.T) {
 	rng := rand.New(rand.NewPCG(21, 22))
 	requests := randomRequests(60)
 	for i, r := range requests {
-		p := &r.Params
-		p.Logprobs, p.PromptLogprobs, p.N, p.RepetitionPenalty, p.FrequencyPenalty, p.PresencePenalty = nil, nil, 1, 1, 0, 0
+		if p := &r.Params; i%15 != 7 { // those that are settled first are few
+			p.PromptLogprobs, p.N = nil, 1
+		}
+		if i%20 == 11 {
+			r.Params.Structure = &llm.Structure{Regex: "[a-z]{3,9} [0-9]+"}
+		}
 		if i%2 > 0 { // it begins like another
 			r.Prompt = append(slices.Clone(requests[rng.IntN(i)].Prompt.(llm.Tokens)), llm.Tokens{int32(i), 7, 7}...)
 		}
@@ -135,6 +141,9 @@ func TestSameTokensAhead(t *testing.T) {
 		base := usual
 		base.window = window
 		want := alone(t, base, requests)
+		for i := range want {
+			want[i].usage.Guesses = nil // of a structure's text, as it pays
+		}
 		base.device = true
 		for _, v := range []variant{
 			{name: "usual", config: base},
@@ -172,7 +181,7 @@ func with(c config, change func(*config)) config {
 	return c
 }
 
-// A request alone, which draws and forgets, has all of its steps but the first two and
+// A request alone has all of its steps but the first two and
 // the last begun ahead.
 func TestAloneAhead(t *testing.T) {
 	c := usual
@@ -180,12 +189,19 @@ func TestAloneAhead(t *testing.T) {
 	e := startTiny(t, c)
 	p := llm.DefaultParams()
 	p.MaxTokens, p.IgnoreEOS, p.Seed, p.TopK = ptr(20), true, ptr(uint64(5)), 7
-	got := mustCollect(t, e, &llm.Request{ID: "a", Prompt: llm.Tokens{1, 2, 3}, Params: p})
-	if s := counted(t, e); s.Ahead != 19 || s.Steps != 20 {
-		t.Errorf("%d of %d steps were begun ahead, of 20 tokens", s.Ahead, s.Steps)
-	}
 	c.device = false
-	wants(t, startTiny(t, c), &llm.Request{ID: "a", Prompt: llm.Tokens{1, 2, 3}, Params: p}, got)
+	host := startTiny(t, c)
+	for i := range 2 {
+		r := &llm.Request{ID: "a", Prompt: llm.Tokens{1, 2, 3}, Params: p}
+		if i == 1 { // its draws depend on the tokens before
+			r.Params.RepetitionPenalty, r.Params.PresencePenalty = 1.3, 0.5
+		}
+		got := mustCollect(t, e, r)
+		if s := counted(t, e); s.Ahead != int64(19*(i+1)) || s.Steps != int64(20*(i+1)) {
+			t.Errorf("%d of %d steps were begun ahead, of 20 tokens each time", s.Ahead, s.Steps)
+		}
+		wants(t, host, r, got)
+	}
 }
 
 // Structures, log probabilities and limits on a device that draws.

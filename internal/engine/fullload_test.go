@@ -58,6 +58,8 @@ type idealStep struct {
 func (d *idealDevice) Begin(b *backend.Batch, _ backend.KV) { d.rows, d.draws = b.Rows(), 0 }
 func (d *idealDevice) Sample(rows []backend.SampleRow)      { d.draws = len(rows) }
 
+func (d *idealDevice) Compute() {}
+
 func (d *idealDevice) Launch() {
 	now := time.Now()
 	if idle := now.Sub(d.until); idle > 0 {

@@ -196,6 +196,7 @@ func (l *loop) steps() (good int, err error) {
 		l.runAhead(plan, began)
 		result, err := l.wait()
 		l.settle(plan, result, err)
+		l.sampleLate()
 		l.account(plan, l.e.clock()-began, err)
 		l.e.stats.timed(l.e.clock()-began, l.forwardTime)
 		l.report()
@@ -261,7 +262,6 @@ func (l *loop) handle(m message) {
 		lead := m.add.seqs[0]
 		for _, q := range m.add.seqs {
 			l.own(q)
-			q.Apart = q.particular() || !q.sampler.DrawsThere()
 		}
 		l.sched.Add(&lead.Seq)
 	case m.choice != nil:
@@ -315,6 +315,10 @@ func (l *loop) launch(f *flight) {
 		l.copies = l.copies[:0]
 	}
 	l.e.opts.Forward.Forward(l.device)
+	if f.late {
+		l.sampler.Compute()
+		return
+	}
 	l.sample(f)
 }
 

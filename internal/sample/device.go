@@ -38,7 +38,7 @@ func (s *Sampler) ForDevice(to *backend.SampleRow, step int) bool {
 	return true
 }
 
-// DrawsThere tells that ForDevice is never false.
+// DrawsThere tells that ForDevice is never false, and the same whatever is drawn before.
 func (s *Sampler) DrawsThere() bool {
 	a := &s.adjust
 	return (s.typP >= 1 || s.greedy) && (s.top == nil || *s.top <= backend.MaxTop) && !a.penalizes() && len(a.bias) <= mostListed

@@ -12,13 +12,13 @@ type flight struct {
 // once p is settled: sequences go on by the tokens that p computes and draws, those that
 // end with it for sure do not, and who waits is admitted where there is a place. It
 // reports false, and leaves everything as it is, where more is to be decided than that:
-// there are guesses in p, pages are missing, or who could be admitted is Apart.
+// there are guesses in p, or pages are missing.
 //
 // What ends in p otherwise has rows too many in next. Its pages are free once p is settled,
 // and nobody writes there before the step after next.
 func (s *Scheduler) Ahead(p, next *Plan, ends func(*Seq) bool) bool {
 	defer s.land(p)
-	if !s.fly(p, ends) || s.apart > 0 && !s.full() {
+	if !s.fly(p, ends) {
 		return false
 	}
 	s.plan, s.ahead, s.short = next, true, false

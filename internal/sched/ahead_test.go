@@ -95,17 +95,6 @@ func TestAheadRefuses(t *testing.T) {
 	if p := w.s.Next(); p.Items[0].Draft != 2 || w.ahead(p, &next) {
 		t.Errorf("guesses are not settled: %+v", p.Items)
 	}
-	q.Draft = 0
-	p = w.s.Next()
-	apart := &Seq{Arrival: 2, Length: 3, Prompt: 3, Apart: true}
-	w.s.Add(apart)
-	if w.ahead(p, &next) {
-		t.Errorf("who is apart could be admitted: %+v", next.Items)
-	}
-	w.settle(p)
-	if p = w.s.Next(); !w.ahead(p, &next) || len(next.Items) != 2 {
-		t.Errorf("once admitted it is as others: %+v", next.Items)
-	}
 }
 
 // Who would compute what the step at hand computes waits for it, ahead as well.

@@ -83,9 +83,6 @@ type Seq struct {
 	Salt   string
 	// Explain asks for Nearest.
 	Explain bool
-	// Apart: only Next admits it, since what it computes after its prompt is to be
-	// decided when that is done. Set before it is added.
-	Apart bool
 
 	// Draft is how many guessed tokens the engine would like computed beyond
 	// Length in the next step, should the sequence decode in it. They get the cells
@@ -158,7 +155,6 @@ type Scheduler struct {
 	plan   *Plan // that is being made
 	own    Plan  // Next's
 	late   []*Seq
-	apart  int // of waiting, those that are Apart
 	counts Counts
 
 	ahead  bool // Ahead plans
@@ -193,17 +189,6 @@ func New(l Limits, cache *kv.Cache) *Scheduler {
 func (s *Scheduler) wait(q *Seq) {
 	q.state = waiting
 	s.waiting = insert(s.waiting, q)
-	if q.Apart {
-		s.apart++
-	}
-}
-
-// unwait takes q out of the queue.
-func (s *Scheduler) unwait(q *Seq) {
-	s.waiting = remove(s.waiting, q)
-	if q.Apart {
-		s.apart--
-	}
 }
 
 // Add queues s at its place by priority and arrival.
@@ -220,7 +205,7 @@ func (s *Scheduler) Add(q *Seq) {
 func (s *Scheduler) Remove(q *Seq) {
 	switch q.state {
 	case waiting:
-		s.unwait(q)
+		s.waiting = remove(s.waiting, q)
 	case running:
 		s.running = remove(s.running, q)
 	}
@@ -481,7 +466,7 @@ func (s *Scheduler) tryAdmit(q *Seq) bool {
 	s.plan.Copies = append(s.plan.Copies, copies...)
 	s.noteCached(q)
 	s.cache.Grow(&q.KV, q.Computed+n)
-	s.unwait(q)
+	s.waiting = remove(s.waiting, q)
 	q.state = running
 	s.running = insert(s.running, q)
 	s.plan.Admitted = append(s.plan.Admitted, q)

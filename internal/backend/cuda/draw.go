@@ -74,6 +74,7 @@ func (s *stream) now() *drawing { return &s.drawings[s.begun%2] }
 
 // Sample is part of backend.DeviceSampler.
 func (s *stream) Sample(rows []backend.SampleRow) {
+	s.enter()
 	d := s.now()
 	if len(rows) > s.batch.wants || len(s.result.Logits) == 0 && len(rows) > 0 {
 		panic(fmt.Sprintf("cuda: Sample: %d rows of %d, or before Logits", len(rows), s.batch.wants))
@@ -204,14 +205,23 @@ func (s *stream) drawn(d *drawing) {
 	}
 }
 
-// Launch is part of backend.DeviceSampler.
-func (s *stream) Launch() {
-	d := s.now()
+// Compute is part of backend.DeviceSampler.
+func (s *stream) Compute() {
+	s.computing = true
 	s.settle()
 	if s.plan.Shown {
 		s.reads(s.wait.made)
 	}
 	s.graphs.finish(s)
+}
+
+// Launch is part of backend.DeviceSampler.
+func (s *stream) Launch() {
+	s.enter() // the step before may have been waited for since Begin
+	d := s.now()
+	if !s.computing {
+		s.Compute()
+	}
 	s.draw(d)
 	s.sendLogits()
 	if s.err == nil {

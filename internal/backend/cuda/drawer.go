@@ -68,7 +68,7 @@ func (d *Drawer) Set(logits [][]float32) error {
 func (d *Drawer) Draw(rows []backend.SampleRow) (*backend.Result, []int32, error) {
 	s := d.s
 	s.enter()
-	s.err = nil
+	s.err, s.computing = nil, false
 	n := s.now()
 	n.rows, n.told, n.err = 0, false, nil
 	s.setLogits()

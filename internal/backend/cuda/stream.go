@@ -52,7 +52,8 @@ type stream struct {
 
 	// Draws, and steps that are begun while another runs.
 	drawings      [2]drawing
-	begun, waited int // steps
+	begun, waited int  // steps
+	computing     bool // Compute has been called of the one that is being queued
 	drawInput     pointer
 	drawInputLen  int
 	lists         []int32 // of the rows that are being packed
@@ -174,7 +175,7 @@ func (s *stream) Begin(b *backend.Batch, kv backend.KV) {
 	if s.begun-s.waited > 1 {
 		panic("cuda: Begin: two steps have not been waited for")
 	}
-	s.kv, s.err = c, nil
+	s.kv, s.err, s.computing = c, nil, false
 	d := s.now()
 	d.rows, d.copied, d.told, d.err = 0, 0, false, nil
 	s.result.Logits = s.result.Logits[:0]
