@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,21 +138,95 @@ func TestGPUUnderLoad(t *testing.T) {
 	for i := range 96 {
 		wg.Go(func() {
 			got := mustCollect(t, e, greedyRequest(i, 32)).choices[0].tokens
-			want := alone[i%len(alone)].choices[0].tokens
-			for j := range want {
-				if want[j].ID != got[j].ID {
-					if gap := want[j].Top[0].Logprob - want[j].Top[1].Logprob; gap > 2*gpuTolerance {
-						t.Errorf("request %d, token %d: %d, but alone %d, more probable by %.4f", i, j, got[j].ID, want[j].ID, gap)
-					}
-					return
-				}
-				if d := math.Abs(*want[j].Logprob - *got[j].Logprob); d > gpuTolerance {
-					t.Errorf("request %d, token %d: log probability %.4f, alone %.4f", i, j, *got[j].Logprob, *want[j].Logprob)
-				}
+			nearly(t, i, got, alone[i%len(alone)].choices[0].tokens)
+		})
+	}
+	wg.Wait()
+}
+
+// nearly compares greedy tokens until two are so near to each other that rounding decides.
+func nearly(t *testing.T, request int, got, want []llm.Token) {
+	for j := range want {
+		if want[j].ID != got[j].ID {
+			if gap := want[j].Top[0].Logprob - want[j].Top[1].Logprob; gap > 2*gpuTolerance {
+				t.Errorf("request %d, token %d: %d, but alone %d, more probable by %.4f", request, j, got[j].ID, want[j].ID, gap)
+			}
+			return
+		}
+		if d := math.Abs(*want[j].Logprob - *got[j].Logprob); d > gpuTolerance {
+			t.Errorf("request %d, token %d: log probability %.4f, alone %.4f", request, j, *got[j].Logprob, *want[j].Logprob)
+		}
+	}
+}
+
+// Steps that are begun ahead have prompts in pieces, sequences that come and go, copies of
+// cells and draws that are told late, and change nothing but rounding.
+func TestGPUAhead(t *testing.T) {
+	b := openGPU(t, cuda.Options{})
+	e := startOn(t, builtinFile(t), b, 12)
+	request := func(i int) *llm.Request {
+		r := greedyRequest(i, 12+i%30)
+		r.Params.PromptLogprobs = nil
+		text := strings.Repeat(gpuPrompts[i%len(gpuPrompts)]+" ", 1+i%9)
+		r.Prompt = llm.Text(text[:len(text)-i%4])
+		return r
+	}
+	alone := make([]answer, 54)
+	for i := range alone {
+		alone[i] = mustCollect(t, e, request(i))
+	}
+	before := counted(t, e)
+	var wg sync.WaitGroup
+	for i := range 3 * len(alone) {
+		wg.Go(func() {
+			r, n := request(i%len(alone)), i%len(alone)
+			if i%5 == 0 {
+				r.Params.RepetitionPenalty = 1.2
+			}
+			r.CacheSalt = []string{"", "other"}[i%2]
+			got := mustCollect(t, e, r).choices[0].tokens
+			if i%5 > 0 {
+				nearly(t, i, got, alone[n].choices[0].tokens)
 			}
 		})
 	}
 	wg.Wait()
+	after := counted(t, e)
+	ahead, steps := after.Ahead-before.Ahead, after.Steps-before.Steps
+	t.Logf("%d of %d steps were begun ahead", ahead, steps)
+	if ahead < steps*3/4 {
+		t.Errorf("%d of %d steps were begun ahead", ahead, steps)
+	}
+}
+
+// hostDraws is a GPU whose logits come to the host, which draws and begins no step ahead.
+type hostDraws struct{ backend.Backend }
+
+func (b hostDraws) NewStream(p backend.Plan) (backend.Stream, error) {
+	s, err := b.Backend.NewStream(p)
+	return struct{ backend.Stream }{s}, err
+}
+
+// A request alone has the same tokens whether steps are begun ahead or not, also where a
+// draw depends on those before.
+func TestGPUAloneAhead(t *testing.T) {
+	f := builtinFile(t)
+	settled, ahead := startOn(t, f, hostDraws{openGPU(t, cuda.Options{})}, 4), startOn(t, f, openGPU(t, cuda.Options{}), 4)
+	for i := range 12 {
+		p := llm.DefaultParams()
+		p.MaxTokens, p.Seed, p.IgnoreEOS = ptr(30), ptr(uint64(i)), true
+		if i%2 > 0 {
+			p.RepetitionPenalty, p.FrequencyPenalty = 1.3, 0.4
+		}
+		if i%3 == 0 {
+			p.TypicalP = 0.9
+		}
+		r := &llm.Request{ID: fmt.Sprint("a", i), Prompt: llm.Text(gpuPrompts[i%len(gpuPrompts)]), Params: p, CacheSalt: fmt.Sprint(i)}
+		wants(t, ahead, r, mustCollect(t, settled, r))
+	}
+	if s, t0 := counted(t, ahead), counted(t, settled); s.Ahead == 0 || t0.Ahead > 0 {
+		t.Errorf("%d of %d steps were begun ahead, and %d of %d", s.Ahead, s.Steps, t0.Ahead, t0.Steps)
+	}
 }
 
 // Small random checkpoints of each type that the GPU takes.
