@@ -4,6 +4,8 @@ package cuda
 
 import (
 	"fmt"
+	"slices"
+	"unsafe"
 
 	"weir/internal/backend"
 	"weir/internal/backend/cuda/kern"
@@ -115,8 +117,21 @@ func (b *batch) setSpans() {
 		}
 	})
 	b.meta[kern.MetaManyCount] = int32(b.many)
+	b.sortTiles()
 	b.single = spans <= b.seqs
 	b.decode = b.decode && b.single && !b.trees && b.many == 0
+}
+
+// sortTiles puts the tiles that see most last: those are computed first, so that what
+// ends the kernel is short.
+func (b *batch) sortTiles() {
+	if b.many == 0 {
+		return
+	}
+	pos := b.meta[b.meta[kern.MetaPos]:]
+	tiles := unsafe.Slice((*[3]int32)(unsafe.Pointer(&b.meta[b.meta[kern.MetaMany]])), b.many)
+	seen := func(t [3]int32) int32 { return pos[t[0]] + min(t[1]-1, (t[2]+manyRows-1)/int32(b.perKV)) }
+	slices.SortStableFunc(tiles, func(x, y [3]int32) int { return int(seen(x) - seen(y)) })
 }
 
 // eachSpan finds the runs of adjacent rows that are neighbours in a sequence.

@@ -246,12 +246,33 @@ func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 		return
 	}
 	c, dim := &a.Cache, int(a.Cache.Dim)
+	if name := wideName(s.launch.target, a); name != "" {
+		jobs := s.batch.many * int(c.Heads)
+		s.run(name, min(jobs, s.device.processors), 1, 1, 384, attendWideShared, args(a), unsafe.Sizeof(*a))
+		return
+	}
 	rowset, stages := 16*dim*2, 2 // MANY_STAGES of attend.h
 	if s.launch.target == kern.SM90a {
 		stages = 3
 	}
 	shared := 8*rowset + stages*8*rowset + 1024
 	s.run(fmt.Sprintf("attend_%smany_%d", keptName(c), dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
+}
+
+// attendWideShared is the shared memory of attend90.h: a tile of queries and two each of keys
+// and values, barriers and what the job is.
+const attendWideShared = 5*128*128*2 + 128 + 1024
+
+// wideName is the kernel for prompts on Hopper, where the case is one that it takes.
+func wideName(target kern.Target, a *kern.Attend) string {
+	switch {
+	case target != kern.SM90a || a.Cache.Dim != 128 || a.Scale <= 0:
+	case a.Cache.Type == kern.F16:
+		return "attend_wide_128"
+	case a.Cache.Type == kern.KeptE4M3:
+		return "attend_wide8_128"
+	}
+	return ""
 }
 
 func keptName(c *kern.Cache) string {

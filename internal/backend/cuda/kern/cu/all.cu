@@ -11,5 +11,6 @@
 #include "few.h"
 #else
 #include "wide.h"
+#include "attend90.h"
 #include "chain.h"
 #endif
