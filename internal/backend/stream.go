@@ -172,6 +172,9 @@ type Projection struct {
 	Dst  Act
 	W    Weight
 	Bias Weight
+	// Keys: the outputs are attention's keys. Rounding the operands of those costs
+	// the logits most, so a backend may do better by them than by the others.
+	Keys bool
 }
 
 // HeadNorm normalises each head of q and k by RMS before rope (Qwen3). The zero

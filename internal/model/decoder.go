@@ -73,11 +73,13 @@ func bindDecoder(b *binder, c Config) decoder {
 func bindLayer(b *binder, c Config, i int) layer {
 	name := func(part string) string { return layerName(i, part) }
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	keys := b.linear(name("attn_k"), kv, c.Width, c.QKVBias, backend.ByRow)
+	keys.Keys = true
 	return layer{
 		attnNorm: b.vector(name("attn_norm"), c.Width),
 		qkv: []backend.Projection{
 			b.linear(name("attn_q"), q, c.Width, c.QKVBias, backend.ByRow),
-			b.linear(name("attn_k"), kv, c.Width, c.QKVBias, backend.ByRow),
+			keys,
 			b.linear(name("attn_v"), kv, c.Width, c.QKVBias, backend.ByRow),
 		},
 		out:     []backend.Projection{b.linear(name("attn_output"), c.Width, q, c.OutputBias, backend.ByCol)},

@@ -222,9 +222,9 @@ func (t *linearTask) prefillRows(i, n int) (rows []int32, adjacent bool) {
 func (t *linearTask) packTile(i int, scratch []float32) {
 	rows, adjacent := t.prefillRows(i, kern.PackRows)
 	x := t.x.row(int(rows[0]))
-	if !adjacent {
+	if !adjacent || t.left {
 		for j, r := range rows {
-			copy(scratch[j*t.x.cols:(j+1)*t.x.cols], t.x.row(int(r)))
+			t.take(scratch[j*t.x.cols:(j+1)*t.x.cols], t.x.row(int(r)))
 		}
 		x = scratch
 	}
@@ -309,13 +309,14 @@ func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
 		rows, adjacent := t.prefillRows(r/kern.PackRows, atOnce)
 		g := kern.Gemm{X: bytesOf(t.packed.packed[r/kern.PackRows*tileFloats:]), W: bytesOf(panel), Out: &aside[0],
 			Steps: int64(l.Steps(cols)), Rows: int64(len(rows)), N: int64(hi - lo), LdW: int64(ld / 4), LdO: int64(hi - lo)}
-		if adjacent {
+		direct := adjacent && !t.left
+		if direct {
 			g.Out, g.LdO = &p.dst.row(int(rows[0]))[lo], int64(p.dst.cols)
 		}
 		l.Gemm(&g)
-		if !adjacent {
+		if !direct {
 			for j, r := range rows {
-				copy(p.dst.row(int(r))[lo:hi], aside[j*(hi-lo):])
+				t.put(p.dst.row(int(r))[lo:hi], aside[j*(hi-lo):])
 			}
 		}
 	}

@@ -56,21 +56,21 @@ func (t *linearTask) blocks(p *projection, lo, hi int, scratch []float32) {
 	aside := acc[mostPanels*kern.BlockAcc(blockRows):]
 	for r := 0; r < len(t.classes.prefill); r += blockRows {
 		rows, adjacent := t.prefillRows(r/kern.PackRows, blockRows)
-		at, laid := blockAt{lo, 0}, 0
+		at, laid, direct := blockAt{lo, 0}, 0, adjacent && !t.left
 		t.layPanel(p, at, hi, panels[laid])
 		for more := true; more; laid ^= 1 {
 			b := t.block(p, at, hi, r, len(rows))
 			b.W, b.Acc = bytesOf(panels[laid]), &acc[(at.row-lo)/panelRows*kern.BlockAcc(blockRows)]
 			b.Out, b.LdO = &aside[0], panelRows
-			if adjacent {
+			if direct {
 				b.Out, b.LdO = &p.dst.row(int(rows[0]))[at.row], int64(p.dst.cols)
 			}
 			next := t.following(at, lo, hi)
 			more = next.col < t.x.cols
 			t.multiplyBlock(p, &b, next, lo, hi, panels[laid^1])
-			if b.Last != 0 && !adjacent {
+			if b.Last != 0 && !direct {
 				for j, r := range rows {
-					copy(p.dst.row(int(r))[at.row:at.row+int(b.N)], aside[j*panelRows:])
+					t.put(p.dst.row(int(r))[at.row:at.row+int(b.N)], aside[j*panelRows:])
 				}
 			}
 			at = next

@@ -87,7 +87,7 @@ func newToy(t testing.TB, o Options, threads, rows, seqs int) *toy {
 		l := toyLayer{attnNorm: vec(toyWidth), mlpNorm: vec(toyWidth)}
 		l.qkv = []backend.Projection{
 			{Dst: m.q, W: matrix(toyHeads*toyDim, toyWidth), Bias: bias(toyHeads * toyDim)},
-			{Dst: m.k, W: matrix(toyKVHeads*toyDim, toyWidth), Bias: bias(toyKVHeads * toyDim)},
+			{Dst: m.k, W: matrix(toyKVHeads*toyDim, toyWidth), Bias: bias(toyKVHeads * toyDim), Keys: true},
 			{Dst: m.v, W: matrix(toyKVHeads*toyDim, toyWidth)},
 		}
 		l.o = []backend.Projection{{Dst: m.o, W: matrix(toyWidth, toyHeads*toyDim)}}

@@ -35,6 +35,7 @@ type linearTask struct {
 	// How the prefill rows are multiplied: with the group's weights one or both.
 	byIntegers, byPanels bool
 	byShared             bool // decode rows: some spans share panels (few.go)
+	left                 bool // what rounding left of x is multiplied, and added to dst (finer.go)
 
 	// What becomes of logits.
 	scale, softcap float32
@@ -58,6 +59,9 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 		t.add(w, bias, dst)
 	}
 	s.runLinear()
+	for _, p := range group {
+		s.finer(x, p)
+	}
 }
 
 // Logits multiplies the gathered rows by the output matrix.
@@ -103,7 +107,7 @@ func (s *stream) classesOf(x backend.Act) *classes {
 func (t *linearTask) reset(s *stream, x mat, c *classes) {
 	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, s.scratch, 1, 0
 	t.arith, t.classes, t.packed = s.arith, c, &s.packed
-	t.byIntegers, t.byPanels = false, false
+	t.byIntegers, t.byPanels, t.left = false, false, false
 	t.byShared = s.arith.fast() && t.shares()
 }
 

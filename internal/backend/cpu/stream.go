@@ -21,9 +21,10 @@ type stream struct {
 	mix     mixScratch
 	packed  operands
 
-	batch  batch
-	kv     *kvCache
-	result backend.Result
+	batch   batch
+	prompts classes // of the rows of prompts alone
+	kv      *kvCache
+	result  backend.Result
 
 	// One task of each kind, used again and again: a task made per call would
 	// be an allocation per call.

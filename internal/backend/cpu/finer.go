@@ -1,0 +1,64 @@
+package cpu
+
+import (
+	"math"
+
+	"weir/internal/backend"
+	"weir/internal/weights"
+)
+
+// Keys of prompts at levels that round prompts to bf16 (kern.Level.RoundsPrompts).
+//
+// Scores are large and go through an exponential, so that of all a layer's products
+// those that make keys spread an error of their operand furthest: rounding
+// theirs makes over half of the distance between a BF16 model's logits and those in
+// float32, and theirs are the cheapest. So x meets BF16 weights of keys in two parts
+// that together have 16 bits and more: as it is rounded, with the group, and
+// what that leaves, added to the sums.
+
+// finer adds what rounding left of x to a projection that is to be exact.
+func (s *stream) finer(x backend.Act, p backend.Projection) {
+	c, w := s.classesOf(x), matrix(p.W, x.Cols(), "Linear")
+	if !p.Keys || w.typ != weights.BF16 || !s.arith.fast() || !s.arith.level.RoundsPrompts() || len(c.prefill) == 0 {
+		return
+	}
+	t := &s.linear
+	s.prompts.prefill = c.prefill
+	t.reset(s, s.act(x, "Linear"), &s.prompts)
+	t.left = true
+	t.add(w, nil, s.act(p.Dst, "Linear"))
+	s.runLinear()
+}
+
+// leave sets dst to what rounding x to bf16 takes from it: to zeros where x is no
+// finite number, or becomes none.
+func leave(dst, x []float32) {
+	const infinity = 0x7f80_0000
+	for i, v := range x {
+		bits := math.Float32bits(v)
+		rounded := (bits + 0x7fff + bits>>16&1) &^ 0xffff
+		if rounded&infinity == infinity || bits&infinity == infinity {
+			dst[i] = 0
+		} else {
+			dst[i] = v - math.Float32frombits(rounded)
+		}
+	}
+}
+
+// take copies a prompt's row of x, or what rounding leaves of it.
+func (t *linearTask) take(dst, x []float32) {
+	if t.left {
+		leave(dst, x)
+	} else {
+		copy(dst, x)
+	}
+}
+
+// put sets a prompt's row of outputs, or adds to it what rounding left.
+func (t *linearTask) put(dst, sums []float32) {
+	if t.left {
+		add(dst, sums[:len(dst)])
+	} else {
+		copy(dst, sums)
+	}
+}
