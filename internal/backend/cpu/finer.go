@@ -30,18 +30,19 @@ func (s *stream) finer(x backend.Act, p backend.Projection) {
 	s.runLinear()
 }
 
-// leave sets dst to what rounding x to bf16 takes from it: to zeros where x is no
-// finite number, or becomes none.
+// leave sets dst to what rounding x to bf16 takes from it: to zeros where x is
+// infinite, or becomes so.
 func leave(dst, x []float32) {
 	const infinity = 0x7f80_0000
+	dst = dst[:len(x)]
 	for i, v := range x {
 		bits := math.Float32bits(v)
 		rounded := (bits + 0x7fff + bits>>16&1) &^ 0xffff
-		if rounded&infinity == infinity || bits&infinity == infinity {
+		if rounded&infinity == infinity {
 			dst[i] = 0
-		} else {
-			dst[i] = v - math.Float32frombits(rounded)
+			continue
 		}
+		dst[i] = v - math.Float32frombits(rounded)
 	}
 }
 

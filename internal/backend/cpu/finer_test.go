@@ -52,8 +52,8 @@ func testKeys(t *testing.T, o Options) {
 // TestLeave: what rounding takes from a number is exact, and nothing is left of
 // what has no sum of two parts.
 func TestLeave(t *testing.T) {
-	inf, nan := float32(math.Inf(1)), float32(math.NaN())
-	for _, v := range []float32{inf, -inf, nan, math.MaxFloat32, -math.MaxFloat32} {
+	inf := float32(math.Inf(1))
+	for _, v := range []float32{inf, -inf, math.MaxFloat32, -math.MaxFloat32} {
 		if got := leave1(v); got != 0 {
 			t.Errorf("of %g is left %g, want 0", v, got)
 		}
