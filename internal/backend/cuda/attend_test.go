@@ -259,6 +259,44 @@ func TestAttendMany(t *testing.T) {
 	})
 }
 
+// Tiles are taken from the last: that one sees most, whatever the order of the spans.
+func TestTilesSorted(t *testing.T) {
+	rng := newRand(t)
+	for range 200 {
+		a := &attendBench{bench: &bench{TB: t, rng: rng}, attendCase: attendCase{heads: 8, kvHeads: 8 >> rng.IntN(4), page: 16}}
+		for range 1 + rng.IntN(6) {
+			a.spans = append(a.spans, [2]int{rng.IntN(500), 1 + rng.IntN(400)})
+		}
+		src, cells := a.source()
+		per := a.heads / a.kvHeads
+		b := batch{plan: backend.Plan{Rows: len(src.Token), Seqs: len(a.spans), LogitRows: 1}, perKV: per}
+		b.set(src, backend.KVSpec{PageSize: 16, Groups: []backend.KVGroup{{Heads: a.kvHeads, HeadDim: 128}}, Pages: []int{cells / 16}})
+		tiles := b.meta[b.meta[kern.MetaMany]:][:3*b.many]
+		last, queries := -1, map[[2]int32]bool{}
+		for i := 0; i < len(tiles); i += 3 {
+			row, n, first := tiles[i], tiles[i+1], tiles[i+2]
+			sees := int(src.Pos[row]) + min(int(n)-1, (int(first)+manyRows-1)/per)
+			if sees < last {
+				t.Fatalf("%v: tile %d sees %d positions, the one before %d", a.spans, i/3, sees+1, last+1)
+			}
+			last, queries[[2]int32{row, first}] = sees, true
+		}
+		row, want := 0, 0
+		for _, s := range a.spans {
+			for first := 0; s[1]*per > fewRows && first < s[1]*per; first += manyRows {
+				want++
+				if !queries[[2]int32{int32(row), int32(first)}] {
+					t.Fatalf("%v: queries from %d of row %d are in no tile", a.spans, first, row)
+				}
+			}
+			row += s[1]
+		}
+		if want != b.many {
+			t.Fatalf("%v: %d tiles, want %d", a.spans, b.many, want)
+		}
+	}
+}
+
 // How fast the attention of prompts is with Llama 3.1 8B's heads.
 func TestAttendSpeed(t *testing.T) {
 	if os.Getenv("WEIR_GPU_SPEED") == "" {
