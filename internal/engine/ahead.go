@@ -117,13 +117,24 @@ func (l *loop) sure(p *sched.Plan) bool {
 			return false
 		}
 	}
+	structured := 0
 	for _, item := range p.Items {
-		if q := l.of(item.Seq); q != nil && (q.text != nil || q.req.pin != nil || q.AllLogits || len(q.siblings) > 0) {
+		q := l.of(item.Seq)
+		switch {
+		case q == nil:
+		case q.req.pin != nil || q.AllLogits || len(q.siblings) > 0:
 			return false
+		case q.text != nil:
+			structured++
 		}
 	}
-	return true
+	return structured*fewStructured <= len(p.Items)
 }
+
+// fewStructured: up to one sequence in so many may have a structure in a step that is
+// followed ahead. Its text is not guessed then, and may take more steps; where there are more,
+// guesses are worth more than what the device would wait.
+const fewStructured = 8
 
 // drawsLate tells that how a sequence draws, or whether the device does, is known when the
 // tokens of the step before are.

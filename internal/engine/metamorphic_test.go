@@ -237,7 +237,8 @@ func together(t *testing.T, v variant, requests []*llm.Request, want []answer) {
 		}
 		wg.Wait()
 	}
-	if s := counted(t, e).Prefix; !v.noPrefixCache && v.window == 0 && (s.Hit == 0 || s.Nodes == 0) {
+	// Of one sequence's pages all may be evicted before anybody finds them again.
+	if s := counted(t, e).Prefix; !v.noPrefixCache && v.window == 0 && (s.Hit == 0 && v.sequences > 1 || s.Nodes == 0) {
 		t.Errorf("the prefix cache did nothing: %+v", s)
 	}
 	if s := counted(t, e); (v.proposer != nil || v.speculation != nil) && !v.frugal && (s.Guessed == 0 || s.Held == 0 && !v.blind || s.Held == s.Guessed) {

@@ -160,7 +160,8 @@ func (l *loop) finish(q *sequence, id int32) (llm.Finish, *int32) {
 	n := q.generated()
 	if n > p.MinTokens || p.MinTokens == 0 {
 		if slices.Contains(p.StopTokens, id) {
-			return llm.FinishStop, &id
+			stop := id // not every token is to be an allocation
+			return llm.FinishStop, &stop
 		}
 		if !p.IgnoreEOS && slices.Contains(l.e.opts.EOG, id) {
 			return llm.FinishStop, nil

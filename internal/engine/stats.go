@@ -154,15 +154,13 @@ func (s *stats) count(p *sched.Plan) {
 		rows += i.To - i.From + i.Draft
 	}
 	s.stepRows[sort.SearchInts(StepRowBounds[:], rows)].Add(1)
+	prefill := 0
 	for _, i := range p.Items {
-		for pos := i.From; pos < i.To; pos++ {
-			if pos < i.Seq.Prompt {
-				s.prefill.Add(1)
-			} else {
-				s.decode.Add(1)
-			}
-		}
+		prefill += max(0, min(i.To, i.Seq.Prompt)-i.From)
+		rows -= i.Draft
 	}
+	s.prefill.Add(int64(prefill))
+	s.decode.Add(int64(rows - prefill))
 }
 
 // report publishes the loop's state.

@@ -47,12 +47,12 @@ type tree struct {
 
 type node struct {
 	parent   *node
-	salt     string  // of a root
-	tokens   []int32 // [pageSize]; nil for a root
-	prompt   int     // of tokens, how many were computed as Prefill
-	pages    []int32 // by group; nil: the node was evicted
-	children map[string]*node
-	kids     []*node // the same, in the order in which they came
+	salt     string           // of a root
+	tokens   []int32          // [pageSize]; nil for a root
+	prompt   int              // of tokens, how many were computed as Prefill
+	pages    []int32          // by group; nil: the node was evicted
+	children map[string]*node // by tokens; nil while there are few
+	kids     []*node          // the same, in the order in which they came
 	used     uint64
 	pins     int // pinned prefixes that hold it
 	at       int // place in leaves, plus one; 0: not there
@@ -264,14 +264,23 @@ func (c *Cache) insert(s *Seq, tokens []int32, prompt int) *node {
 	return n
 }
 
+// fewKids are looked through one by one: most nodes have one kid, and a map each would
+// be most of what the tree allocates.
+const fewKids = 4
+
 // attach makes n its parent's child.
 func (t *tree) attach(n *node) {
 	up := n.parent
-	if up.children == nil {
-		up.children = map[string]*node{}
-	}
-	up.children[string(t.keyOf(n.tokens))] = n
 	up.kids = append(up.kids, n)
+	switch {
+	case up.children != nil:
+		up.children[string(t.keyOf(n.tokens))] = n
+	case len(up.kids) > fewKids:
+		up.children = make(map[string]*node, 2*len(up.kids))
+		for _, k := range up.kids {
+			up.children[string(t.keyOf(k.tokens))] = k
+		}
+	}
 	t.byPage[n.pages[0]] = n
 	t.stats.Nodes++
 	t.version++
@@ -302,7 +311,19 @@ func (t *tree) root(salt string) *node {
 
 func (n *node) child(t *tree, tokens []int32) *node {
 	t.stats.Looked++
-	return n.children[string(t.keyOf(tokens))]
+	return n.find(t, tokens)
+}
+
+func (n *node) find(t *tree, tokens []int32) *node {
+	if n.children != nil {
+		return n.children[string(t.keyOf(tokens))]
+	}
+	for _, k := range n.kids {
+		if slices.Equal(k.tokens, tokens) {
+			return k
+		}
+	}
+	return nil
 }
 
 // keyOf is a page's tokens as bytes; valid until the next call.
@@ -345,8 +366,11 @@ func (c *Cache) evict() {
 	}
 	n.pages = nil
 	up := n.parent
-	delete(up.children, string(t.keyOf(n.tokens)))
-	up.kids = slices.DeleteFunc(up.kids, func(k *node) bool { return k == n })
+	if up.children != nil {
+		delete(up.children, string(t.keyOf(n.tokens)))
+	}
+	i := slices.Index(up.kids, n) // the least recently used are mostly among the first
+	up.kids = slices.Delete(up.kids, i, i+1)
 	if len(up.kids) == 0 && up.tokens != nil && c.groups[0].refs[up.pages[0]] == 1 {
 		heap.Push(&t.leaves, up)
 	}
@@ -382,11 +406,11 @@ func (t *tree) check(g int, holders []int32) error {
 	var nodes, idle, pinned int64
 	var walk func(n *node, busyAbove bool) error
 	walk = func(n *node, busyAbove bool) error {
-		if len(n.children) != len(n.kids) {
+		if n.children != nil && len(n.children) != len(n.kids) || n.children == nil && len(n.kids) > fewKids {
 			return fmt.Errorf("a node has %d children and %d kids", len(n.children), len(n.kids))
 		}
 		for _, kid := range n.kids {
-			if kid.parent != n || n.children[string(t.keyOf(kid.tokens))] != kid || t.byPage[kid.pages[0]] != kid {
+			if kid.parent != n || n.find(t, kid.tokens) != kid || t.byPage[kid.pages[0]] != kid {
 				return fmt.Errorf("the node of page %d is not where it should be", kid.pages[0])
 			}
 			// holders counts sequences so far, for this group.

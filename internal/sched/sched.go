@@ -160,6 +160,7 @@ type Scheduler struct {
 	ahead  bool // Ahead plans
 	short  bool // and a page was missing
 	ending int  // sequences that end with the step before
+	owed   int  // outstanding, while sequences are admitted
 }
 
 // Plan is what a step computes. It is valid until the next call of Next.
@@ -414,6 +415,7 @@ func (s *Scheduler) admit() {
 	}
 	s.round++
 	s.findPrompts()
+	s.owed = s.outstanding()
 	for len(s.waiting) > 0 && s.couldAdmit() {
 		head := s.nextWaiting()
 		if head == nil {
@@ -443,7 +445,7 @@ func (s *Scheduler) couldAdmit() bool {
 		return true
 	}
 	for g := range s.cache.Groups() {
-		if s.cache.FreePages(g) < s.outstanding() {
+		if s.cache.FreePages(g) < s.owed {
 			return false
 		}
 	}
@@ -469,6 +471,7 @@ func (s *Scheduler) tryAdmit(q *Seq) bool {
 	s.waiting = remove(s.waiting, q)
 	q.state = running
 	s.running = insert(s.running, q)
+	s.owed += s.wants(q)
 	s.plan.Admitted = append(s.plan.Admitted, q)
 	s.notePrompt(q)
 	s.add(q, n)
@@ -505,7 +508,7 @@ func (s *Scheduler) fits(q *Seq, n int) bool {
 	if len(s.running) == 0 {
 		return s.cache.Fits(&q.KV, q.Computed+n, 0) // alone it can have everything
 	}
-	return s.cache.Holds(&q.KV, q.Length+1, s.limits.BatchTokens, s.outstanding())
+	return s.cache.Holds(&q.KV, q.Length+1, s.limits.BatchTokens, s.owed)
 }
 
 // outstanding is the number of pages that the running sequences are sure to
@@ -513,9 +516,13 @@ func (s *Scheduler) fits(q *Seq, n int) bool {
 func (s *Scheduler) outstanding() int {
 	pages := 0
 	for _, q := range s.running {
-		pages += 1 + max(0, q.Length-q.KV.Cells())/s.cache.PageSize()
+		pages += s.wants(q)
 	}
 	return pages
+}
+
+func (s *Scheduler) wants(q *Seq) int {
+	return 1 + max(0, q.Length-q.KV.Cells())/s.cache.PageSize()
 }
 
 func insert(list []*Seq, q *Seq) []*Seq {
