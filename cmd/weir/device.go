@@ -21,7 +21,6 @@ type deviceOptions struct {
 	GPU          int    `name:"gpu" help:"Number of the GPU, from 0." default:"0" group:"Engine"`
 	GPUKernels   string `name:"gpu-kernels" help:"Kernels to use on the GPU: sm_80, sm_89 or sm_90a; best: the fastest that it runs." default:"best" placeholder:"best" group:"Engine"`
 	GPUWeights   string `name:"gpu-weights" help:"How to hold matrices that the file has as BF16, F16 or F32 on a GPU: bf16, or fp8 (E4M3 with a scale a row), which takes half of it and is faster, less exactly." enum:"bf16,fp8" default:"bf16" placeholder:"bf16" group:"Engine"`
-	GPUChain     bool   `name:"gpu-chain" help:"On Hopper, run the products of a layer of up to four rows in one kernel, not one in each." group:"Engine"`
 	EnforceEager bool   `help:"On a GPU, start every kernel of every step by itself, and record no graphs; slower." group:"Engine"`
 }
 
@@ -46,7 +45,7 @@ func (o *deviceOptions) gpu(deterministic bool, log *slog.Logger) (*cuda.Backend
 	if o.Device == "cpu" || deterministic {
 		return nil, nil
 	}
-	options := cuda.Options{Device: o.GPU, Eager: o.EnforceEager, Chain: o.GPUChain, Cache: kernelCache()}
+	options := cuda.Options{Device: o.GPU, Eager: o.EnforceEager, Cache: kernelCache()}
 	if o.GPUKernels != "best" {
 		options.Target = o.GPUKernels
 	}

@@ -24,6 +24,7 @@ type batch struct {
 	trees             bool // a row belongs to a draft tree
 	decode            bool // each sequence has one row: the step can be a graph
 	few, many         int  // spans of attend_few, tiles of attend_many
+	fewQueries        int  // the most queries a KV head of a span of attend_few
 	perKV             int  // queries that a row has for a KV head
 	single            bool // the rows of a sequence are one span
 }
@@ -97,7 +98,7 @@ func (b *batch) setTree(src *backend.Batch) {
 // setSpans lists runs of adjacent rows of one sequence: short ones for attend_few,
 // tiles of the others for attend_many.
 func (b *batch) setSpans() {
-	b.few, b.many, b.decode = 0, 0, true
+	b.few, b.many, b.fewQueries, b.decode = 0, 0, 0, true
 	b.meta[kern.MetaFew] = b.here()
 	spans := 0
 	b.eachSpan(func(row, n int) {
@@ -105,7 +106,7 @@ func (b *batch) setSpans() {
 		b.decode = b.decode && n == 1
 		if n*b.perKV <= fewRows {
 			b.meta = append(b.meta, int32(row), int32(n))
-			b.few++
+			b.few, b.fewQueries = b.few+1, max(b.fewQueries, n*b.perKV)
 		}
 	})
 	b.meta[kern.MetaFewCount] = int32(b.few)

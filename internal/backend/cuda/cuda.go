@@ -56,9 +56,6 @@ type Options struct {
 	Cache string
 	// Eager: launch every kernel of every step, and record no graphs.
 	Eager bool
-	// Chain: on Hopper, products of up to four rows run several in one kernel
-	// (chain.h), not one in each.
-	Chain bool
 	// Weights of matrices that files have as bf16, F16 or F32.
 	Weights Weights
 }

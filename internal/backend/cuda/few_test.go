@@ -54,7 +54,7 @@ func TestFew(t *testing.T) {
 func (b *bench) fewCase(c fewCase, size int) {
 	ld := padded(c.k)
 	if c.fp8 && b.target == kern.SM90a {
-		ld = (ld + 127) / 128 * 128 // as chains want it
+		ld = (ld + 127) / 128 * 128 // as the ring wants it
 	}
 	a := kern.Few{Tokens: uint64(put(b, []int32{int32(c.tokens)})), N: int32(len(c.rows)), Cols: int32(c.k), LdX: int32(ld), LdW: int32(ld), Gate: c.gate, Eps: 1e-5}
 	x := b.fewTokens(c, &a, ld)
@@ -140,11 +140,11 @@ func (b *bench) fewCase(c fewCase, size int) {
 	}
 }
 
-// startFew starts a product, on Hopper as a chain of one.
+// startFew starts a product, on Hopper by its ring.
 func (b *bench) startFew(name string, a *kern.Few, tokens, ld int, fp8 bool) {
 	b.Helper()
 	if b.target == kern.SM90a {
-		b.startChain([]kern.Few{*a}, tokens, chainXs(tokens, ld, fp8), chainMost, fp8)
+		b.startRing(a, tokens, ringXs(tokens, ld, fp8), fp8)
 		return
 	}
 	shared := fewShared(tokens, ld, fp8)
@@ -361,7 +361,7 @@ func (b *bench) wideCase(tokens, k int, rows []int, fp8 bool) {
 // What makes E4M3 at once gives the bits of what makes bf16 first.
 func TestToE4M3(t *testing.T) {
 	eachTarget(t, func(t *testing.T, b *bench) {
-		for _, cols := range []int{36, 512, 4096, 14336, 20004} {
+		for _, cols := range []int{36, 512, 4096, 5000, 14336, 20004} {
 			for _, kind := range []int32{kern.F32, kern.BF16} {
 				b.e4m3Case(3, cols, kind)
 			}
@@ -398,7 +398,8 @@ func (b *bench) e4m3Case(rows, cols int, kind int32) {
 	p := kern.Pair{Dst: dst, X: x, Y: y, Count: count, Cols: int32(cols), What: kern.PairSiLU}
 	b.must(b.launch(b.kernel("pairwise", 0), rows, (cols+1023)/1024, 1, 256, 0, unsafe.Pointer(&p)))
 	g := kern.GateE4M3{Pair: p, To: uint64(eight), Scales: uint64(scale), Ld: int32(ld)}
-	b.must(b.launch(b.kernel("gate_e4m3", 0), rows, 1, 1, 256, 0, unsafe.Pointer(&g)))
+	name, threads, shared := gateE4M3(&g, b.target)
+	b.must(b.launch(b.kernel(name, shared), rows, 1, 1, threads, shared, unsafe.Pointer(&g)))
 	check("a gate")
 
 	_, w := b.bf16s(cols)
@@ -409,7 +410,7 @@ func (b *bench) e4m3Case(rows, cols int, kind int32) {
 		b.must(b.launch(b.kernel("norm", 0), rows, 1, 1, min(256, (cols/4+31)/32*32), 0, unsafe.Pointer(&n)))
 		n.X = again
 		m := kern.NormE4M3{Norm: n, To: uint64(eight), Scales: uint64(scale), Ld: int32(ld)}
-		b.must(b.launch(b.kernel("norm_e4m3", 0), rows, 1, 1, 256, 0, unsafe.Pointer(&m)))
+		b.must(b.launch(b.kernel(normE4M3(&m), 0), rows, 1, 1, 256, 0, unsafe.Pointer(&m)))
 		// Sums of another number of threads may differ in the last bit: then so may
 		// the bits of E4M3. The factor is 1 part in 2^23 off at most.
 		if cols >= 1024 {

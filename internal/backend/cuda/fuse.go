@@ -15,7 +15,7 @@ import (
 //   - a norm or a gate, until it is known what reads it: a product for few tokens
 //     normalises by itself, one in E4M3 wants its input in 8 bits and nothing else;
 //   - a product for few tokens, until it is known whether a residual takes its result,
-//     or a gate; with Options.Chain then until no product follows it (chain.go);
+//     or a gate;
 //   - a rotation, until it is known whether attention does it.
 //
 // Every operation begins with reads and writes, which start what it depends on, and
@@ -30,7 +30,6 @@ type waiting struct {
 	rows    int
 
 	product *few
-	chain   chain
 	rope    *rope
 	room    few // where product lies, so that a step allocates nothing
 	turn    rope
@@ -39,7 +38,7 @@ type waiting struct {
 // few is a product for a few tokens that is yet to start.
 type few struct {
 	args   kern.Few
-	pieces [kern.Group]kern.TensorMap // of a chain
+	pieces [kern.Group]kern.TensorMap // on Hopper
 	name   string
 	shared int
 	dst    [kern.Group]*act
@@ -121,14 +120,33 @@ func (s *stream) makeEight(a *act) {
 		s.run("to_e4m3_rows", s.rowsOf(a), 1, 1, 256, 0, args(&e), unsafe.Sizeof(e))
 	case w.isGate:
 		g := kern.GateE4M3{Pair: w.gate, To: to, Scales: scales, Ld: ld}
-		s.run("gate_e4m3", w.rows, 1, 1, 256, 0, args(&g), unsafe.Sizeof(g))
+		name, threads, shared := gateE4M3(&g, s.launch.target)
+		s.run(name, w.rows, 1, 1, threads, shared, args(&g), unsafe.Sizeof(g))
 	default:
 		n := kern.NormE4M3{Norm: w.norm, To: to, Scales: scales, Ld: ld}
-		s.run("norm_e4m3", w.rows, 1, 1, 256, 0, args(&n), unsafe.Sizeof(n))
+		s.run(normE4M3(&n), w.rows, 1, 1, 256, 0, args(&n), unsafe.Sizeof(n))
 		w.norm.Add = 0 // x has it now
 		w.operand[1] = nil
 	}
 	a.fresh = true
+}
+
+// gateE4M3 is the kernel for a gate in 8 bits, its threads and its shared memory. Three blocks
+// of the one that copies rows share a processor.
+func gateE4M3(g *kern.GateE4M3, target kern.Target) (name string, threads, shared int) {
+	cols, p := int(g.Pair.Cols), &g.Pair
+	if target == kern.SM90a && p.X.Type == kern.BF16 && p.Y.Type == kern.BF16 && cols%8 == 0 && 4*cols <= 72<<10 {
+		return "gate_e4m3_copied", 512, 4*cols + 1024
+	}
+	return "gate_e4m3", 256, 0
+}
+
+// normE4M3 is the kernel for a norm in 8 bits.
+func normE4M3(n *kern.NormE4M3) string {
+	if n.Norm.Cols <= 4096 {
+		return "norm_e4m3_4096"
+	}
+	return "norm_e4m3"
 }
 
 // spent forgets what waits where its only reader has read it in 8 bits.
@@ -151,32 +169,15 @@ func (s *stream) settle() {
 	}
 }
 
-// settleAhead is settle for operations that may follow products in a chain, or
-// start nothing yet.
-func (s *stream) settleAhead() {
-	s.seal()
-	if !s.chains() || s.wait.rope != nil {
-		s.settle()
-	}
-}
-
-// flush starts the products that wait.
+// flush starts the product that waits.
 func (s *stream) flush() {
-	s.seal()
-	s.startChain()
-}
-
-// seal ends the wait for what the product takes along: it starts, or joins the chain.
-func (s *stream) seal() {
 	p := s.wait.product
 	if p == nil {
 		return
 	}
 	s.wait.product = nil
 	if s.launch.target == kern.SM90a {
-		if s.link(p); !s.chains() {
-			s.startChain()
-		}
+		s.startRing(p)
 		return
 	}
 	a := &p.args
@@ -201,14 +202,14 @@ func fewBytes(tokens, ldw int, e4m3 bool) int {
 
 func fewSums(tokens int) int { return 8 * 8 * tokens * 16 * 4 }
 
-// fewFits tells whether a product is one for few.h, on Hopper for chain.h.
+// fewFits tells whether a product is one for few.h, on Hopper for ring.h.
 func (s *stream) fewFits(p *product) bool {
 	kind := p.w[0].kind
 	if p.rows > gemvRows || kind != kern.TypeBF16 && kind != kern.TypeE4M3 || p.late {
 		return false
 	}
 	if s.launch.target == kern.SM90a {
-		return p.w[0].chained && chainStages(slots(p.rows), chainXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= chainLeast
+		return p.w[0].pieced && ringStages(slots(p.rows), ringXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= ringLeast
 	}
 	return fewShared(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3) <= s.device.shared
 }
@@ -223,7 +224,7 @@ func (s *stream) hold(p *product) {
 	f := &s.wait.room
 	*f = few{name: fmt.Sprintf("few_%s_%d", name, tokens), shared: fewShared(tokens, p.w[0].ld, e4m3), rows: p.rows}
 	if s.launch.target == kern.SM90a {
-		f.name, f.shared = fmt.Sprintf("chain_%s_%d", name, tokens), chainXs(tokens, p.w[0].ld, e4m3)
+		f.name, f.shared = fmt.Sprintf("ring_%s_%d", name, tokens), ringXs(tokens, p.w[0].ld, e4m3)
 		for i, w := range p.w {
 			f.pieces[i] = w.pieces
 		}
@@ -256,7 +257,7 @@ func (s *stream) takeResidual(x, delta *act) bool {
 	}
 	x.fresh, x.halved = false, false // x changes in place
 	p.args.Residual, p.args.LdR = uint64(x.full), int32(x.spec.Cols)
-	s.settleAhead()
+	s.settle()
 	return true
 }
 
@@ -274,7 +275,7 @@ func (s *stream) takeGate(d, gate, up *act, what int32) bool {
 	a := &p.args
 	a.Gate, a.Units = what, (a.Out[0].Rows+7)/8
 	a.Out[0].Dst, a.Out[0].LdD, a.Out[0].Type = to.At, to.Ld, to.Type
-	s.settleAhead()
+	s.settle()
 	return true
 }
 

@@ -23,10 +23,9 @@ import (
 type bench struct {
 	testing.TB
 	*launcher
-	rng     *rand.Rand
-	mine    []pointer
-	meeting pointer // of chains
-	maps    map[mapKey]kern.TensorMap
+	rng  *rand.Rand
+	mine []pointer
+	maps map[mapKey]kern.TensorMap
 }
 
 // eachTarget runs f with the kernels of each target that the machine's GPU runs.

@@ -36,7 +36,7 @@ func (s *stream) Linear(x backend.Act, group ...backend.Projection) {
 	if rows == 0 {
 		return
 	}
-	s.settleAhead()
+	s.settle()
 	for i := range group {
 		s.writes(s.act(group[i].Dst, op))
 	}
@@ -80,7 +80,7 @@ func (s *stream) Logits(x backend.Act, bw backend.Weight, scale, softcap float32
 		panic(fmt.Sprintf("cuda: %s: wants a gathered activation and a matrix of %d rows; tensor %q has %d", op, s.plan.Vocab, w.name, w.rows))
 	}
 	rows := s.rowsOf(v)
-	s.settleAhead()
+	s.settle()
 	s.setLogits()
 	if rows == 0 {
 		return
@@ -107,12 +107,11 @@ func (s *stream) multiply(p *product) {
 	if s.needHalf(p); p.x.kind != kern.BF16 && !p.x.halved {
 		panic("cuda: Linear: its input is a query")
 	}
-	s.seal()
+	s.flush()
 	if s.fewFits(p) {
 		s.hold(p)
 		return
 	}
-	s.flush()
 	kind := p.w[0].kind
 	if kind == kern.TypeE4M3 && s.launch.target == kern.SM90a {
 		s.hopper(p, true)

@@ -57,7 +57,7 @@ func (s *stream) norm(op string, d, x, delta *act, w backend.Weight, eps float32
 	if delta != nil && s.takeResidual(x, delta) {
 		delta = nil
 	}
-	s.settleAhead()
+	s.settle()
 	a := kern.Norm{X: x.now(), W: vector(w, d.spec.Cols, op), Count: s.count(d.spec.Gathered), Cols: int32(d.spec.Cols), Eps: eps}
 	if delta != nil {
 		a.Delta, a.Add = delta.now(), 1
@@ -171,7 +171,7 @@ func (s *stream) Attend(dst, q backend.Act, layer backend.Layer, at backend.Atte
 	const op = "Attend"
 	d, v := s.act(dst, op), s.act(q, op)
 	same(op, d, v)
-	s.seal()
+	s.flush()
 	s.reads(v)
 	s.writes(d)
 	c := s.kv.cache(layer)
@@ -229,7 +229,7 @@ func fewStages(dim, stages int) int {
 }
 
 // turnShared is the shared memory of attend_turn, which on Hopper lies beside products
-// for few tokens (chain.h) and so has a block less for each warp.
+// for few tokens (ring.h) and so has a block less for each warp.
 func turnShared(dim int, target kern.Target) int {
 	if target == kern.SM90a {
 		return fewStages(dim, 2)
@@ -282,14 +282,21 @@ func keptName(c *kern.Cache) string {
 	return ""
 }
 
+// Of attend_few8_128: its shared memory, each warp's ring of three times 32 keys or values;
+// its blocks a processor.
+const (
+	few8Shared = 4*3*32*128 + 1024
+	few8Blocks = 4
+)
+
 // attendFew is the attention of a token or a few of each of few sequences.
 func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int) {
 	c, dim := &a.Cache, int(a.Cache.Dim)
 	wanted := 4 // blocks a processor, where there are sequences to divide
 	if c.Type == kern.KeptE4M3 && dim == 128 {
-		const ring, parts = 4 * 16 << 10, 4 * (16*136 + 32) * 4 // of attend8.h
+		groups := (s.batch.fewQueries + 7) / 8
 		s.settle()
-		s.run("attend_few8_128", int(c.Heads), few, s.attendParts(c, few, 4*wanted), 128, max(ring, parts)+1024, args(a), unsafe.Sizeof(*a))
+		s.run("attend_few8_128", int(c.Heads)*groups, few, s.attendParts(c, few*groups, few8Blocks), 128, few8Shared, args(a), unsafe.Sizeof(*a))
 		return
 	}
 	parts := s.attendParts(c, few, wanted)

@@ -464,6 +464,7 @@ func toyConfigs() []toyConfig {
 		{heads: 4, kvHeads: 4, dim: 128, width: 512, hidden: 768, types: plain, page: 7, kv: backend.KVE4M3, weights: AsE4M3},
 		{heads: 32, kvHeads: 8, dim: 128, width: 512, hidden: 768, types: plain, page: 16, kv: backend.KVE4M3, interleaved: true},
 		{heads: 16, kvHeads: 16, dim: 128, width: 256, hidden: 512, types: plain, page: 7, kv: backend.KVE4M3, sinks: true},
+		{heads: 12, kvHeads: 1, dim: 128, width: 256, hidden: 512, types: plain, page: 16, kv: backend.KVE4M3},
 	}...)
 }
 

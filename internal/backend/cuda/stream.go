@@ -38,7 +38,6 @@ type stream struct {
 	q8Scale   pointer
 	work      pointer // where parts of sums meet
 	counts    pointer // zeros
-	meeting   pointer // where the blocks of a chain meet; zeros
 	meta      pointer
 	metaLen   int
 	slots     pointer // [Slots] token ids
@@ -159,7 +158,7 @@ func (s *stream) layout(at pointer) {
 	s.logits = take(4 * int64(max(s.plan.LogitRows, minRows)) * int64(s.plan.Vocab))
 	s.best = take(4 * int64(max(s.plan.LogitRows, minRows)))
 	s.q8, s.q8Scale = take(gemvQRows*int64(widest)), take(gemvQRows*4*int64(widest/32+1))
-	s.work, s.counts, s.meeting = take(workBytes), take(4*countSlots), take(256)
+	s.work, s.counts = take(workBytes), take(4*countSlots)
 	s.slots = take(4 * int64(s.plan.Slots+1))
 	s.weighed = take(int64(s.plan.LogitRows * kern.WeighedBytes))
 	s.drawHeads, s.drawTops = take(int64(s.plan.LogitRows*drawHeadBytes)), take(int64(s.plan.LogitRows*drawTopBytes))

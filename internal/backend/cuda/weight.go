@@ -26,9 +26,9 @@ type weight struct {
 	bytes      int64
 	// tiles describes bf16 and E4M3 to Hopper's copy engine, in boxes of 128 rows.
 	tiles kern.TensorMap
-	// pieces describes them for chain.h, if they are for it: rows of whole 128 bytes.
-	pieces  kern.TensorMap
-	chained bool
+	// pieces describes them for ring.h, if they are for it: rows of whole 128 bytes.
+	pieces kern.TensorMap
+	pieced bool
 }
 
 func (w *weight) Rows() int          { return w.rows }
@@ -116,7 +116,7 @@ func (b *Backend) describe(w *weight) (err error) {
 	if w.kind == kern.TypeE4M3 {
 		size = 1
 	}
-	if w.chained = w.ld*size%128 == 0; w.chained {
+	if w.pieced = w.ld*size%128 == 0; w.pieced {
 		if w.pieces, err = b.device.pieceMap(w.at, w.rows, w.ld*size); err != nil {
 			return err
 		}

@@ -87,18 +87,13 @@ type Few struct {
 	_                             int32
 }
 
-// ChainMost is CHAIN of chain.h: how many products are one chain at most.
-const ChainMost = 4
-
-// Chain is ChainArgs of chain.h.
-type Chain struct {
-	W         [ChainMost][Group]TensorMap
-	At        [ChainMost]Few
-	Meeting   uint64
-	N, Stages int32
-	XBytes    int32
-	Ahead     int32
-	_         uint64 // up to a multiple of 64 bytes
+// Ring is RingArgs of ring.h.
+type Ring struct {
+	W                      [Group]TensorMap
+	Few                    Few
+	Stages, XBytes, Flying int32
+	_                      int32
+	_                      [24]byte // up to a multiple of 64 bytes
 }
 
 // GemvQ is GemvQArgs of quant.h.

@@ -12,5 +12,5 @@
 #else
 #include "wide.h"
 #include "attend90.h"
-#include "chain.h"
+#include "ring.h"
 #endif

@@ -1,6 +1,6 @@
 // Products for a few tokens, bound by reading the weights, with what lies between
 // them: a norm ahead, a gate or a residual behind. So a layer is five kernels. Hopper
-// has its own way to bring the weights (chain.h).
+// has its own way to bring the weights (ring.h).
 //
 // A block takes units of 16 rows; its eight warps share a unit's columns and meet in
 // shared memory. Every thread copies just the bytes that it multiplies (rows
@@ -207,7 +207,8 @@ template <int T, bool FP8> struct Few {
     float scale, scale2, bias, bias2, residual[N];
     int which, row; // row < 0: none
 
-    METHOD void look(const FewArgs &a, int unit, int lane, int tokens) {
+    // look reads it; without ADD not what the product is added to.
+    template <bool ADD = true> METHOD void look(const FewArgs &a, int unit, int lane, int tokens) {
       which = 0, row = unit * 16 + lane % 16;
       if (a.gate) row = lane % 16 < 8 ? unit * 8 + lane % 8 : -1;
       else {
@@ -224,6 +225,9 @@ template <int T, bool FP8> struct Few {
         if (FP8) scale2 = a.out[1].scale[row];
         if (a.out[1].bias) bias2 = a.out[1].bias[row];
       }
+      if constexpr (ADD) add(a, lane, tokens);
+    }
+    METHOD void add(const FewArgs &a, int lane, int tokens) {
       UNROLL for (int i = 0; i < N; i++) {
         int token = lane / 16 + 2 * i;
         if (a.residual && token < tokens) residual[i] = a.residual[(u64)token * a.ldr + row];

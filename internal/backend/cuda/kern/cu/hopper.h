@@ -35,6 +35,9 @@ DEVICE void fetch_tile(u32 dst, const TensorMap &m, int x, int y, u32 barrier) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
       ::"r"(dst), "l"((u64)&m), "r"(barrier), "r"(x), "r"(y) : "memory");
 }
+DEVICE void fetch_row(u32 dst, const void *src, int bytes, u32 barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst), "l"(src), "r"(bytes), "r"(barrier) : "memory");
+}
 // A matrix descriptor: K-major rows of 128 bytes, eight rows a kilobyte apart.
 DEVICE u64 describe(u32 at) { return ((u64)(at & 0x3ffff) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62); }
 
@@ -216,3 +219,32 @@ template <bool FP8> DEVICE void peak(const PeakArgs &a) {
 }
 GLOBAL BOUNDS(256, 1) peak_bf16(CONSTANT_ARG PeakArgs a) { peak<false>(a); }
 GLOBAL BOUNDS(256, 1) peak_e4m3(CONSTANT_ARG PeakArgs a) { peak<true>(a); }
+
+// gate_e4m3_copied is gate_e4m3 of bf16, a multiple of 8 columns: whole rows are on their way
+// before the first is needed.
+GLOBAL BOUNDS(512, 3) gate_e4m3_copied(CONSTANT_ARG GateE4M3Args a) {
+  SHARED u64 there;
+  u32 at = aligned_shared(), barrier = shared_at(&there);
+  int row = bx, cols = a.pair.cols;
+  if (tid == 0) {
+    barrier_init(barrier, 1);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  sync();
+  let_next();
+  wait_ahead();
+  if (row >= *a.pair.count) return;
+  if (tid == 0) {
+    barrier_expect(barrier, 4 * cols);
+    fetch_row(at, (const u16 *)a.pair.x.at + (u64)row * a.pair.x.ld, 2 * cols, barrier);
+    fetch_row(at + 2 * cols, (const u16 *)a.pair.y.at + (u64)row * a.pair.y.ld, 2 * cols, barrier);
+  }
+  barrier_wait(barrier, 0);
+  const u16 *x = (const u16 *)(dynamic + (at - shared_at(dynamic))), *y = x + cols;
+  row_e4m3<512, 4>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE {
+    if (c >= cols) return uint4{0, 0, 0, 0};
+    uint4 v = load4(x + c), w = load4(y + c);
+    auto two = [&](u32 v, u32 w) INLINE { return bf16x2(gated(a.pair.what, bf16_lo(v), bf16_lo(w)), gated(a.pair.what, bf16_hi(v), bf16_hi(w))); };
+    return uint4{two(v.x, w.x), two(v.y, w.y), two(v.z, w.z), two(v.w, w.w)};
+  });
+}

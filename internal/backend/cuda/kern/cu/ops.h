@@ -349,17 +349,29 @@ struct PickArgs {
   const int *count;
   int cols, pad;
 };
+// A block a row; the first of equals.
 GLOBAL BOUNDS(1024, 1) pick(CONSTANT_ARG PickArgs a) {
   let_next();
   wait_ahead();
   if (bx >= *a.count) return;
   const float *x = a.x + (u64)bx * a.cols;
   float top = -INF;
-  int at = -1;
-  for (int c = tid; c < a.cols; c += 1024) {
-    float v = x[c];
-    if (v > top) top = v, at = c;
-  }
+  int at = -1, c = tid;
+  auto look = [&](float v, int i) INLINE {
+    if (v > top) top = v, at = i;
+  };
+  if (a.cols % 4 == 0) { // many loads on their way at once
+    c = tid * 4;
+    for (; c + 3 * 4096 < a.cols; c += 4 * 4096) {
+      float4 v[4];
+      UNROLL for (int i = 0; i < 4; i++) v[i] = *(const float4 *)(x + c + i * 4096);
+      UNROLL for (int i = 0; i < 4; i++) look(v[i].x, c + i * 4096), look(v[i].y, c + i * 4096 + 1), look(v[i].z, c + i * 4096 + 2), look(v[i].w, c + i * 4096 + 3);
+    }
+    for (; c < a.cols; c += 4096) {
+      float4 v = *(const float4 *)(x + c);
+      look(v.x, c), look(v.y, c + 1), look(v.z, c + 2), look(v.w, c + 3);
+    }
+  } else for (; c < a.cols; c += 1024) look(x[c], c);
   SHARED float tops[32];
   SHARED int ats[32];
   UNROLL for (int m = 16; m; m >>= 1) {

@@ -56,6 +56,17 @@ GLOBAL BOUNDS(256, 4) convert(CONSTANT_ARG ConvertArgs a) {
 
 DEVICE float greatest(u32 two) { return fmax_(bits<float>(two << 16 & 0x7fffffffu), bits<float>(two & 0x7fff0000u)); }
 
+// row_scale is what the threads' greatest becomes 448 by; its inverse is the row's scale.
+template <int THREADS> DEVICE float row_scale(float top, float *scale) {
+  SHARED float part[THREADS / 32];
+  top = warp_max(top);
+  if (tid % 32 == 0) part[tid / 32] = top;
+  sync();
+  UNROLL for (int i = 0; i < THREADS / 32; i++) top = fmax_(top, part[i]);
+  if (tid == 0) *scale = top / 448.0f;
+  return top > 0 ? 448.0f / top : 0;
+}
+
 // row_e4m3 makes a row of E4M3 with a scale, in a block of THREADS: get gives the 8
 // elements of column c in bf16 and is called twice where a row is longer than
 // KEEP * THREADS * 8. The row's greatest becomes 448.
@@ -70,13 +81,7 @@ template <int THREADS, int KEEP, class F> DEVICE void row_e4m3(u8 *to, float *sc
     look(keep[i]);
   }
   for (int c = (KEEP * THREADS + tid) * 8; c < ld; c += THREADS * 8) look(get(c));
-  SHARED float part[THREADS / 32];
-  top = warp_max(top);
-  if (tid % 32 == 0) part[tid / 32] = top;
-  sync();
-  UNROLL for (int i = 0; i < THREADS / 32; i++) top = fmax_(top, part[i]);
-  float f = top > 0 ? 448.0f / top : 0;
-  if (tid == 0) *scale = top / 448.0f;
+  float f = row_scale<THREADS>(top, scale);
   auto give = [&](int c, uint4 v) INLINE {
     u32 lo = e4m3x2(bf16_lo(v.x) * f, bf16_hi(v.x) * f) | e4m3x2(bf16_lo(v.y) * f, bf16_hi(v.y) * f) << 16;
     u32 hi = e4m3x2(bf16_lo(v.z) * f, bf16_hi(v.z) * f) | e4m3x2(bf16_lo(v.w) * f, bf16_hi(v.w) * f) << 16;
@@ -129,18 +134,19 @@ struct GateE4M3Args {
   float *scales;
   int ld, pad;
 };
-GLOBAL BOUNDS(256, 4) gate_e4m3(CONSTANT_ARG GateE4M3Args a) {
-  let_next();
-  wait_ahead();
-  int row = bx;
-  if (row >= *a.pair.count) return;
-  row_e4m3<256, 7>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE {
+template <int THREADS, int KEEP> DEVICE void gate_row(const GateE4M3Args &a, int row) {
+  row_e4m3<THREADS, KEEP>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE {
     float x[8], y[8];
     act_get8(a.pair.x, row, c, a.pair.cols, x);
     act_get8(a.pair.y, row, c, a.pair.cols, y);
     UNROLL for (int i = 0; i < 8; i++) x[i] = gated(a.pair.what, x[i], y[i]);
     return bf16x8(x);
   });
+}
+GLOBAL BOUNDS(256, 4) gate_e4m3(CONSTANT_ARG GateE4M3Args a) {
+  let_next();
+  wait_ahead();
+  if (bx < *a.pair.count) gate_row<256, 7>(a, bx);
 }
 
 struct NormE4M3Args {
@@ -163,6 +169,45 @@ GLOBAL BOUNDS(256, 4) norm_e4m3(CONSTANT_ARG NormE4M3Args a) {
     UNROLL for (int i = 0; i < 8; i++) v[i] = v[i] * f * w[i];
     return bf16x8(v);
   });
+}
+
+// norm_e4m3_4096 is norm_e4m3 of rows of at most 4096: they stay in registers. The sum is
+// made in row_norm's order.
+GLOBAL BOUNDS(256, 5) norm_e4m3_4096(CONSTANT_ARG NormE4M3Args a) {
+  let_next();
+  wait_ahead();
+  constexpr int N = 4;
+  const NormArgs &n = a.norm;
+  int row = bx;
+  if (row >= *n.count) return;
+  float4 v[N], d[N];
+  float sum = 0, top = 0;
+  UNROLL for (int i = 0; i < N; i++) {
+    int c = (i * 256 + tid) * 4;
+    v[i] = c < n.cols ? act_get4(n.x, row, c) : float4{0, 0, 0, 0};
+    d[i] = n.add && c < n.cols ? act_get4(n.delta, row, c) : float4{0, 0, 0, 0};
+  }
+  UNROLL for (int i = 0; i < N; i++) {
+    int c = (i * 256 + tid) * 4;
+    if (n.add) v[i] = {v[i].x + d[i].x, v[i].y + d[i].y, v[i].z + d[i].z, v[i].w + d[i].w};
+    sum += v[i].x * v[i].x + v[i].y * v[i].y + v[i].z * v[i].z + v[i].w * v[i].w;
+    if (!n.add || c >= n.cols) continue;
+    act_put4(n.x, row, c, v[i]);
+    if (n.x.type != F32) v[i] = act_get4(n.x, row, c);
+  }
+  float f = rsqrt_(block_sum(sum) / (float)n.cols + n.eps);
+  uint2 half[N];
+  UNROLL for (int i = 0; i < N; i++) {
+    int c = (i * 256 + tid) * 4;
+    float4 w = c < n.cols ? *(const float4 *)(n.w + c) : float4{0, 0, 0, 0};
+    half[i] = {bf16x2(v[i].x * f * w.x, v[i].y * f * w.y), bf16x2(v[i].z * f * w.z, v[i].w * f * w.w)};
+    top = fmax_(top, fmax_(greatest(half[i].x), greatest(half[i].y)));
+  }
+  float g = row_scale<256>(top, a.scales + row);
+  UNROLL for (int i = 0; i < N; i++) {
+    int c = (i * 256 + tid) * 4;
+    if (c < a.ld) *(u32 *)(a.to + (u64)row * a.ld + c) = e4m3x2(bf16_lo(half[i].x) * g, bf16_hi(half[i].x) * g) | e4m3x2(bf16_lo(half[i].y) * g, bf16_hi(half[i].y) * g) << 16;
+  }
 }
 
 // scale_q4_k is the scale and the minimum of a block's part of 32.

@@ -10,28 +10,18 @@ import (
 	"unsafe"
 
 	"weir/internal/backend/cuda/kern"
-	"weir/internal/weights"
 )
 
-// startChain starts products in a row; most bounds the ring's depth.
-func (b *bench) startChain(products []kern.Few, tokens, bytes, most int, fp8 bool, ahead ...int32) {
+// startRing starts a product of tokens that take so many bytes.
+func (b *bench) startRing(p *kern.Few, tokens, bytes int, fp8 bool) {
 	b.Helper()
-	if b.meeting == 0 {
-		b.meeting = put(b, []uint32{0})
+	var maps [kern.Group]kern.TensorMap
+	for j := range p.N {
+		maps[j] = b.piecesOf(p.Out[j], int(p.LdW), fp8)
 	}
-	stages := min(most, chainStages(tokens, bytes, b.shared))
-	c := kern.Chain{Meeting: uint64(b.meeting), N: int32(len(products)), Stages: int32(stages), XBytes: int32(bytes), Ahead: int32(min(chainAhead, stages))}
-	if len(ahead) > 0 {
-		c.Ahead = min(ahead[0], int32(stages))
-	}
-	copy(c.At[:], products)
-	for i, p := range products {
-		for j := range p.N {
-			c.W[i][j] = b.piecesOf(p.Out[j], int(p.LdW), fp8)
-		}
-	}
-	name, shared := fmt.Sprintf("chain_%s_%d", map[bool]string{true: "e4m3", false: "bf16"}[fp8], tokens), chainShared(tokens, bytes, stages)
-	b.must(b.launch(b.kernel(name, shared), b.processors, 1, 1, 288, shared, unsafe.Pointer(&c)))
+	a := ringArgs(p, maps, tokens, bytes, b.shared)
+	name, shared := fmt.Sprintf("ring_%s_%d", map[bool]string{true: "e4m3", false: "bf16"}[fp8], tokens), ringShared(tokens, bytes, int(a.Stages))
+	b.must(b.launch(b.kernel(name, shared), b.processors, 1, 1, ringThreads, shared, unsafe.Pointer(&a)))
 }
 
 func (b *bench) piecesOf(o kern.Out, ldw int, fp8 bool) kern.TensorMap {
@@ -52,40 +42,22 @@ func (b *bench) piecesOf(o kern.Out, ldw int, fp8 bool) kern.TensorMap {
 	return m
 }
 
-// Whole passes with products in chains agree with the CPU's as those without do, and
-// recorded steps give their bits.
-func TestGPUChainParity(t *testing.T) {
-	b := openGPU(t, Options{})
-	runs := kern.SM90a.Runs(b.device.capability)
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if !runs {
-		t.Skip("needs an NVIDIA GPU that runs sm_90a")
-	}
-	rng := newRand(t)
-	for _, c := range toyConfigs() {
-		testParity(t, rng, c, Options{Target: "sm_90a", Eager: rng.IntN(4) == 0, Chain: true})
-	}
-	testParity(t, rng, toyConfig{heads: 4, kvHeads: 2, dim: 64, width: 96, hidden: 160, types: []weights.Type{weights.BF16}, page: 16, float8: true}, Options{Chain: true})
-}
-
-// The same steps give the same bits with chains, and steps of one to four rows are
-// chains indeed.
-func TestGPUChainDeterminism(t *testing.T) {
+// The same steps give the same bits, recorded or not, and steps of one to four rows are
+// rings indeed.
+func TestGPURings(t *testing.T) {
 	rng := newRand(t)
 	for _, as := range []Weights{AsStored, AsE4M3} {
 		c := toyConfigs()[10]
 		c.weights = as
-		m := newToy(t, rng, c, Options{Chain: true})
+		m := newToy(t, rng, c, Options{})
 		s := m.sides[1].s.(*stream)
 		if s.launch.target != kern.SM90a {
 			m.close()
 			t.Skip("needs an NVIDIA GPU that runs sm_90a")
 		}
 		for _, n := range []int{1, 2, 4} {
-			chainBits(t, m, rng, n)
-			name := fmt.Sprintf("chain_%s_%d", map[Weights]string{AsStored: "bf16", AsE4M3: "e4m3"}[as], n)
+			ringBits(t, m, rng, n)
+			name := fmt.Sprintf("ring_%s_%d", map[Weights]string{AsStored: "bf16", AsE4M3: "e4m3"}[as], n)
 			if s.launch.found[name] == nil {
 				t.Errorf("%v: decode of %d did not run %s", c, n, name)
 			}
@@ -94,7 +66,7 @@ func TestGPUChainDeterminism(t *testing.T) {
 	}
 }
 
-func chainBits(t *testing.T, m *toy, rng *rand.Rand, n int) {
+func ringBits(t *testing.T, m *toy, rng *rand.Rand, n int) {
 	w := newToyWorld(m, rng, 24)
 	w.batch.Reset(1)
 	for i := range n {
@@ -117,9 +89,8 @@ func chainBits(t *testing.T, m *toy, rng *rand.Rand, n int) {
 	}
 }
 
-// How fast layers of Llama 3.1 8B's shape go through chains: whole, by product, and with
-// rings of less depth.
-func TestGPUChainSpeed(t *testing.T) {
+// How fast layers of Llama 3.1 8B's shape are read: whole, by product.
+func TestGPURingSpeed(t *testing.T) {
 	if os.Getenv("WEIR_GPU_SPEED") == "" {
 		t.Skip("needs an NVIDIA GPU that nobody else uses, and WEIR_GPU_SPEED=1")
 	}
@@ -129,15 +100,15 @@ func TestGPUChainSpeed(t *testing.T) {
 		}
 		for _, fp8 := range []bool{true, false} {
 			for _, tokens := range []int{1, 2, 4} {
-				b.chainSpeed(tokens, fp8)
+				b.ringSpeed(tokens, fp8)
 			}
 		}
 	})
 }
 
-const chainLayers = 4 // more than the L2 cache holds
+const ringLayers = 4 // more than the L2 cache holds
 
-func (b *bench) chainSpeed(tokens int, fp8 bool) {
+func (b *bench) ringSpeed(tokens int, fp8 bool) {
 	const width, hidden, kv = 4096, 14336, 1024
 	keep, size := len(b.mine), 2
 	if fp8 {
@@ -151,7 +122,7 @@ func (b *bench) chainSpeed(tokens int, fp8 bool) {
 		f.Out[f.N] = kern.Out{W: uint64(b.random(rows*k*size, fp8)), Scale: scale, Dst: dst, Rows: int32(rows), LdD: int32(rows), Type: kind, Tiles: f.Units}
 		f.N++
 	}
-	var layers [chainLayers][4]kern.Few
+	var layers [ringLayers][4]kern.Few
 	for i := range layers {
 		l := &layers[i]
 		l[0] = kern.Few{X: a, Residual: x, LdR: width, Tokens: tk, Cols: width, LdX: width, LdW: width}
@@ -166,26 +137,26 @@ func (b *bench) chainSpeed(tokens int, fp8 bool) {
 		out(&l[3], kv, width, to, kern.F32)
 		out(&l[3], kv, width, to, kern.F32)
 	}
-	xs := chainXs(tokens, hidden, fp8)
 	show := func(what string, bytes int, f func(i int)) {
 		ms := b.time(40, f)
-		fmt.Printf("chain fp8 %v, %d tokens, %s: %.1f us %.0f GB/s\n", fp8, tokens, what, ms*1e3, float64(bytes*size)/ms/1e6)
+		fmt.Printf("ring fp8 %v, %d tokens, %s: %.1f us %.0f GB/s\n", fp8, tokens, what, ms*1e3, float64(bytes*size)/ms/1e6)
 	}
 	sizes := []int{width * width, 2 * hidden * width, hidden * width, (width + 2*kv) * width}
 	all := sizes[0] + sizes[1] + sizes[2] + sizes[3]
-	for _, ring := range [][2]int{{16, 16}, {16, 8}, {16, 6}, {16, 4}, {16, 3}, {16, 2}, {8, 3}, {5, 3}, {4, 2}} {
-		show(fmt.Sprintf("a layer, ring of at most %d, %d on their way", ring[0], ring[1]), all, func(i int) {
-			b.startChain(layers[i%chainLayers][:], tokens, xs, ring[0], fp8, int32(ring[1]))
-		})
+	start := func(layer, j int) {
+		l := &layers[layer%ringLayers][j]
+		b.startRing(l, tokens, ringXs(tokens, int(l.LdW), fp8), fp8)
 	}
-	show("a layer, a kernel a product", all, func(i int) {
+	show("a layer", all, func(i int) {
 		for j := range 4 {
-			b.startChain(layers[i%chainLayers][j:j+1], tokens, xs, chainMost, fp8)
+			start(i, j)
 		}
 	})
 	for j, what := range []string{"o", "gate and up", "down", "qkv"} {
-		show(what, sizes[j], func(i int) { b.startChain(layers[i%chainLayers][j:j+1], tokens, xs, chainMost, fp8) })
+		show(what, sizes[j], func(i int) { start(i, j) })
 	}
+	// What is left where memory does not matter.
+	show("o, all in the cache", sizes[0], func(int) { start(0, 0) })
 	for _, p := range b.mine[keep:] {
 		b.must(b.free(p))
 	}

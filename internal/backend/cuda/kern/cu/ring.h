@@ -1,0 +1,236 @@
+// Products for a few tokens on Hopper: one block a processor. One warp has the copy
+// engine bring weights into a deep ring, whatever the others wait for, so that memory
+// goes on being read while the kernel ahead ends and the norm is computed.
+//
+// Having the L2 cache read what the next kernel takes first was no faster behind
+// attention and slower elsewhere.
+//
+// A piece of the ring is 1024 bytes of 16 rows; each of eight warps multiplies 128
+// bytes of it. The copy engine brings one by two instructions: copies of single rows,
+// sixteen a piece, took longer to start than the memory to read them. The rest is
+// as in few.h.
+#pragma once
+#include "few.h"
+#include "hopper.h"
+
+struct RingArgs {
+  TensorMap w[GROUP]; // as out of FewArgs: boxes of eight blocks of 128 bytes of eight rows
+  FewArgs few;
+  int stages; // pieces of the ring
+  int xbytes; // of the tokens, a multiple of 16
+  int flying; // pieces on their way at once
+  int pad;
+};
+
+// Half of a piece: for each warp 128 bytes of eight rows, swizzled as the copy engine does.
+enum { PIECE = 1024, HALF_BYTES = 8 * PIECE, PIECE_BYTES = 2 * HALF_BYTES };
+
+DEVICE u64 read_once() {
+  u64 p;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(p));
+  return p;
+}
+DEVICE void fetch_half(u32 dst, const TensorMap &m, int row, int block, u32 barrier, u64 policy) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%5, %3, %4}], [%2], %6;"
+      ::"r"(dst), "l"((u64)&m), "r"(barrier), "r"(row), "r"(block), "r"(0), "l"(policy) : "memory");
+}
+// made says that the ring's barriers are there, made_wait waits for that.
+DEVICE void made() { asm volatile("bar.arrive 10, 288;" ::: "memory"); }
+DEVICE void made_wait() { asm volatile("bar.sync 10, 288;" ::: "memory"); }
+DEVICE uint4 shared4(u32 at) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+  return v;
+}
+
+template <int T, bool FP8> struct Ring {
+  typedef Few<T, FP8> Product;
+  static constexpr int BYTES = FP8 ? 1 : 2;
+
+  // fetch fills the ring. What lies outside a matrix arrives as zeros. Only a few
+  // pieces are on their way at once, as many as keep memory busy: requests beyond that
+  // wait in line before the memory, and what the tokens ask for waits behind them.
+  static METHOD void fetch(const RingArgs &c, u32 ring, u32 full, u32 empty) {
+    const FewArgs &a = c.few;
+    int slot = 0, first = 0, flying = 0, blocks = a.ldw * BYTES / 128;
+    u32 phase = 1, way = 0;
+    u64 policy = read_once();
+    for (int unit = bx; unit < a.units; unit += gx) {
+      int which = 0, row = unit * 8, second = 1, row2 = row;
+      if (!a.gate) {
+        while (which + 1 < a.n && unit >= a.out[which].tiles) which++;
+        row = (unit - (which ? a.out[which - 1].tiles : 0)) * 16, row2 = row + 8, second = which;
+      }
+      for (int block = 0; block < blocks; block += 8) {
+        if (flying == c.flying) {
+          barrier_wait(full + 8 * first, way);
+          if (++first == c.stages) first = 0, way ^= 1;
+        } else flying++;
+        barrier_wait(empty + 8 * slot, phase);
+        u32 to = ring + slot * PIECE_BYTES, barrier = full + 8 * slot;
+        barrier_expect(barrier, PIECE_BYTES);
+        fetch_half(to, c.w[which], row, block, barrier, policy);
+        fetch_half(to + HALF_BYTES, c.w[second], row2, block, barrier, policy);
+        if (++slot == c.stages) slot = 0, phase ^= 1;
+      }
+    }
+  }
+
+  // copy brings the tokens to shared memory, bf16, for E4M3 made f16 like few.h's. All
+  // loads of two tokens go out before the first is used.
+  static METHOD void copy(const FewArgs &a, u8 *x, int stride, int padded, float *scale, float (*part)[8]) {
+    constexpr int KEEP = 8, TWO = T < 2 ? T : 2;
+    const u16 *from = (const u16 *)a.x;
+    auto get = [&](int t, int c) INLINE { return c < a.ldw ? load4(from + (u64)t * a.ldx + c) : uint4{0, 0, 0, 0}; };
+    auto look = [&](float top, uint4 v) INLINE { return fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w)))); };
+    UNROLL for (int first = 0; first < T; first += TWO) {
+      uint4 keep[TWO][KEEP];
+      UNROLL for (int t = 0; t < TWO; t++) UNROLL for (int i = 0; i < KEEP; i++) keep[t][i] = get(first + t, (i * 256 + tid) * 8);
+      UNROLL for (int t = 0; t < TWO; t++) {
+        u8 *to = x + (first + t) * stride;
+        float top = 0;
+        UNROLL for (int i = 0; i < KEEP; i++) {
+          int c = (i * 256 + tid) * 8;
+          if (FP8) top = look(top, keep[t][i]);
+          if (c < padded) *(uint4 *)(to + c * 2) = keep[t][i];
+        }
+        for (int c = (KEEP * 256 + tid) * 8; c < padded; c += 2048) {
+          uint4 v = get(first + t, c);
+          if (FP8) top = look(top, v);
+          *(uint4 *)(to + c * 2) = v;
+        }
+        if (!FP8) continue;
+        top = warp_max(top);
+        if (tid % 32 == 0) part[first + t][tid / 32] = top;
+      }
+    }
+    if (!FP8) return;
+    sync_few();
+    UNROLL for (int t = 0; t < T; t++) {
+      float top = 0;
+      UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[t][i]);
+      float p = power_below(top);
+      if (tid == 0) scale[t] = FEW_SCALE / p;
+      for (int c = tid * 8; c < padded; c += 2048) {
+        uint4 v = *(const uint4 *)(x + t * stride + c * 2);
+        auto two = [&](u32 h) INLINE { return f16x2(bf16_lo(h) * p, bf16_hi(h) * p); };
+        *(uint4 *)(x + t * stride + c * 2) = {two(v.x), two(v.y), two(v.z), two(v.w)};
+      }
+    }
+  }
+
+  // take reads a warp's 128 bytes of a piece, at: a lane's 16 of a row; those of the
+  // row eight further lie half a piece behind, its other 16 of a row at other.
+  static METHOD void take(uint4 *w, u32 at, u32 other) {
+    w[0] = shared4(at), w[1] = shared4(at + HALF_BYTES), w[2] = shared4(other), w[3] = shared4(other + HALF_BYTES);
+  }
+
+  // multiply takes them with the tokens' part. Columns go to the matrix units as in
+  // few.h. A product waits for the one before that adds to the same, so there are four sums.
+  static constexpr int XS = FP8 ? 4 : 2; // 16 bytes of a token
+  static METHOD void multiply(float (*acc)[4], const uint4 *w, const uint4 *x) {
+    UNROLL for (int half = 0; half < 2; half++) {
+      u32 u[4] = {w[2 * half].x, w[2 * half].y, w[2 * half].z, w[2 * half].w}, v[4] = {w[2 * half + 1].x, w[2 * half + 1].y, w[2 * half + 1].z, w[2 * half + 1].w};
+      if constexpr (FP8) {
+        uint4 x0 = x[2 * half], x1 = x[2 * half + 1];
+        u32 b[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
+        UNROLL for (int j = 0; j < 4; j++) {
+          u32 m[4] = {half_lo(u[j]), half_lo(v[j]), half_hi(u[j]), half_hi(v[j])};
+          mma_f16(acc[j], m, b + 2 * j);
+        }
+      } else {
+        u32 b[4] = {x[half].x, x[half].y, x[half].z, x[half].w};
+        UNROLL for (int j = 0; j < 2; j++) {
+          u32 m[4] = {u[2 * j], v[2 * j], u[2 * j + 1], v[2 * j + 1]};
+          mma_bf16(acc[half * 2 + j], m, b + 2 * j);
+        }
+      }
+    }
+  }
+
+  static METHOD void run(const RingArgs &c) {
+    const FewArgs &a = c.few;
+    int warp = tid / 32, lane = tid % 32;
+    u32 ring = aligned_shared(), full, empty;
+    u8 *x = dynamic + (ring - shared_at(dynamic)) + c.stages * PIECE_BYTES;
+    float *red = (float *)(x + c.xbytes); // [8][8][T][16]
+    full = ring + c.stages * PIECE_BYTES + c.xbytes + 8 * 8 * T * 16 * 4, empty = full + 8 * c.stages;
+    SHARED float part[2 * T][8], scale[T];
+    let_next();
+    if (warp == 8) { // begins to copy at once, the others see the barriers when they come
+      if (lane == 0) {
+        for (int i = 0; i < c.stages; i++) {
+          barrier_init(full + 8 * i, 1);
+          barrier_init(empty + 8 * i, 8);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+      }
+      sync_warp();
+      made();
+      if (lane == 0) fetch(c, ring, full, empty);
+      return;
+    }
+    // What does not depend on the kernel ahead is read before it ends: each warp
+    // ends every eighth of the units.
+    float4 w4[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+      int col = (i * 256 + tid) * 4;
+      if (a.norm && col < a.cols) w4[i] = *(const float4 *)(a.norm + col);
+    }
+    typename Product::End end;
+    int ends = bx + warp * gx;
+    end.template look<false>(a, ends, lane, T);
+    made_wait();
+    wait_ahead();
+    int pieces = (a.ldw * BYTES + PIECE - 1) / PIECE, padded = pieces * (PIECE / BYTES), stride = padded * 2 + Product::PAD;
+    int tokens = *a.tokens;
+    if (end.row >= 0) end.add(a, lane, T);
+    if (a.norm) Product::normalise(a, x, stride, padded, scale, part, w4);
+    else copy(a, x, stride, padded, scale, part);
+    sync_few();
+    const u8 *mine = x + (lane / 4 & (T - 1)) * stride + warp * Product::PER * 2 + lane % 4 * (FP8 ? 32 : 16);
+    // Swizzled: 16 bytes change places by the row's number. Eight lanes read at once, two rows:
+    // rows four apart lie in different banks then, neighbours in the same.
+    int own = lane / 8 + lane / 4 % 2 * 4;
+    u32 row = ring + warp * 1024 + own * 128, place = row + ((lane % 4 ^ own) << 4), other = row + (((lane % 4 + 4) ^ own) << 4);
+    int slot = 0, turn = 0; // as in few.h
+    int left = bx < a.units ? ((a.units - 1 - bx) / gx + 1) * pieces : 0;
+    u32 phase = 0;
+    uint4 next[4];
+    auto get = [&]() INLINE {
+      barrier_wait(full + 8 * slot, phase);
+      take(next, place + slot * PIECE_BYTES, other + slot * PIECE_BYTES);
+    };
+    if (left) get();
+    for (int unit = bx; unit < a.units; unit += gx, turn = (turn + 1) % 8) {
+      float acc[4][4] = {};
+      for (int i = 0; i < pieces; i++) {
+        uint4 w[4] = {next[0], next[1], next[2], next[3]}, xs[XS];
+        UNROLL for (int j = 0; j < XS; j++) xs[j] = load4(mine + i * (PIECE / BYTES * 2) + (FP8 ? j / 2 * 128 + j % 2 * 16 : j * 64));
+        sync_warp();
+        if (lane == 0) barrier_arrive(empty + 8 * slot);
+        if (++slot == c.stages) slot = 0, phase ^= 1;
+        if (--left) get(); // the next piece is on its way to registers while this one is multiplied
+        multiply(acc, w, xs);
+      }
+      float *sums = red + turn * 8 * T * 16;
+      UNROLL for (int i = 0; i < 4; i++) {
+        int token = lane % 4 * 2 + i % 2;
+        if (token < T) sums[(warp * T + token) * 16 + own + i / 2 * 8] = (acc[0][i] + acc[1][i]) + (acc[2][i] + acc[3][i]);
+      }
+      if (warp == turn) {
+        meet_wait(1 + turn);
+        end.put(a, sums, scale, lane, tokens);
+        end.look(a, ends += 8 * gx, lane, T);
+      } else meet(1 + turn);
+    }
+  }
+};
+
+// Bounds of more threads than there are leave registers for attention's blocks.
+#define RING_OF(t, threads)                                                                   \
+  GLOBAL BOUNDS(threads, 1) ring_bf16_##t(CONSTANT_ARG RingArgs a) { Ring<t, false>::run(a); } \
+  GLOBAL BOUNDS(threads, 1) ring_e4m3_##t(CONSTANT_ARG RingArgs a) { Ring<t, true>::run(a); }
+RING_OF(1, 448)
+RING_OF(2, 448)
+RING_OF(4, 288)

@@ -1,0 +1,63 @@
+//go:build linux && (amd64 || arm64) && !nogpu
+
+package cuda
+
+import (
+	"unsafe"
+
+	"weir/internal/backend/cuda/kern"
+)
+
+const (
+	pieceBytes  = 16 * 1024 // PIECE_BYTES of ring.h
+	ringThreads = 9 * 32    // eight warps that multiply, one that copies
+	// ringLeast is the least depth of the ring that is worth it, ringMost the greatest.
+	ringLeast, ringMost = 4, 16
+	// ringEnough is a depth whose pieces last until the kernel ahead has ended.
+	ringEnough = 5
+	// ringFlying is how many pieces are on their way at once: two or four were slower.
+	ringFlying = 3
+	// ringRest is what a block has besides: the ring's alignment, shared variables.
+	ringRest = 1024 + 512
+	// ringBeside is what a processor keeps of its shared memory for each of two blocks.
+	ringBeside = 2 * 1024
+)
+
+// ringStages is how deep the ring can be, beside tokens of so many bytes. Where it
+// stays deep enough it leaves room for a block of attention, which then begins while
+// this kernel runs, as the next kernel's blocks begin where this one's end.
+func ringStages(tokens, bytes, shared int) int {
+	depth := func(shared int) int {
+		return min(ringMost, (shared-ringRest-bytes-fewSums(tokens))/(pieceBytes+16))
+	}
+	if n := depth(shared - turnShared(128, kern.SM90a) - ringBeside); n >= ringEnough {
+		return n
+	}
+	return depth(shared)
+}
+
+func ringShared(tokens, bytes, stages int) int {
+	return 1024 + stages*(pieceBytes+16) + bytes + fewSums(tokens)
+}
+
+// ringXs is what the tokens take of shared memory, in whole pieces.
+func ringXs(tokens, ldw int, e4m3 bool) int {
+	size := 2
+	if e4m3 {
+		size = 1
+	}
+	piece := 1024 / size
+	return fewBytes(tokens, (ldw+piece-1)/piece*piece, e4m3)
+}
+
+// startRing starts a product on Hopper.
+func (s *stream) startRing(p *few) {
+	a := ringArgs(&p.args, p.pieces, slots(p.rows), p.shared, s.device.shared)
+	s.run(p.name, s.device.processors, 1, 1, ringThreads, ringShared(slots(p.rows), p.shared, int(a.Stages)), args(&a), unsafe.Sizeof(a))
+}
+
+// ringArgs are a product's, of tokens that take so many bytes.
+func ringArgs(p *kern.Few, w [kern.Group]kern.TensorMap, tokens, bytes, shared int) kern.Ring {
+	stages := ringStages(tokens, bytes, shared)
+	return kern.Ring{W: w, Few: *p, Stages: int32(stages), XBytes: int32(bytes), Flying: int32(min(ringFlying, stages))}
+}
