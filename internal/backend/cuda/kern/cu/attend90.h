@@ -5,8 +5,9 @@
 // A block takes one job after the other: a tile of attend_many and a KV head. Its 128
 // queries meet 128 positions a step. Queries, keys and values are tiles of [128, 128]
 // f16 in two halves of 64 columns, whose rows of 128 bytes are swizzled as wgmma
-// reads them. A step's keys are multiplied while the values of the step before are,
-// and their weights are made while those still run.
+// reads them. A step's keys and the values of the step before are multiplied one behind
+// the other without a wait between them. (That the weights are made while the values
+// still run is what the order below asks for; ptxas waits for both first.)
 #pragma once
 #include "attend.h"
 #include "hopper.h"
