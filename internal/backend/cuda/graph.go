@@ -13,7 +13,8 @@ import (
 //
 // The first step of a bucket runs kernel by kernel and is recorded. Its list is
 // then captured as a graph and run again on the same batch: a step may be computed
-// twice, since it writes what it wrote. Only if both gave the same bits, the graph is
+// twice, since it writes what it wrote. Only if both gave the same bits, in rows from all
+// over the batch, the graph is
 // used from then on; else never again in this process.
 type graphs struct {
 	eager  bool
@@ -128,12 +129,8 @@ func (g *graphs) finish(s *stream) {
 
 // make captures the recorded step and tries it out.
 func (g *graphs) make(s *stream) error {
-	n := s.batch.wants * s.plan.Vocab * 4
-	want := make([]byte, n)
-	if err := s.launch.wait(); err != nil {
-		return err
-	}
-	if err := s.device.download(want, s.logits); err != nil {
+	want, err := g.logits(s)
+	if err != nil {
 		return err
 	}
 	exec, err := g.capture(s)
@@ -142,23 +139,20 @@ func (g *graphs) make(s *stream) error {
 		g.eager = true
 		return s.launch.wait()
 	}
-	if err := s.clear(s.logits, int64(n)); err != nil {
+	if err := s.clear(s.logits, int64(s.batch.wants*s.plan.Vocab*4)); err != nil {
 		return err
 	}
 	if err := s.device.call(cuGraphLaunch, exec, s.launch.queue); err != nil {
 		return err
 	}
-	if err := s.launch.wait(); err != nil {
-		return err
-	}
-	got := make([]byte, n)
-	if err := s.device.download(got, s.logits); err != nil {
+	got, err := g.logits(s)
+	if err != nil {
 		return err
 	}
 	if !bytes.Equal(got, want) {
 		g.Refused++
 		g.eager = true
-		return s.device.upload(s.logits, want)
+		return g.again(s)
 	}
 	if g.made == nil {
 		g.made = map[int]*graph{}
@@ -167,18 +161,45 @@ func (g *graphs) make(s *stream) error {
 	return nil
 }
 
-// capture makes a graph of the recorded launches.
-func (g *graphs) capture(s *stream) (exec uintptr, err error) {
-	const relaxed = 2
-	if err := s.device.call(cuStreamBeginCapture, s.launch.queue, relaxed); err != nil {
-		return 0, err
+// tried is how many rows of logits are compared when a graph is tried out, the first and the
+// last among them: of a thousand rows all would be half a gigabyte, twice, while
+// everybody waits.
+const tried = 16
+
+// logits waits for the step's logits and brings some rows here.
+func (g *graphs) logits(s *stream) ([]byte, error) {
+	if err := s.launch.wait(); err != nil {
+		return nil, err
 	}
+	n, last := s.plan.Vocab*4, s.batch.wants-1
+	rows := min(s.batch.wants, tried)
+	some := make([]byte, rows*n)
+	for i := range rows {
+		if err := s.device.download(some[i*n:(i+1)*n], s.logits+pointer(i*last/max(rows-1, 1)*n)); err != nil {
+			return nil, err
+		}
+	}
+	return some, nil
+}
+
+// again runs the recorded launches one by one.
+func (g *graphs) again(s *stream) (err error) {
 	for i := range g.record {
 		r := &g.record[i]
 		if err == nil {
 			err = s.launch.launch(r.k, r.gx, r.gy, r.gz, r.threads, r.shared, unsafe.Pointer(&r.args[0]))
 		}
 	}
+	return err
+}
+
+// capture makes a graph of the recorded launches.
+func (g *graphs) capture(s *stream) (exec uintptr, err error) {
+	const relaxed = 2
+	if err := s.device.call(cuStreamBeginCapture, s.launch.queue, relaxed); err != nil {
+		return 0, err
+	}
+	err = g.again(s)
 	var made uintptr
 	if end := s.device.call(cuStreamEndCapture, s.launch.queue, uintptr(unsafe.Pointer(&made))); err == nil {
 		err = end
