@@ -17,7 +17,9 @@ import (
 // computes its logits, and is told how to draw from them once the one at hand is settled.
 // What is not sure is who ends: whoever did, by an end
 // token, a stop string or its client, has rows too many in the next step, which nobody reads. Its pages
-// may be somebody else's by then, but nobody writes there before the step after.
+// may be somebody else's by then, but nobody writes there before the step after. Nor is it
+// sure that an output with a structure keeps the token: one that must end may get another, and
+// then its row in the next step is computed again.
 
 // flight is a step on its way.
 type flight struct {
@@ -86,7 +88,7 @@ func (l *loop) drawn(q *sequence, from *backend.Drawn) sample.Draw {
 		return d
 	}
 	if id, hurried := q.text.Within(left, d.ID); hurried {
-		q.hurried = true
+		q.hurried, q.misled = true, l.next.up
 		return sample.Draw{ID: id}
 	}
 	return d
@@ -122,7 +124,7 @@ func (l *loop) sure(p *sched.Plan) bool {
 		q := l.of(item.Seq)
 		switch {
 		case q == nil:
-		case q.req.pin != nil || q.AllLogits || len(q.siblings) > 0:
+		case q.req.pin != nil || q.AllLogits || len(q.siblings) > 0 || q.hurried:
 			return false
 		case q.text != nil:
 			structured++

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"regexp"
+	"sync"
 	"testing"
 
 	"weir/internal/llm"
@@ -61,5 +63,39 @@ func TestOutputsThatMustNotEnd(t *testing.T) {
 	got := mustCollect(t, e, textRequest("x", func(p *llm.Params) { p.Structure, p.MaxTokens = &s, ptr(12) })).choices[0]
 	if len(got.tokens) != 12 || got.finish != llm.FinishLength {
 		t.Errorf("%d tokens, finish %q", len(got.tokens), got.finish)
+	}
+}
+
+// An output with a structure that is made to end gets tokens that the device did not draw,
+// which the step that was begun ahead does not know of.
+func TestOutputsEndInTimeAhead(t *testing.T) {
+	base := usual
+	base.running = 20
+	requests := make([]*llm.Request, 40)
+	for i := range requests {
+		p := llm.DefaultParams()
+		p.MaxTokens, p.Seed, p.IgnoreEOS = ptr(40+i), ptr(uint64(i)), true
+		if i%10 == 5 {
+			p.Structure, p.MaxTokens, p.IgnoreEOS = &llm.Structure{Regex: `([a-z]+\.)*[a-z]+-[0-9]{4}`}, ptr(8+i), false
+		}
+		requests[i] = &llm.Request{ID: fmt.Sprint("r", i), Prompt: llm.Tokens{int32(i), 2, 3}, Params: p}
+	}
+	want := alone(t, base, requests)
+	hurried := 0
+	for i := range want {
+		want[i].usage.Guesses = nil // of a structure's text, as it pays
+		if requests[i].Params.Structure != nil && want[i].choices[0].finish == llm.FinishLength {
+			hurried++
+		}
+	}
+	base.device = true
+	e := startTiny(t, base)
+	var wg sync.WaitGroup
+	for i, r := range requests {
+		wg.Go(func() { wants(t, e, r, want[i]) })
+	}
+	wg.Wait()
+	if s := counted(t, e); hurried == 0 || s.Ahead < s.Steps/2 {
+		t.Errorf("%d outputs were made to end, %d of %d steps begun ahead: the test does not test it", hurried, s.Ahead, s.Steps)
 	}
 }

@@ -60,13 +60,6 @@ func (b *inbox) take(buf []message) ([]message, bool) {
 	return buf, b.closed
 }
 
-// empty tells that there is nothing to take.
-func (b *inbox) empty() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.msgs) == 0 && !b.closed
-}
-
 // mailbox carries a request's outputs from the loop to the request's goroutine.
 // The loop never waits; it ends a request whose mailbox fills up.
 type mailbox struct {

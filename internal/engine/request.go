@@ -51,8 +51,9 @@ type sequence struct {
 	// text is where the output stands in the grammar that it must follow; nil: in
 	// none.
 	text *grammar.State
-	// hurried: it was made to end, since its room ran out.
-	hurried bool
+	// hurried: it was made to end, since its room ran out. misled: so the step that has
+	// begun computes another token for it than it got.
+	hurried, misled bool
 
 	guess guess // of what comes next
 }

@@ -18,7 +18,7 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		return
 	}
 	for _, item := range p.Items {
-		if l.of(item.Seq) != nil { // it may have ended after the step had begun
+		if q := l.of(item.Seq); q != nil && !q.misled { // it may have ended after the step had begun
 			l.sched.Advance(item)
 		}
 	}
@@ -27,6 +27,8 @@ func (l *loop) settle(p *sched.Plan, r *backend.Result, err error) {
 		q := l.of(p.Items[w.item].Seq)
 		switch {
 		case q == nil: // an earlier row of this step ended its request
+		case q.misled: // the row is of a token that it does not have
+			q.misled = false
 		case w.node >= 0 && w.node != q.guess.next: // a guess that did not come true, or one after it
 		case w.pos < q.Prompt-1:
 			l.promptLogprob(q, w.pos, r.Logits[i])
