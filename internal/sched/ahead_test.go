@@ -147,6 +147,7 @@ type aheadRun struct {
 	limits Limits
 	live   map[*Seq]bool
 	next   map[*Seq]int // position that is to be computed next
+	due    int64        // charges
 	steps  [2]Plan
 	aheads int
 }
@@ -209,6 +210,8 @@ func (r *aheadRun) planned(p *Plan) {
 			r.t.Fatalf("%+v is planned after position %d", i, r.next[i.Seq])
 		}
 		r.next[i.Seq] = i.To
+		decoded := i.To - max(i.From, min(i.To, i.Seq.Prompt))
+		r.due += chargeUnit * int64(prefillCharge*(i.To-i.From-decoded)+decodeCharge*decoded)
 		rows += i.To - i.From
 		if i.To == known {
 			logits++
@@ -217,6 +220,20 @@ func (r *aheadRun) planned(p *Plan) {
 	if rows > r.limits.BatchTokens || logits > r.limits.LogitRows || len(p.Items) > r.limits.Running {
 		r.t.Fatalf("%d rows, %d wanted, of %d sequences", rows, logits, len(p.Items))
 	}
+	r.charged(p)
+}
+
+// charged tells that rows that are planned have been charged for once, and no others: not
+// those of a step that could not be begun ahead. (Who gives way is not paid back.)
+func (r *aheadRun) charged(p *Plan) {
+	a := r.s.accounts[""]
+	if a == nil {
+		return
+	}
+	if len(p.Preempted) == 0 && a.charged != r.due {
+		r.t.Fatalf("%d is charged, %d is due", a.charged/chargeUnit, r.due/chargeUnit)
+	}
+	r.due = a.charged
 }
 
 func (r *aheadRun) check() {
