@@ -399,6 +399,7 @@ func (s *Scheduler) unplan(q *Seq) {
 		if item.Seq == q {
 			s.plan.tokens -= item.To - item.From
 			s.plan.logits -= logitRows(q, item.To-item.From)
+			chargeRows(q, item.From, item.To, -1)
 			s.plan.Items = slices.Delete(s.plan.Items, i, i+1)
 			return
 		}
