@@ -1,8 +1,6 @@
 package cpu
 
 import (
-	"math"
-
 	"weir/internal/backend"
 	"weir/internal/weights"
 )
@@ -18,8 +16,11 @@ import (
 
 // finer adds what rounding left of x to a projection that is to be exact.
 func (s *stream) finer(x backend.Act, p backend.Projection) {
+	if !p.Keys || !s.arith.fast() || !s.arith.level.RoundsPrompts() {
+		return
+	}
 	c, w := s.classesOf(x), matrix(p.W, x.Cols(), "Linear")
-	if !p.Keys || w.typ != weights.BF16 || !s.arith.fast() || !s.arith.level.RoundsPrompts() || len(c.prefill) == 0 {
+	if w.typ != weights.BF16 || len(c.prefill) == 0 {
 		return
 	}
 	t := &s.linear
@@ -33,16 +34,15 @@ func (s *stream) finer(x backend.Act, p backend.Projection) {
 // leave sets dst to what rounding x to bf16 takes from it: to zeros where x is
 // infinite, or becomes so.
 func leave(dst, x []float32) {
-	const infinity = 0x7f80_0000
+	const infinity = 0x7f80
 	dst = dst[:len(x)]
 	for i, v := range x {
-		bits := math.Float32bits(v)
-		rounded := (bits + 0x7fff + bits>>16&1) &^ 0xffff
-		if rounded&infinity == infinity {
+		h := weights.F32ToBF16(v)
+		if h&infinity == infinity {
 			dst[i] = 0
 			continue
 		}
-		dst[i] = v - math.Float32frombits(rounded)
+		dst[i] = v - weights.BF16ToF32(h)
 	}
 }
 
