@@ -5,7 +5,6 @@ package cuda
 import (
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"unsafe"
@@ -299,13 +298,7 @@ func TestTilesSorted(t *testing.T) {
 
 // How fast the attention of prompts is with Llama 3.1 8B's heads.
 func TestAttendSpeed(t *testing.T) {
-	if os.Getenv("WEIR_GPU_SPEED") == "" {
-		t.Skip("needs an NVIDIA GPU that nobody else uses, and WEIR_GPU_SPEED=1")
-	}
-	eachTarget(t, func(t *testing.T, b *bench) {
-		if b.target != kern.SM90a {
-			return
-		}
+	hopperSpeed(t, func(b *bench) {
 		var short [][2]int
 		for range 16 {
 			short = append(short, [2]int{0, 128})

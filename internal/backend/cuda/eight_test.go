@@ -5,7 +5,6 @@ package cuda
 import (
 	"fmt"
 	"math"
-	"os"
 	"testing"
 	"unsafe"
 
@@ -195,13 +194,7 @@ func (e *eight) expected(q []uint16, k, v []float32, seq, last, head int) (out [
 // How fast attention of a token of each of many sequences reads a cache of E4M3, heads as
 // Llama 3.1 8B has them.
 func TestGPUDecodeSpeed(t *testing.T) {
-	if os.Getenv("WEIR_GPU_SPEED") == "" {
-		t.Skip("needs an NVIDIA GPU that nobody else uses, and WEIR_GPU_SPEED=1")
-	}
-	eachTarget(t, func(t *testing.T, b *bench) {
-		if b.target != kern.SM90a {
-			return
-		}
+	hopperSpeed(t, func(b *bench) {
 		const room = 1 << 21
 		k, v := b.random(room*1024, true), b.random(room*1024, true)
 		for _, c := range [][2]int{{1, 2000}, {16, 2000}, {64, 256}, {64, 2000}, {256, 128}, {256, 512}, {256, 2000}, {1000, 192}, {1000, 700}, {1000, 1900}} {

@@ -71,6 +71,18 @@ func eachTarget(t *testing.T, f func(*testing.T, *bench)) {
 	}
 }
 
+// hopperSpeed runs f, which measures kernels of sm_90a, where that is asked for.
+func hopperSpeed(t *testing.T, f func(*bench)) {
+	if os.Getenv("WEIR_GPU_SPEED") == "" {
+		t.Skip("needs an NVIDIA GPU that nobody else uses, and WEIR_GPU_SPEED=1")
+	}
+	eachTarget(t, func(_ *testing.T, b *bench) {
+		if b.target == kern.SM90a {
+			f(b)
+		}
+	})
+}
+
 func newRand(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
 	if s := os.Getenv("WEIR_SEED"); s != "" {

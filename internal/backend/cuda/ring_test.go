@@ -5,7 +5,6 @@ package cuda
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"unsafe"
 
@@ -91,13 +90,7 @@ func ringBits(t *testing.T, m *toy, rng *rand.Rand, n int) {
 
 // How fast layers of Llama 3.1 8B's shape are read: whole, by product.
 func TestGPURingSpeed(t *testing.T) {
-	if os.Getenv("WEIR_GPU_SPEED") == "" {
-		t.Skip("needs an NVIDIA GPU that nobody else uses, and WEIR_GPU_SPEED=1")
-	}
-	eachTarget(t, func(t *testing.T, b *bench) {
-		if b.target != kern.SM90a {
-			return
-		}
+	hopperSpeed(t, func(b *bench) {
 		for _, fp8 := range []bool{true, false} {
 			for _, tokens := range []int{1, 2, 4} {
 				b.ringSpeed(tokens, fp8)

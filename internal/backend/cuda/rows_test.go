@@ -5,7 +5,6 @@ package cuda
 import (
 	"fmt"
 	"math"
-	"os"
 	"testing"
 	"unsafe"
 
@@ -15,13 +14,7 @@ import (
 // How fast what is done to rows between products goes, at 2048 rows of Llama 3.1 8B's shape
 // with E4M3 weights, and the choice of the most probable of 1024 rows of logits.
 func TestGPURowSpeed(t *testing.T) {
-	if os.Getenv("WEIR_GPU_SPEED") == "" {
-		t.Skip("needs an NVIDIA GPU that nobody else uses, and WEIR_GPU_SPEED=1")
-	}
-	eachTarget(t, func(t *testing.T, b *bench) {
-		if b.target != kern.SM90a {
-			return
-		}
+	hopperSpeed(t, func(b *bench) {
 		const rows, width, hidden, wants, vocab = 2048, 4096, 14336, 1024, 128256
 		keep := len(b.mine)
 		count, few := uint64(put(b, []int32{rows})), uint64(put(b, []int32{wants}))

@@ -136,32 +136,10 @@ template <int T, bool FP8> struct Few {
     }
   }
 
-  // copy brings them as they are, bf16, for E4M3 made f16 like above. All of a
-  // token's loads go out before the first is used.
-  static METHOD void copy(const FewArgs &a, u8 *x, int stride, int padded, float *scale, float (*part)[8]) {
-    constexpr int KEEP = 8;
-    const u16 *from = (const u16 *)a.x;
-    uint4 keep[KEEP];
-    auto look = [&](float top, uint4 v) INLINE { return fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w)))); };
-    UNROLL for (int t = 0; t < T; t++) {
-      float top = 0;
-      auto get = [&](int c) INLINE { return c < a.ldw ? load4(from + (u64)t * a.ldx + c) : uint4{0, 0, 0, 0}; };
-      UNROLL for (int i = 0; i < KEEP; i++) keep[i] = get((i * 256 + tid) * 8);
-      UNROLL for (int i = 0; i < KEEP; i++) {
-        int c = (i * 256 + tid) * 8;
-        if (FP8) top = look(top, keep[i]);
-        if (c < padded) *(uint4 *)(x + t * stride + c * 2) = keep[i];
-      }
-      for (int c = (KEEP * 256 + tid) * 8; c < padded; c += 2048) {
-        uint4 v = get(c);
-        if (FP8) top = look(top, v);
-        *(uint4 *)(x + t * stride + c * 2) = v;
-      }
-      if (!FP8) continue;
-      top = warp_max(top);
-      if (tid % 32 == 0) part[t][tid / 32] = top;
-    }
-    if (!FP8) return;
+  static METHOD float topmost(float top, uint4 v) { return fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w)))); }
+
+  // halve makes f16 of the tokens in shared memory once the warps' greatest are in part.
+  static METHOD void halve(u8 *x, int stride, int padded, float *scale, float (*part)[8]) {
     sync_few();
     UNROLL for (int t = 0; t < T; t++) {
       float top = 0;
@@ -174,6 +152,33 @@ template <int T, bool FP8> struct Few {
         *(uint4 *)(x + t * stride + c * 2) = {two(v.x), two(v.y), two(v.z), two(v.w)};
       }
     }
+  }
+
+  // copy brings them as they are, bf16, for E4M3 made f16 like above. All of a
+  // token's loads go out before the first is used.
+  static METHOD void copy(const FewArgs &a, u8 *x, int stride, int padded, float *scale, float (*part)[8]) {
+    constexpr int KEEP = 8;
+    const u16 *from = (const u16 *)a.x;
+    uint4 keep[KEEP];
+    UNROLL for (int t = 0; t < T; t++) {
+      float top = 0;
+      auto get = [&](int c) INLINE { return c < a.ldw ? load4(from + (u64)t * a.ldx + c) : uint4{0, 0, 0, 0}; };
+      UNROLL for (int i = 0; i < KEEP; i++) keep[i] = get((i * 256 + tid) * 8);
+      UNROLL for (int i = 0; i < KEEP; i++) {
+        int c = (i * 256 + tid) * 8;
+        if (FP8) top = topmost(top, keep[i]);
+        if (c < padded) *(uint4 *)(x + t * stride + c * 2) = keep[i];
+      }
+      for (int c = (KEEP * 256 + tid) * 8; c < padded; c += 2048) {
+        uint4 v = get(c);
+        if (FP8) top = topmost(top, v);
+        *(uint4 *)(x + t * stride + c * 2) = v;
+      }
+      if (!FP8) continue;
+      top = warp_max(top);
+      if (tid % 32 == 0) part[t][tid / 32] = top;
+    }
+    if (FP8) halve(x, stride, padded, scale, part);
   }
 
   // multiply takes what the ring has of a step: 128 bytes of 16 rows. There are two

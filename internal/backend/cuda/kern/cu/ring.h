@@ -82,7 +82,6 @@ template <int T, bool FP8> struct Ring {
     constexpr int KEEP = 8, TWO = T < 2 ? T : 2;
     const u16 *from = (const u16 *)a.x;
     auto get = [&](int t, int c) INLINE { return c < a.ldw ? load4(from + (u64)t * a.ldx + c) : uint4{0, 0, 0, 0}; };
-    auto look = [&](float top, uint4 v) INLINE { return fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w)))); };
     UNROLL for (int first = 0; first < T; first += TWO) {
       uint4 keep[TWO][KEEP];
       UNROLL for (int t = 0; t < TWO; t++) UNROLL for (int i = 0; i < KEEP; i++) keep[t][i] = get(first + t, (i * 256 + tid) * 8);
@@ -91,12 +90,12 @@ template <int T, bool FP8> struct Ring {
         float top = 0;
         UNROLL for (int i = 0; i < KEEP; i++) {
           int c = (i * 256 + tid) * 8;
-          if (FP8) top = look(top, keep[t][i]);
+          if (FP8) top = Product::topmost(top, keep[t][i]);
           if (c < padded) *(uint4 *)(to + c * 2) = keep[t][i];
         }
         for (int c = (KEEP * 256 + tid) * 8; c < padded; c += 2048) {
           uint4 v = get(first + t, c);
-          if (FP8) top = look(top, v);
+          if (FP8) top = Product::topmost(top, v);
           *(uint4 *)(to + c * 2) = v;
         }
         if (!FP8) continue;
@@ -104,19 +103,7 @@ template <int T, bool FP8> struct Ring {
         if (tid % 32 == 0) part[first + t][tid / 32] = top;
       }
     }
-    if (!FP8) return;
-    sync_few();
-    UNROLL for (int t = 0; t < T; t++) {
-      float top = 0;
-      UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[t][i]);
-      float p = power_below(top);
-      if (tid == 0) scale[t] = FEW_SCALE / p;
-      for (int c = tid * 8; c < padded; c += 2048) {
-        uint4 v = *(const uint4 *)(x + t * stride + c * 2);
-        auto two = [&](u32 h) INLINE { return f16x2(bf16_lo(h) * p, bf16_hi(h) * p); };
-        *(uint4 *)(x + t * stride + c * 2) = {two(v.x), two(v.y), two(v.z), two(v.w)};
-      }
-    }
+    if (FP8) Product::halve(x, stride, padded, scale, part);
   }
 
   // take reads a warp's 128 bytes of a piece, at: a lane's 16 of a row; those of the
