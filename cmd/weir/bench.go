@@ -120,7 +120,7 @@ type offline struct{ *bench.Offline }
 
 // Decode is called by kong.
 func (o *offline) Decode(ctx *kong.DecodeContext) error {
-	return mapper("a load of requests", parseOffline).Decode(ctx, reflect.ValueOf(o).Elem())
+	return mapper("REQUESTS:INPUT/OUTPUT, such as 256:100-1024/100-1024", parseOffline).Decode(ctx, reflect.ValueOf(o).Elem())
 }
 
 func parseOffline(text string) (offline, error) {

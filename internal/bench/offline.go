@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,16 +36,23 @@ func (o Offline) String() string { return fmt.Sprintf("%d:%v/%v", o.Requests, o.
 const maxOffline = 1 << 14
 
 // ParseOffline reads what String writes; a single number stands for a range of its own.
+// The error says what is wrong with the text, without repeating all of it.
 func ParseOffline(text string) (Offline, error) {
-	count, rest, ok1 := strings.Cut(strings.TrimSpace(text), ":")
-	in, out, ok2 := strings.Cut(rest, "/")
+	count, rest, ok := strings.Cut(strings.TrimSpace(text), ":")
+	if !ok {
+		return Offline{}, errors.New("there is no colon behind the number of requests")
+	}
 	n, err := strconv.Atoi(count)
+	if err != nil || n < 1 || n > maxOffline {
+		return Offline{}, fmt.Errorf("the number of requests must be from 1 to %d", maxOffline)
+	}
+	in, out, ok := strings.Cut(rest, "/")
+	if !ok {
+		return Offline{}, errors.New("there is no slash between lengths of inputs and outputs")
+	}
 	input, err1 := parseLengths(in)
 	output, err2 := parseLengths(out)
-	if !ok1 || !ok2 || errors.Join(err, err1, err2) != nil || n < 1 || n > maxOffline {
-		return Offline{}, fmt.Errorf("%q is not REQUESTS:INPUT/OUTPUT, such as 256:100-1024/100-1024", text)
-	}
-	return Offline{n, input, output}, nil
+	return Offline{n, input, output}, cmp.Or(err1, err2)
 }
 
 func parseLengths(text string) (Lengths, error) {
@@ -56,11 +64,8 @@ func parseLengths(text string) (Lengths, error) {
 	var err1, err2 error
 	l.Least, err1 = strconv.Atoi(least)
 	l.Most, err2 = strconv.Atoi(most)
-	if err := errors.Join(err1, err2); err != nil {
-		return l, err
-	}
-	if l.Least < 1 || l.Most < l.Least || l.Most > maxLoad {
-		return l, fmt.Errorf("%q is no range of lengths", text)
+	if errors.Join(err1, err2) != nil || l.Least < 1 || l.Most < l.Least || l.Most > maxLoad {
+		return l, fmt.Errorf("%q is no range of lengths; they must be from 1 to %d, the least first", text, maxLoad)
 	}
 	return l, nil
 }
