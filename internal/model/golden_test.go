@@ -41,8 +41,8 @@ func readGoldens(t *testing.T) []golden {
 		}
 		all = append(all, g)
 	}
-	if len(all) < 14 {
-		t.Fatalf("%d goldens in testdata: expected the 14 of make_goldens.py", len(all))
+	if len(all) < 18 {
+		t.Fatalf("%d goldens in testdata: expected the 18 of make_goldens.py", len(all))
 	}
 	return all
 }

@@ -55,6 +55,13 @@ VARIANTS = {
     "qwen3": {"model_type": "qwen3", "rms_norm_eps": 1e-6, "head_dim": 24, "rope_theta": 1000000.0},
     "qwen3-tied-bias": {"model_type": "qwen3", "rms_norm_eps": 1e-6, "head_dim": 16, "attention_bias": True,
                         "tie_word_embeddings": True, "rope_scaling": YARN},
+    # Heads of the sizes that have kernels of their own on a GPU.
+    "llama-128": {"model_type": "llama", "hidden_size": 128, "head_dim": 128, "rope_scaling": LLAMA3, "rope_theta": 500000.0},
+    "mistral-128": {"model_type": "mistral", "hidden_size": 128, "sliding_window": 12, "head_dim": 128},
+    "qwen2-64": {"model_type": "qwen2", "rms_norm_eps": 1e-6, "hidden_size": 128, "num_attention_heads": 2,
+                 "num_key_value_heads": 1, "sliding_window": 12, "use_sliding_window": False, "max_window_layers": 1},
+    "qwen3-128": {"model_type": "qwen3", "rms_norm_eps": 1e-6, "hidden_size": 128, "head_dim": 128, "rope_theta": 1000000.0,
+                  "tie_word_embeddings": True},
 }
 
 
