@@ -60,20 +60,6 @@ DEVICE float power_below(float top) { // a power of two that brings top to at mo
   return bits<float>((u32)(127 - imax(-100, imin(e, 100))) << 23);
 }
 
-// FEW_SCALE is what E4M3 made f16 lacks: Hopper's instruction gives the value itself.
-#if SM >= 90
-#define FEW_SCALE 1.0f
-#else
-#define FEW_SCALE E4M3_SCALE
-#endif
-
-// sync_few waits for the eight warps that multiply.
-#if SM >= 90
-DEVICE void sync_few() { asm volatile("bar.sync 9, 256;" ::: "memory"); }
-#else
-DEVICE void sync_few() { sync(); }
-#endif
-
 template <int T, bool FP8> struct Few {
   static constexpr int BYTES = FP8 ? 1 : 2, STAGES = FEW_STAGES;
   static constexpr int PAD = FP8 ? 16 : 64;           // bytes between tokens, so that they lie in different banks
@@ -89,13 +75,9 @@ template <int T, bool FP8> struct Few {
   // normalise brings the tokens to shared memory, normalised. E4M3's activations are
   // f16, brought to its range by a power of two a token, whose inverse goes to scale.
   static METHOD void normalise(const FewArgs &a, u8 *x, int stride, int padded, float *scale, float (*part)[8], const float4 *w4) {
-    constexpr bool ALL = SM >= 90, KEEP = T == 1 || ALL; // Hopper's blocks have registers for all tokens
-    float4 keep[KEEP ? T : 1][4];
+    constexpr bool KEEP = T == 1;
+    float4 keep[4];
     float sum[T], top[T];
-    UNROLL for (int t = 0; t < T; t++) UNROLL for (int i = 0; i < 4; i++) {
-      int c = (i * 256 + tid) * 4;
-      if (ALL && c < a.cols) keep[t][i] = *(const float4 *)((const float *)a.x + (u64)t * a.ldx + c);
-    }
     UNROLL for (int t = 0; t < T; t++) {
       const float *from = (const float *)a.x + (u64)t * a.ldx;
       sum[t] = top[t] = 0;
@@ -106,8 +88,8 @@ template <int T, bool FP8> struct Few {
       UNROLL for (int i = 0; i < 4; i++) {
         int c = (i * 256 + tid) * 4;
         if (c >= a.cols) continue;
-        float4 v = ALL ? keep[ALL ? t : 0][i] : *(const float4 *)(from + c);
-        if (T == 1 && !ALL) keep[0][i] = v;
+        float4 v = *(const float4 *)(from + c);
+        if (KEEP) keep[i] = v;
         add(v, w4[i]);
       }
       for (int c = 4096 + tid * 4; c < a.cols; c += 1024) add(*(const float4 *)(from + c), *(const float4 *)(a.norm + c));
@@ -115,7 +97,7 @@ template <int T, bool FP8> struct Few {
       if (FP8) top[t] = warp_max(top[t]);
       if (tid % 32 == 0) part[t][tid / 32] = sum[t], part[T + t][tid / 32] = top[t];
     }
-    sync_few();
+    sync();
     UNROLL for (int t = 0; t < T; t++) {
       const float *from = (const float *)a.x + (u64)t * a.ldx;
       float all = 0, most = 0;
@@ -123,34 +105,16 @@ template <int T, bool FP8> struct Few {
       float f = rsqrt_(all / (float)a.cols + a.eps);
       if (FP8) {
         float p = power_below(most * f);
-        if (tid == 0) scale[t] = FEW_SCALE / p;
+        if (tid == 0) scale[t] = E4M3_SCALE / p;
         f *= p;
       }
       auto give = [&](int c, float4 v, float4 w) INLINE { pack4(x, stride, t, c, {v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w}); };
       UNROLL for (int i = 0; i < 4; i++) {
         int c = (i * 256 + tid) * 4;
-        if (c < a.cols) give(c, KEEP ? keep[KEEP ? t : 0][i] : *(const float4 *)(from + c), w4[i]);
+        if (c < a.cols) give(c, KEEP ? keep[i] : *(const float4 *)(from + c), w4[i]);
       }
       for (int c = 4096 + tid * 4; c < a.cols; c += 1024) give(c, *(const float4 *)(from + c), *(const float4 *)(a.norm + c));
       for (int c = a.cols + tid * 4; c < padded; c += 1024) pack4(x, stride, t, c, {0, 0, 0, 0});
-    }
-  }
-
-  static METHOD float topmost(float top, uint4 v) { return fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w)))); }
-
-  // halve makes f16 of the tokens in shared memory once the warps' greatest are in part.
-  static METHOD void halve(u8 *x, int stride, int padded, float *scale, float (*part)[8]) {
-    sync_few();
-    UNROLL for (int t = 0; t < T; t++) {
-      float top = 0;
-      UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[t][i]);
-      float p = power_below(top);
-      if (tid == 0) scale[t] = FEW_SCALE / p;
-      for (int c = tid * 8; c < padded; c += 2048) {
-        uint4 v = *(const uint4 *)(x + t * stride + c * 2);
-        auto two = [&](u32 h) INLINE { return f16x2(bf16_lo(h) * p, bf16_hi(h) * p); };
-        *(uint4 *)(x + t * stride + c * 2) = {two(v.x), two(v.y), two(v.z), two(v.w)};
-      }
     }
   }
 
@@ -160,25 +124,38 @@ template <int T, bool FP8> struct Few {
     constexpr int KEEP = 8;
     const u16 *from = (const u16 *)a.x;
     uint4 keep[KEEP];
+    auto look = [&](float top, uint4 v) INLINE { return fmax_(fmax_(top, greatest(v.x)), fmax_(greatest(v.y), fmax_(greatest(v.z), greatest(v.w)))); };
     UNROLL for (int t = 0; t < T; t++) {
       float top = 0;
       auto get = [&](int c) INLINE { return c < a.ldw ? load4(from + (u64)t * a.ldx + c) : uint4{0, 0, 0, 0}; };
       UNROLL for (int i = 0; i < KEEP; i++) keep[i] = get((i * 256 + tid) * 8);
       UNROLL for (int i = 0; i < KEEP; i++) {
         int c = (i * 256 + tid) * 8;
-        if (FP8) top = topmost(top, keep[i]);
+        if (FP8) top = look(top, keep[i]);
         if (c < padded) *(uint4 *)(x + t * stride + c * 2) = keep[i];
       }
       for (int c = (KEEP * 256 + tid) * 8; c < padded; c += 2048) {
         uint4 v = get(c);
-        if (FP8) top = topmost(top, v);
+        if (FP8) top = look(top, v);
         *(uint4 *)(x + t * stride + c * 2) = v;
       }
       if (!FP8) continue;
       top = warp_max(top);
       if (tid % 32 == 0) part[t][tid / 32] = top;
     }
-    if (FP8) halve(x, stride, padded, scale, part);
+    if (!FP8) return;
+    sync();
+    UNROLL for (int t = 0; t < T; t++) {
+      float top = 0;
+      UNROLL for (int i = 0; i < 8; i++) top = fmax_(top, part[t][i]);
+      float p = power_below(top);
+      if (tid == 0) scale[t] = E4M3_SCALE / p;
+      for (int c = tid * 8; c < padded; c += 2048) {
+        uint4 v = *(const uint4 *)(x + t * stride + c * 2);
+        auto two = [&](u32 h) INLINE { return f16x2(bf16_lo(h) * p, bf16_hi(h) * p); };
+        *(uint4 *)(x + t * stride + c * 2) = {two(v.x), two(v.y), two(v.z), two(v.w)};
+      }
+    }
   }
 
   // multiply takes what the ring has of a step: 128 bytes of 16 rows. There are two
@@ -239,8 +216,8 @@ template <int T, bool FP8> struct Few {
       }
     }
 
-    // put stores the unit; red has the warps' sums [8][T][16].
-    METHOD void put(const FewArgs &a, const float *red, const float *xscale, int lane, int tokens) const {
+    // put stores the unit; red has the warps' sums [8][T][16], xscale what a token's lack.
+    template <bool SCALED = FP8, class X> METHOD void put(const FewArgs &a, const float *red, X xscale, int lane, int tokens) const {
       if (row < 0) return;
       const Out &o = a.out[which];
       UNROLL for (int i = 0; i < N; i++) {
@@ -251,7 +228,7 @@ template <int T, bool FP8> struct Few {
           UNROLL for (int w = 0; w < 8; w++) v += red[(w * T + token) * 16 + at];
           return v;
         };
-        float x = FP8 ? xscale[token] : 1, v = sum(lane % 16) * (scale * x) + bias;
+        float x = SCALED ? xscale[token] : 1, v = sum(lane % 16) * (scale * x) + bias;
         if (a.gate) v = gated(a.gate, v, sum(lane % 8 + 8) * (scale2 * x) + bias2);
         u64 at = (u64)token * o.ldd + row;
         if (o.type == F32) ((float *)o.dst)[at] = v;

@@ -25,6 +25,9 @@ struct RingArgs {
 // Half of a piece: for each warp 128 bytes of eight rows, swizzled as the copy engine does.
 enum { PIECE = 1024, HALF_BYTES = 8 * PIECE, PIECE_BYTES = 2 * HALF_BYTES };
 
+// Loops that few shapes need are kept short: code has to be read, too.
+#define ROLLED _Pragma("nounroll")
+
 DEVICE u64 read_once() {
   u64 p;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(p));
@@ -42,6 +45,12 @@ DEVICE uint4 shared4(u32 at) {
   asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
   return v;
 }
+
+DEVICE void prefetch_map(const TensorMap &m) { asm volatile("prefetch.tensormap [%0];" ::"l"((u64)&m) : "memory"); }
+// further is the greater of two bf16 by their values without signs, in both halves; its own signs say nothing.
+DEVICE u32 further(u32 a, u32 b) { u32 r; asm("max.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+// warp_most is the greatest of a warp's, none of them negative: their bits are in the same order.
+DEVICE float warp_most(float v) { u32 r; asm volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(r) : "r"(bits<u32>(v))); return bits<float>(r); }
 
 template <int T, bool FP8> struct Ring {
   typedef Few<T, FP8> Product;
@@ -76,34 +85,115 @@ template <int T, bool FP8> struct Ring {
     }
   }
 
-  // copy brings the tokens to shared memory, bf16, for E4M3 made f16 like few.h's. All
-  // loads of two tokens go out before the first is used.
-  static METHOD void copy(const FewArgs &a, u8 *x, int stride, int padded, float *scale, float (*part)[8]) {
-    constexpr int KEEP = 8, TWO = T < 2 ? T : 2;
-    const u16 *from = (const u16 *)a.x;
-    auto get = [&](int t, int c) INLINE { return c < a.ldw ? load4(from + (u64)t * a.ldx + c) : uint4{0, 0, 0, 0}; };
-    UNROLL for (int first = 0; first < T; first += TWO) {
-      uint4 keep[TWO][KEEP];
-      UNROLL for (int t = 0; t < TWO; t++) UNROLL for (int i = 0; i < KEEP; i++) keep[t][i] = get(first + t, (i * 256 + tid) * 8);
-      UNROLL for (int t = 0; t < TWO; t++) {
-        u8 *to = x + (first + t) * stride;
-        float top = 0;
-        UNROLL for (int i = 0; i < KEEP; i++) {
-          int c = (i * 256 + tid) * 8;
-          if (FP8) top = Product::topmost(top, keep[t][i]);
-          if (c < padded) *(uint4 *)(to + c * 2) = keep[t][i];
-        }
-        for (int c = (KEEP * 256 + tid) * 8; c < padded; c += 2048) {
-          uint4 v = get(first + t, c);
-          if (FP8) top = Product::topmost(top, v);
-          *(uint4 *)(to + c * 2) = v;
-        }
-        if (!FP8) continue;
-        top = warp_max(top);
-        if (tid % 32 == 0) part[first + t][tid / 32] = top;
+  // Each warp brings to shared memory just the columns that it multiplies itself, those
+  // of its 128 bytes of every piece, so that no warp waits for another before it multiplies.
+  // column is where the N neighbours begin that a lane brings in a round of ROUND pieces.
+  static constexpr int COLS = PIECE / BYTES;
+  template <int N> static constexpr int ROUND = 32 * N / Product::PER;
+  template <int N> static METHOD int column(int round, int warp, int lane) {
+    constexpr int LANES = Product::PER / N;
+    return (round * ROUND<N> + lane / LANES) * COLS + warp * Product::PER + lane % LANES * N;
+  }
+
+  // range gives the power of two that brings a warp's part of a token to f16's range,
+  // and its inverse, which the warp's sums are multiplied by.
+  static METHOD float range(float top, float *back) {
+    float p = power_below(warp_most(top));
+    *back = bits<float>((254u << 23) - bits<u32>(p));
+    return p;
+  }
+
+  // normalise brings x * w. What else the norm is, a factor of the whole token, is
+  // left to the end, and a lane's sum of its squares to when there is time for it. Rounding
+  // x * w to 16 bits is the same relative error as rounding all of it.
+  static METHOD void normalise(const FewArgs &a, u8 *x, int stride, int pieces, int warp, int lane, const float4 *w4, float *back, float *sum) {
+    float4 keep[T][4];
+    int rounds = (pieces + ROUND<4> - 1) / ROUND<4>;
+    auto get = [&](int t, int c) INLINE { return c < a.cols ? *(const float4 *)((const float *)a.x + (u64)t * a.ldx + c) : float4{0, 0, 0, 0}; };
+    auto weight = [&](int c) INLINE { return c < a.cols ? *(const float4 *)(a.norm + c) : float4{0, 0, 0, 0}; };
+    auto times = [&](float4 v, float4 w) INLINE { return float4{v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w}; };
+    auto square = [&](float4 v) INLINE { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; };
+    auto most = [&](float top, float4 v) INLINE { return fmax_(fmax_(top, fmax_(abs_(v.x), abs_(v.y))), fmax_(abs_(v.z), abs_(v.w))); };
+    UNROLL for (int t = 0; t < T; t++) UNROLL for (int i = 0; i < 4; i++) keep[t][i] = get(t, column<4>(i, warp, lane));
+    UNROLL for (int t = 0; t < T; t++) {
+      float top = 0, p = 1;
+      sum[t] = 0;
+      UNROLL for (int i = 0; i < 4; i++) {
+        sum[t] += square(keep[t][i]);
+        keep[t][i] = times(keep[t][i], w4[i]);
+        if (FP8) top = most(top, keep[t][i]);
+      }
+      ROLLED for (int i = 4; i < rounds; i++) {
+        int c = column<4>(i, warp, lane);
+        float4 v = get(t, c);
+        sum[t] += square(v);
+        if (FP8) top = most(top, times(v, weight(c)));
+      }
+      if (FP8) p = range(top, back + t);
+      auto give = [&](int c, float4 v) INLINE {
+        if (c < pieces * COLS) Product::pack4(x, stride, t, c, {v.x * p, v.y * p, v.z * p, v.w * p});
+      };
+      UNROLL for (int i = 0; i < 4; i++) give(column<4>(i, warp, lane), keep[t][i]);
+      ROLLED for (int i = 4; i < rounds; i++) {
+        int c = column<4>(i, warp, lane);
+        give(c, times(get(t, c), weight(c)));
       }
     }
-    if (FP8) Product::halve(x, stride, padded, scale, part);
+  }
+
+  // Left is what normalise has left out, a factor by token.
+  struct Left {
+    const FewArgs &a;
+    const float (*squares)[8];
+    float share; // one by the columns
+    METHOD float operator[](int token) const {
+      if (!a.norm) return 1;
+      float all = 0;
+      UNROLL for (int i = 0; i < 8; i++) all += squares[token][i];
+      return rsqrt_(all * share + a.eps);
+    }
+  };
+
+  // copy brings tokens that are bf16 already: by copies of 16 bytes,
+  static METHOD void copy(const FewArgs &a, u8 *x, int stride, int pieces, int warp, int lane) {
+    u32 to = shared_at(x);
+    UNROLL for (int t = 0; t < T; t++) {
+      const u16 *from = (const u16 *)a.x + (u64)t * a.ldx;
+      ROLLED for (int i = 0; i * ROUND<8> < pieces; i++) {
+        int c = column<8>(i, warp, lane);
+        bool there = c < a.ldw;
+        if (c < pieces * COLS) copy16(to + t * stride + c * 2, from + (there ? c : 0), there);
+      }
+    }
+    copy_commit();
+    copy_wait<0>();
+  }
+
+  // and for E4M3 made f16: what KEEP rounds hold is kept in registers, and all loads of
+  // SOME tokens go out before the first is used.
+  template <int KEEP, int SOME> static METHOD void halve(const FewArgs &a, u8 *x, int stride, int pieces, int warp, int lane, float *back) {
+    int rounds = (pieces + ROUND<8> - 1) / ROUND<8>;
+    auto get = [&](int t, int c) INLINE { return c < a.ldw ? load4((const u16 *)a.x + (u64)t * a.ldx + c) : uint4{0, 0, 0, 0}; };
+    auto look = [&](u32 top, uint4 v) INLINE { return further(further(top, further(v.x, v.y)), further(v.z, v.w)); };
+    UNROLL for (int first = 0; first < T; first += SOME) {
+      uint4 keep[SOME][KEEP];
+      UNROLL for (int t = 0; t < SOME; t++) UNROLL for (int i = 0; i < KEEP; i++) keep[t][i] = get(first + t, column<8>(i, warp, lane));
+      UNROLL for (int t = 0; t < SOME; t++) {
+        u32 top = 0;
+        UNROLL for (int i = 0; i < KEEP; i++) top = look(top, keep[t][i]);
+        ROLLED for (int i = KEEP; i < rounds; i++) top = look(top, get(first + t, column<8>(i, warp, lane)));
+        float p = range(greatest(top), back + first + t);
+        auto two = [&](u32 h) INLINE { return f16x2(bf16_lo(h) * p, bf16_hi(h) * p); };
+        auto give = [&](int c, uint4 v) INLINE {
+          if (c < pieces * COLS) *(uint4 *)(x + (first + t) * stride + c * 2) = {two(v.x), two(v.y), two(v.z), two(v.w)};
+        };
+        UNROLL for (int i = 0; i < KEEP; i++) give(column<8>(i, warp, lane), keep[t][i]);
+        ROLLED for (int i = KEEP; i < rounds; i++) {
+          int c = column<8>(i, warp, lane);
+          give(c, get(first + t, c));
+        }
+      }
+    }
   }
 
   // take reads a warp's 128 bytes of a piece, at: a lane's 16 of a row; those of the
@@ -142,14 +232,13 @@ template <int T, bool FP8> struct Ring {
     u8 *x = dynamic + (ring - shared_at(dynamic)) + c.stages * PIECE_BYTES;
     float *red = (float *)(x + c.xbytes); // [8][8][T][16]
     full = ring + c.stages * PIECE_BYTES + c.xbytes + 8 * 8 * T * 16 * 4, empty = full + 8 * c.stages;
-    SHARED float part[2 * T][8], scale[T];
+    SHARED float squares[T][8];
     let_next();
     if (warp == 8) { // begins to copy at once, the others see the barriers when they come
-      if (lane == 0) {
-        for (int i = 0; i < c.stages; i++) {
-          barrier_init(full + 8 * i, 1);
-          barrier_init(empty + 8 * i, 8);
-        }
+      if (lane < a.n) prefetch_map(c.w[lane]); // else the first copy waits for it
+      if (lane < c.stages) {
+        barrier_init(full + 8 * lane, 1);
+        barrier_init(empty + 8 * lane, 8);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
       }
       sync_warp();
@@ -161,27 +250,33 @@ template <int T, bool FP8> struct Ring {
     // ends every eighth of the units.
     float4 w4[4];
     UNROLL for (int i = 0; i < 4; i++) {
-      int col = (i * 256 + tid) * 4;
-      if (a.norm && col < a.cols) w4[i] = *(const float4 *)(a.norm + col);
+      int col = column<4>(i, warp, lane);
+      w4[i] = a.norm && col < a.cols ? *(const float4 *)(a.norm + col) : float4{0, 0, 0, 0};
     }
     typename Product::End end;
     int ends = bx + warp * gx;
     end.template look<false>(a, ends, lane, T);
-    made_wait();
-    wait_ahead();
-    int pieces = (a.ldw * BYTES + PIECE - 1) / PIECE, padded = pieces * (PIECE / BYTES), stride = padded * 2 + Product::PAD;
-    int tokens = *a.tokens;
-    if (end.row >= 0) end.add(a, lane, T);
-    if (a.norm) Product::normalise(a, x, stride, padded, scale, part, w4);
-    else copy(a, x, stride, padded, scale, part);
-    sync_few();
+    int pieces = (a.ldw + COLS - 1) / COLS, stride = pieces * COLS * 2 + Product::PAD;
+    int left = bx < a.units ? ((a.units - 1 - bx) / gx + 1) * pieces : 0;
+    Left factor{a, squares, 1 / (float)a.cols};
+    float back[T], sum[T];
     const u8 *mine = x + (lane / 4 & (T - 1)) * stride + warp * Product::PER * 2 + lane % 4 * (FP8 ? 32 : 16);
     // Swizzled: 16 bytes change places by the row's number. Eight lanes read at once, two rows:
     // rows four apart lie in different banks then, neighbours in the same.
     int own = lane / 8 + lane / 4 % 2 * 4;
     u32 row = ring + warp * 1024 + own * 128, place = row + ((lane % 4 ^ own) << 4), other = row + (((lane % 4 + 4) ^ own) << 4);
+    made_wait();
+    wait_ahead();
+    if (a.norm) normalise(a, x, stride, pieces, warp, lane, w4, back, sum);
+    else if constexpr (!FP8) copy(a, x, stride, pieces, warp, lane);
+    else if (pieces <= 2 * ROUND<8>) halve<2, T>(a, x, stride, pieces, warp, lane, back);
+    else halve<8, T < 2 ? T : 2>(a, x, stride, pieces, warp, lane, back);
+    sync_warp();
+    int tokens = *a.tokens;
+    if (end.row >= 0) end.add(a, lane, T);
+    float bring[2] = {1, 1}; // of the tokens whose sums a lane has
+    if (FP8) UNROLL for (int i = 0; i < (T < 2 ? T : 2); i++) bring[i] = T == 4 && lane % 4 ? back[T - 2 + i] : back[i];
     int slot = 0, turn = 0; // as in few.h
-    int left = bx < a.units ? ((a.units - 1 - bx) / gx + 1) * pieces : 0;
     u32 phase = 0;
     uint4 next[4];
     auto get = [&]() INLINE {
@@ -193,21 +288,25 @@ template <int T, bool FP8> struct Ring {
       float acc[4][4] = {};
       for (int i = 0; i < pieces; i++) {
         uint4 w[4] = {next[0], next[1], next[2], next[3]}, xs[XS];
-        UNROLL for (int j = 0; j < XS; j++) xs[j] = load4(mine + i * (PIECE / BYTES * 2) + (FP8 ? j / 2 * 128 + j % 2 * 16 : j * 64));
+        UNROLL for (int j = 0; j < XS; j++) xs[j] = load4(mine + i * (COLS * 2) + (FP8 ? j / 2 * 128 + j % 2 * 16 : j * 64));
         sync_warp();
         if (lane == 0) barrier_arrive(empty + 8 * slot);
         if (++slot == c.stages) slot = 0, phase ^= 1;
         if (--left) get(); // the next piece is on its way to registers while this one is multiplied
         multiply(acc, w, xs);
       }
+      if (a.norm && unit == bx) UNROLL for (int t = 0; t < T; t++) {
+        float all = warp_sum(sum[t]);
+        if (lane == 0) squares[t][warp] = all;
+      }
       float *sums = red + turn * 8 * T * 16;
       UNROLL for (int i = 0; i < 4; i++) {
         int token = lane % 4 * 2 + i % 2;
-        if (token < T) sums[(warp * T + token) * 16 + own + i / 2 * 8] = (acc[0][i] + acc[1][i]) + (acc[2][i] + acc[3][i]);
+        if (token < T) sums[(warp * T + token) * 16 + own + i / 2 * 8] = ((acc[0][i] + acc[1][i]) + (acc[2][i] + acc[3][i])) * bring[i % 2];
       }
       if (warp == turn) {
         meet_wait(1 + turn);
-        end.put(a, sums, scale, lane, tokens);
+        end.template put<true>(a, sums, factor, lane, tokens);
         end.look(a, ends += 8 * gx, lane, T);
       } else meet(1 + turn);
     }
