@@ -265,7 +265,8 @@ DEVICE u8 *shared_place(u32 at) { return dynamic + (at - shared_at(dynamic)); }
 
 // turn_span does what rope_write does for a span, as far as it concerns a KV head and
 // positions [from, to): queries go to shared memory, keys and values to the cache, and
-// to shared memory as well where place says so.
+// to shared memory as well where place says so. A warp's first query is on its way
+// while it turns keys and values.
 template <int DIM, class F> DEVICE void turn_span(const RopeArgs &r, Angle angle, int cell, u8 *q, int row0, int n, int pos0, int kv, int per, int from, int to, int warp, int lane, F place) {
   int at = 0; // the row that angle and cell are of
   auto go = [&](int i) INLINE {
@@ -274,6 +275,9 @@ template <int DIM, class F> DEVICE void turn_span(const RopeArgs &r, Angle angle
     angle.of(r, pos0 + i, lane);
     cell = group_field(r.meta, r.cache.group, CELL)[row0 + i];
   };
+  Head query;
+  auto load = [&](int i) INLINE { query.load(r, row0 + i / per, kv * per + i % per, 0, lane); };
+  if (warp < n * per) load(warp);
   for (int i = 3 - warp; i < 2 * n; i += 4) {
     int pos = pos0 + i / 2, kind = 1 + i % 2;
     if (pos < from || pos >= to) continue;
@@ -285,12 +289,10 @@ template <int DIM, class F> DEVICE void turn_span(const RopeArgs &r, Angle angle
       if (tile) *(u16 *)(tile + Tile<DIM>::swizzle(pos % 16, d / 8) + d % 8 * 2) = to_f16(v);
     });
   }
-  for (int i = warp; i < 16; i += 4) {
-    auto put = [&](int d, float v) INLINE { *(u16 *)(q + Tile<DIM>::swizzle(i, d / 8) + d % 8 * 2) = to_f16(v); };
-    if (i < n * per) {
-      go(i / per);
-      turn_head(r, angle, row0 + i / per, kv * per + i % per, 0, lane, put);
-    } else for (int d = lane; d < DIM; d += 32) put(d, 0);
+  for (int i = warp; i < n * per; i += 4) {
+    if (i != warp) load(i);
+    go(i / per);
+    query.turn(r, angle, 0, lane, [&](int d, float v) INLINE { *(u16 *)(q + Tile<DIM>::swizzle(i, d / 8) + d % 8 * 2) = to_f16(v); });
   }
 }
 
@@ -339,6 +341,9 @@ template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArg
     };
     early(b0 + warp, 0);
     early(b0 + warp + 4, 1);
+    for (int i = warp; i < 16; i += 4) { // rows that no query takes
+      if (i >= n * per) for (int d = lane; d < DIM; d += 32) *(u16 *)(shared_place(base) + i * DIM * 2 + d * 2) = 0;
+    }
     Angle angle;
     angle.of(r, pos0, lane);
     int cell = group_field(r.meta, r.cache.group, CELL)[row0];
@@ -382,36 +387,42 @@ template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArg
     t.l[h] += shfl_xor(t.l[h], 2);
   }
   // The warps meet in shared memory, the blocks in the workspace; a part is
-  // [16, DIM] sums, 16 maxima, 16 lengths.
+  // [16, DIM] sums, 16 maxima, 16 lengths. Eights of a row's sums change places by the
+  // row's number, so that rows of a warp lie in different banks.
   constexpr int PART = 16 * DIM + 32;
   float *parts = (float *)shared_place(base);
+  int rows = imin(16, n * per), slot = span * gx + kv;
+  auto eight = [](int r, int d) INLINE { return r * DIM + (d ^ (r & 7) << 3); };
   sync();
   float *to = parts + warp * PART;
   UNROLL for (int h = 0; h < 2; h++) {
     int r = lane / 4 + 8 * h;
-    UNROLL for (int d = 0; d < DIM / 8; d++) UNROLL for (int i = 0; i < 2; i++) to[r * DIM + d * 8 + (lane % 4) * 2 + i] = t.o[d][2 * h + i];
+    if (r >= rows) continue;
+    UNROLL for (int d = 0; d < DIM / 8; d++) *(float2 *)(to + eight(r, d * 8 + (lane % 4) * 2)) = {t.o[d][2 * h], t.o[d][2 * h + 1]};
     if (lane % 4 == 0) to[16 * DIM + r] = t.m[h], to[16 * DIM + 16 + r] = t.l[h];
   }
   sync();
-  int rows = imin(16, n * per), slot = span * gx + kv;
   float *shared_work = a.work + (u64)slot * gz * PART;
   auto join = [&](const float *from, int parts_n, bool last) INLINE {
-    for (int i = tid; i < rows * DIM; i += 128) {
-      int r = i / DIM;
-      float top = -INF, sum = 0, len = 0;
+    for (int i = tid * 4; i < rows * DIM; i += 512) {
+      int r = i / DIM, at = eight(r, i % DIM);
+      float top = -INF, len = 0;
+      float4 sum = {0, 0, 0, 0};
       for (int p = 0; p < parts_n; p++) top = fmax_(top, from[p * PART + 16 * DIM + r]);
       float safe = last && a.sinks ? fmax_(top, a.sinks[kv * per + r % per] * LOG2E) : top == -INF ? 0 : top;
       for (int p = 0; p < parts_n; p++) {
         float f = exp2_(from[p * PART + 16 * DIM + r] - safe);
-        sum += from[p * PART + i] * f;
+        float4 v = *(const float4 *)(from + p * PART + at);
+        sum.x += v.x * f, sum.y += v.y * f, sum.z += v.z * f, sum.w += v.w * f;
         len += from[p * PART + 16 * DIM + 16 + r] * f;
       }
       if (last) {
         if (a.sinks) len += exp2_(a.sinks[kv * per + r % per] * LOG2E - safe);
-        ((u16 *)a.dst.at)[(u64)(row0 + r / per) * a.dst.ld + (kv * per + r % per) * DIM + i % DIM] = to_bf16(sum / len);
+        uint2 out = {bf16x2(sum.x / len, sum.y / len), bf16x2(sum.z / len, sum.w / len)};
+        *(uint2 *)((u16 *)a.dst.at + (u64)(row0 + r / per) * a.dst.ld + (kv * per + r % per) * DIM + i % DIM) = out;
       } else {
         float *out = shared_work + (u64)bz * PART;
-        out[i] = sum;
+        *(float4 *)(out + at) = sum;
         if (i % DIM == 0) out[16 * DIM + r] = top, out[16 * DIM + 16 + r] = len;
       }
     }

@@ -21,6 +21,7 @@ typedef long long s64;
 
 struct alignas(8) uint2 { u32 x, y; };
 struct alignas(16) uint4 { u32 x, y, z, w; };
+struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(64) TensorMap { u64 opaque[16]; };
 

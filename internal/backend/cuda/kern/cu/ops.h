@@ -191,47 +191,60 @@ struct Angle {
   }
 };
 
-// turn_head normalises and rotates a head of a row, in a warp, and gives its elements
-// to put. kind is 0 for queries, 1 for keys, 2 for values, which stay as they are.
-template <class F> DEVICE void turn_head(const RopeArgs &a, const Angle &angle, int row, int head, int kind, int lane, F put) {
-  int dim = a.cache.dim;
-  const Act &from = kind == 0 ? a.q : kind == 1 ? a.k : a.v;
-  float x[4], y[4]; // up to 256 elements of a head
+// Head is a head of a row in a warp. kind is 0 for queries, 1 for keys, 2 for values,
+// which stay as they are.
+struct Head {
+  float x[4], y[4], sum; // up to 256 elements; of their squares
   int ix[4], iy[4];
-  float sum = 0;
-  UNROLL for (int j = 0; j < 4; j++) {
-    int p = lane + 32 * j, half = a.rotated / 2;
-    if (p >= dim / 2) continue;
-    if (p >= half) ix[j] = 2 * p, iy[j] = 2 * p + 1;
-    else if (a.interleaved) ix[j] = 2 * p, iy[j] = 2 * p + 1;
-    else ix[j] = p, iy[j] = p + half;
-    x[j] = act_get(from, row, head * dim + ix[j]);
-    y[j] = act_get(from, row, head * dim + iy[j]);
-    sum += x[j] * x[j] + y[j] * y[j];
+
+  METHOD void load(const RopeArgs &a, int row, int head, int kind, int lane) {
+    int dim = a.cache.dim;
+    const Act &from = kind == 0 ? a.q : kind == 1 ? a.k : a.v;
+    sum = 0;
+    UNROLL for (int j = 0; j < 4; j++) {
+      int p = lane + 32 * j, half = a.rotated / 2;
+      if (p >= dim / 2) continue;
+      if (p >= half) ix[j] = 2 * p, iy[j] = 2 * p + 1;
+      else if (a.interleaved) ix[j] = 2 * p, iy[j] = 2 * p + 1;
+      else ix[j] = p, iy[j] = p + half;
+      x[j] = act_get(from, row, head * dim + ix[j]);
+      y[j] = act_get(from, row, head * dim + iy[j]);
+      sum += x[j] * x[j] + y[j] * y[j];
+    }
   }
-  const float *w = kind == 0 ? a.qnorm : kind == 1 ? a.knorm : nullptr;
-  if (w) {
-    float f = rsqrt_(warp_sum(sum) / (float)dim + a.eps);
+
+  // turn normalises and rotates it and gives its elements to put.
+  template <class F> METHOD void turn(const RopeArgs &a, const Angle &angle, int kind, int lane, F put) {
+    int dim = a.cache.dim;
+    const float *w = kind == 0 ? a.qnorm : kind == 1 ? a.knorm : nullptr;
+    if (w) {
+      float f = rsqrt_(warp_sum(sum) / (float)dim + a.eps);
+      UNROLL for (int j = 0; j < 4; j++) {
+        if (lane + 32 * j >= dim / 2) continue;
+        x[j] *= f * w[ix[j]];
+        y[j] *= f * w[iy[j]];
+      }
+    }
+    if (a.turns && kind < 2) {
+      UNROLL for (int j = 0; j < 4; j++) {
+        if (lane + 32 * j >= a.rotated / 2) continue;
+        float u = x[j], v = y[j];
+        x[j] = u * angle.c[j] - v * angle.s[j];
+        y[j] = u * angle.s[j] + v * angle.c[j];
+      }
+    }
+    sync_warp(); // put may write where q was
     UNROLL for (int j = 0; j < 4; j++) {
       if (lane + 32 * j >= dim / 2) continue;
-      x[j] *= f * w[ix[j]];
-      y[j] *= f * w[iy[j]];
+      put(ix[j], x[j]);
+      put(iy[j], y[j]);
     }
   }
-  if (a.turns && kind < 2) {
-    UNROLL for (int j = 0; j < 4; j++) {
-      if (lane + 32 * j >= a.rotated / 2) continue;
-      float u = x[j], v = y[j];
-      x[j] = u * angle.c[j] - v * angle.s[j];
-      y[j] = u * angle.s[j] + v * angle.c[j];
-    }
-  }
-  sync_warp(); // put may write where q was
-  UNROLL for (int j = 0; j < 4; j++) {
-    if (lane + 32 * j >= dim / 2) continue;
-    put(ix[j], x[j]);
-    put(iy[j], y[j]);
-  }
+};
+template <class F> DEVICE void turn_head(const RopeArgs &a, const Angle &angle, int row, int head, int kind, int lane, F put) {
+  Head h;
+  h.load(a, row, head, kind, lane);
+  h.turn(a, angle, kind, lane, put);
 }
 
 // keep_head stores what a warp has in shared memory as a head of the cache.
