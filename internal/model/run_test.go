@@ -70,16 +70,22 @@ type runOptions struct {
 	class    backend.Class // of every row
 	change   func(Model)
 	wrap     func(backend.Backend) backend.Backend // what the model is loaded into
+	on       backend.Backend                       // what computes, and stays open; nil: a CPU
 }
 
 // newRunner loads f; o.change may then spoil the model.
 func newRunner(t testing.TB, f *weights.File, o runOptions) *runner {
 	t.Helper()
-	b, err := cpu.New(cpu.Options{Threads: max(o.threads, 1), Level: cmp.Or(o.level, kern.Portable)})
-	if err != nil {
-		t.Fatal(err)
+	b := o.on
+	if b == nil {
+		host, err := cpu.New(cpu.Options{Threads: max(o.threads, 1), Level: cmp.Or(o.level, kern.Portable)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { host.Close() })
+		b = host
 	}
-	into := backend.Backend(b)
+	into := b
 	if o.wrap != nil {
 		into = o.wrap(b)
 	}
@@ -116,7 +122,6 @@ func newRunner(t testing.TB, f *weights.File, o runOptions) *runner {
 	if r.kv, err = b.NewKV(spec); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { b.Close() })
 	return r
 }
 
