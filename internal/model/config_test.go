@@ -157,7 +157,7 @@ func TestConfigOfHF(t *testing.T) {
 }
 
 func TestInspectCounts(t *testing.T) {
-	g := readGoldens(t)[1] // a tied llama
+	g := readGolden(t, "llama-gqa-tied")
 	hf, err := Inspect(openHF(t, g.checkpoint()))
 	if err != nil {
 		t.Fatal(err)

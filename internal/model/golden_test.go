@@ -47,6 +47,17 @@ func readGoldens(t *testing.T) []golden {
 	return all
 }
 
+func readGolden(t *testing.T, name string) golden {
+	t.Helper()
+	for _, g := range readGoldens(t) {
+		if g.name == name {
+			return g
+		}
+	}
+	t.Fatalf("there is no golden %s", name)
+	return golden{}
+}
+
 // tolerance is the largest difference allowed, as a share of the logits' root
 // mean square. Sound runs come to at most 3e-6 (-v shows each); the planted
 // errors of TestPlantedErrors, down to a window off by one, to 1e-3 and more.
@@ -207,7 +218,7 @@ func TestNewRopeKeepsWholeTurns(t *testing.T) {
 }
 
 func TestForwardAllocatesNothing(t *testing.T) {
-	g := readGoldens(t)[0]
+	g := readGolden(t, "llama-bias")
 	r := newRunner(t, openGGUF(t, g.checkpoint(), weights.F32), runOptions{})
 	r.step(g.IDs)
 	if n := testing.AllocsPerRun(10, func() { r.model.Forward(r.stream) }); n != 0 {
