@@ -61,7 +61,7 @@ const ropeRows = 64
 func (r *rope) onlyTurns() bool {
 	a := &r.args
 	kept := a.Cache.Type == kern.F16 || a.Cache.Type == kern.BF16 || a.Cache.Type == kern.KeptE4M3
-	return r.rows >= ropeRows && kept && a.Turns != 0 && a.Rotated == a.Cache.Dim && a.Cache.Dim%8 == 0 && a.Interleaved == 0 && a.QNorm == 0 && a.KNorm == 0
+	return r.rows >= ropeRows && kept && a.Turns != 0 && a.Rotated == a.Cache.Dim && a.Cache.Dim%8 == 0 && a.QNorm == 0 && a.KNorm == 0
 }
 
 // reads starts what makes a's values.
