@@ -269,7 +269,7 @@ func (c *serveCmd) bringUp(ctx context.Context, m served, to streams, s *service
 		fmt.Fprint(to.out, o.plan)
 	}
 	tell("warming up")
-	if err := warmUp(o.engine); err != nil {
+	if err := warmUp(o.engine, o.backend); err != nil {
 		return nil, errors.Join(fmt.Errorf("the warm-up request failed: %w", err), o.close())
 	}
 	o.did("warm-up")

@@ -86,12 +86,14 @@ func open(ctx context.Context, m modelOptions, e engineOptions, name string, rea
 	if ctx.Err() != nil {
 		return nil, errors.Join(context.Cause(ctx), o.closeFiles())
 	}
+	inMemory := o.prefetch(ctx, read)
 	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
+		_ = inMemory(enough)
 		o.closeFiles()
 		return nil, err
 	}
 	o.did("allocate")
-	if err := errors.Join(f.Prefetch(ctx, read.report), ctx.Err()); err != nil {
+	if err := errors.Join(inMemory(all), ctx.Err()); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
 	o.did("read")
@@ -103,6 +105,29 @@ func open(ctx context.Context, m modelOptions, e engineOptions, name string, rea
 	}
 	log.Debug("engine started", "threads", o.threads, "level", o.backend.Info().Level, "took", time.Since(began))
 	return o, nil
+}
+
+// howMuch of the files is waited for.
+type howMuch uint8
+
+const (
+	all    howMuch = iota
+	enough         // no more than has been read by now
+)
+
+// prefetch begins to bring the files into memory, beside what else there is to do. What it
+// returns waits for that, and has to be called before they are closed.
+func (o *opened) prefetch(ctx context.Context, read *reading) (wait func(howMuch) error) {
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- o.file.Prefetch(ctx, read.report) }()
+	return func(of howMuch) error {
+		if of == enough {
+			stop()
+		}
+		defer stop()
+		return <-ended
+	}
 }
 
 func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.Logger) error {

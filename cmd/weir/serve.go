@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"weir/internal/backend"
+	"weir/internal/backend/cpu"
 	"weir/internal/engine"
 	"weir/internal/host"
 	"weir/internal/llm"
@@ -196,10 +198,14 @@ func reachable(addr net.Addr) string {
 }
 
 // warmUp sends a real request down the real path, so that the first client does
-// not pay for what happens once.
-func warmUp(e *engine.Engine) error {
+// not pay for what happens once: on a GPU a step of decoding is other kernels than a
+// prompt, on a CPU one token has touched what there is to touch.
+func warmUp(e *engine.Engine, on backend.Backend) error {
 	p := llm.DefaultParams()
 	tokens := 2
+	if _, ok := on.(*cpu.Backend); ok {
+		tokens = 1
+	}
 	p.MaxTokens, p.Temperature, p.IgnoreEOS = &tokens, 0, true
 	for _, err := range e.Generate(context.Background(), &llm.Request{ID: "warm-up", Prompt: llm.Text("Hello"), Params: p}) {
 		if err != nil {

@@ -105,7 +105,7 @@ func (t *attendTask) fastBlocks(sp span, kvHead, begin int, qs []kern.Query, fro
 func (t *attendTask) fastBlock(a *kern.Attend, cells *[posBlock]int32, sp span, begin int, qs []kern.Query, base, lo, hi int) {
 	row, _ := t.rowAndHead(sp, 0, begin)
 	for pos := lo; pos <= hi; pos++ {
-		cells[pos-base] = int32(t.cell(row, pos))
+		cells[pos-base] = int32(t.layer.place(t.cell(row, pos)))
 	}
 	for i := range qs {
 		row, _ := t.rowAndHead(sp, 0, begin+i)

@@ -111,20 +111,22 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 // BenchmarkAttend is a step of decoding, and the end of a prompt, at 2000
-// positions.
+// positions, in each of several layers, whose keys and values no cache holds.
 func BenchmarkAttend(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	const heads, kvHeads, dim, context = 32, 8, 128, 2000
+	const layers, heads, kvHeads, dim, context = 16, 32, 8, 128, 2000
 	for _, typ := range []backend.KVType{backend.KVF32, backend.KVF16} {
 		for _, rows := range []int{1, 64} {
 			b.Run(fmt.Sprintf("%v/rows=%d", typ, rows), func(b *testing.B) {
 				plan := backend.Plan{Rows: rows, Seqs: 1, LogitRows: rows}
 				q, out := plan.Act("q", heads*dim), plan.Act("out", heads*dim)
-				g := newRig(b, 1, plan)
+				g := newRigOf(b, Options{Threads: 1, Level: kern.Best()}, plan)
 				w := newWorld(g, rng, backend.KVSpec{Type: typ, PageSize: 16,
-					Groups: []backend.KVGroup{{Layers: []int{0}, Heads: kvHeads, HeadDim: dim}}}, 1, context)
+					Groups: []backend.KVGroup{{Layers: make([]int, layers), Heads: kvHeads, HeadDim: dim}}}, 1, context)
 				for cell := range w.kv.spec.Pages[0] * 16 {
-					w.kv.layers[0][0].put(arith{}, int32(cell), uniform(rng, kvHeads*dim, 1), uniform(rng, kvHeads*dim, 1))
+					for _, l := range w.kv.layers[0] {
+						l.put(arith{}, int32(cell), uniform(rng, kvHeads*dim, 1), uniform(rng, kvHeads*dim, 1))
+					}
 				}
 				w.seqs[0].done = context - rows
 				w.reset()
@@ -132,9 +134,11 @@ func BenchmarkAttend(b *testing.B) {
 				g.s.Begin(&w.batch, w.kv)
 				g.set(q, uniform(rng, rows*heads*dim, 1))
 				for b.Loop() {
-					g.s.Attend(out, q, backend.Layer{}, backend.Attention{Heads: heads, Scale: float32(1 / math.Sqrt(dim))})
+					for i := range layers {
+						g.s.Attend(out, q, backend.Layer{Index: i}, backend.Attention{Heads: heads, Scale: float32(1 / math.Sqrt(dim))})
+					}
 				}
-				reportGMACs(b, 2*rows*context*heads*dim)
+				reportGMACs(b, 2*layers*rows*context*heads*dim)
 			})
 		}
 	}

@@ -193,6 +193,25 @@ func TestKVPagesAreLazy(t *testing.T) {
 	}
 }
 
+// A token takes memory by its page, in however many layers, large pages or not.
+func TestTokenTakesOnePage(t *testing.T) {
+	spec := backend.KVSpec{Type: backend.KVF16, PageSize: 16, Pages: []int{256},
+		Groups: []backend.KVGroup{{Layers: make([]int, 32), Heads: 4, HeadDim: 64}}}
+	before := resident(t)
+	c, err := newKV(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	k := make([]float32, 4*64)
+	for _, l := range c.layers[0] {
+		l.put(arith{}, 100, k, k)
+	}
+	if grown, all := resident(t)-before, int(spec.Bytes()); grown > all/8 {
+		t.Errorf("one token of a cache of %d bytes took %d", all, grown)
+	}
+}
+
 // Copies are done in their order, in every layer of their group and no other.
 func TestCopyKV(t *testing.T) {
 	rng := newRand(t)

@@ -31,9 +31,9 @@ func TestPoolPrefersLargePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	for i, b := range c.blocks {
+	for g, b := range c.groups {
 		if flags := mappingFlags(t, b); !slices.Contains(flags, "hg") {
-			t.Errorf("block %d of the pool has flags %v, not hg", i, flags)
+			t.Errorf("the pages of group %d have flags %v, not hg", g, flags)
 		}
 	}
 }

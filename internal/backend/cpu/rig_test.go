@@ -223,15 +223,18 @@ func (g *rig) kv(spec backend.KVSpec) *kvCache {
 
 // poison fills cells [begin, end) with what decodes to NaNs.
 func (l *kvLayer) poison(begin, end int) {
-	for _, b := range [][]byte{l.k, l.v} {
-		b = b[begin*l.heads*l.size : end*l.heads*l.size]
-		switch l.typ {
-		case backend.KVF32:
-			fill(floats(b), poison)
-		case backend.KVQ8, backend.KVQ4:
-			fill(halves(b), 0x7e7e) // scales and all are NaNs
-		default:
-			fill(halves(b), 0x7fff)
+	n := l.heads * l.size
+	for cell := begin; cell < end; cell++ {
+		at := l.place(cell) * n
+		for _, b := range [][]byte{l.k[at : at+n], l.v[at : at+n]} {
+			switch l.typ {
+			case backend.KVF32:
+				fill(floats(b), poison)
+			case backend.KVQ8, backend.KVQ4:
+				fill(halves(b), 0x7e7e) // scales and all are NaNs
+			default:
+				fill(halves(b), 0x7fff)
+			}
 		}
 	}
 }
