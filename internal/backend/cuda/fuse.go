@@ -54,7 +54,8 @@ type rope struct {
 	heads int
 }
 
-// ropeRows is from how many rows on a block a row is faster than a warp a head.
+// ropeRows is from how many rows on a block a row is faster than a warp a head, and
+// attention faster without turning.
 const ropeRows = 64
 
 // onlyTurns tells whether rope_rows does it.
@@ -282,7 +283,7 @@ func (s *stream) takeGate(d, gate, up *act, what int32) bool {
 // takeRope turns queries and keys in the attention that reads them, if that waits.
 func (s *stream) takeRope(a *kern.Attend, q *act, layer backend.Layer) (kern.Turn, bool) {
 	r := s.wait.rope
-	if r == nil || a.Cache.Type != kern.F16 || r.q != q || r.layer != layer || s.batch.many > 0 || s.batch.few == 0 || !s.batch.single {
+	if r == nil || r.rows >= ropeRows || a.Cache.Type != kern.F16 || r.q != q || r.layer != layer || s.batch.many > 0 || s.batch.few == 0 || !s.batch.single {
 		return kern.Turn{}, false
 	}
 	s.wait.rope = nil

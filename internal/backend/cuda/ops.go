@@ -282,30 +282,61 @@ func keptName(c *kern.Cache) string {
 	return ""
 }
 
-// Of attend_few8_128: its shared memory, each warp's ring of three times 32 keys or values;
-// its blocks a processor.
+// fewBlocks is how many blocks of attention for few queries share a processor; each has
+// eight queries of a KV head.
 const (
-	few8Shared = 4*3*32*128 + 1024
-	few8Blocks = 4
+	fewBlocks = 4
+	fewAtOnce = 8
 )
+
+// fewKernels are the kernels for heads of 64 and 128, by what the cache keeps, and those that
+// have sixteen queries at once.
+var fewKernels = [...][4]string{
+	kern.F16:      {"attend_few_f16_64", "attend_few_f16_128", "attend_few16_f16_64", "attend_few16_f16_128"},
+	kern.BF16:     {"attend_few_bf16_64", "attend_few_bf16_128", "attend_few16_bf16_64", "attend_few16_bf16_128"},
+	kern.KeptE4M3: {"attend_few_e4m3_64", "attend_few_e4m3_128"},
+	kern.KeptQ8:   {"attend_few_q8_64", "attend_few_q8_128"},
+}
+
+// fewLaunch is how attention of few queries is started.
+type fewLaunch struct {
+	name                   string
+	groups, blocks, shared int // of a KV head's queries; a processor; for each of four warps a ring of three times a unit's keys or values
+}
+
+// fewKernel is what starts attention of at most so many queries of a KV head over a cache (decode.h).
+func fewKernel(c *kern.Cache, queries int) fewLaunch {
+	dim := int(c.Dim)
+	row, unit, scales := dim, 32, 0
+	switch {
+	case c.Type == kern.KeptQ8:
+		scales = dim / 32 * 2
+	case c.Type != kern.KeptE4M3:
+		row = 2 * dim
+	}
+	if row == 256 {
+		unit = 16
+	}
+	l := fewLaunch{groups: (queries + fewAtOnce - 1) / fewAtOnce, blocks: fewBlocks, shared: 4*3*unit*(row+scales) + 1024}
+	which := dim / 128
+	if l.groups > 1 && row > dim {
+		which, l.groups, l.blocks = which+2, 1, fewBlocks-1
+	}
+	l.name = fewKernels[c.Type][which]
+	return l
+}
 
 // attendFew is the attention of a token or a few of each of few sequences.
 func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int) {
-	c, dim := &a.Cache, int(a.Cache.Dim)
-	wanted := 4 // blocks a processor, where there are sequences to divide
-	if c.Type == kern.KeptE4M3 && dim == 128 {
-		groups := (s.batch.fewQueries + 7) / 8
-		s.settle()
-		s.run("attend_few8_128", int(c.Heads)*groups, few, s.attendParts(c, few*groups, few8Blocks), 128, few8Shared, args(a), unsafe.Sizeof(*a))
-		return
-	}
-	parts := s.attendParts(c, few, wanted)
+	c := &a.Cache
 	if t, ok := s.takeRope(a, q, layer); ok {
-		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, parts, 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
+		dim := int(c.Dim)
+		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, s.attendParts(c, few, fewBlocks), 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
 		return
 	}
+	l := fewKernel(c, s.batch.fewQueries)
 	s.settle()
-	s.run(fmt.Sprintf("attend_%sfew_%d", keptName(c), dim), int(c.Heads), few, parts, 128, fewStages(dim, 3), args(a), unsafe.Sizeof(*a))
+	s.run(l.name, int(c.Heads)*l.groups, few, s.attendParts(c, few*l.groups, l.blocks), 128, l.shared, args(a), unsafe.Sizeof(*a))
 }
 
 // attendParts is into how many parts positions are divided: so that there are as many

@@ -4,7 +4,7 @@
 #include "ops.h"
 #include "draw.h"
 #include "attend.h"
-#include "attend8.h"
+#include "decode.h"
 #include "quant.h"
 #include "gemm.h"
 #if SM < 90

@@ -1,9 +1,9 @@
 // Attention over the pages of the KV cache.
 //
 // attend_any takes every case: any head size up to 256, draft trees, sinks, soft
-// caps, keys and values in f16 or f32. attend_few and attend_many are for heads of
-// 64 and 128 in f16 without those extras: the first for a generated token or a few,
-// with the positions shared out over warps and blocks; the second for prompts.
+// caps, keys and values in f16 or f32. attend_turn, attend_few (decode.h) and attend_many are
+// for heads of 64 and 128 without trees and soft caps: the first two for a generated token or a
+// few, with the positions shared out over warps and blocks; the third for prompts.
 #pragma once
 #include "ops.h"
 
@@ -14,7 +14,7 @@ struct AttendArgs {
   const float *sinks; // [heads], or nil
   int heads;
   float scale, softcap;
-  // attend_few: where the parts of a row meet.
+  // attend_turn and attend_few: where the parts of a row meet.
   float *work;
   u32 *counts;
 };
@@ -296,11 +296,11 @@ template <int DIM, class F> DEVICE void turn_span(const RopeArgs &r, Angle angle
   }
 }
 
-// attend_few: block (kv head, span, part of the positions), four warps that each
-// take blocks of 16 positions in turn. A span has at most 16 queries a KV head. With
-// TURN the queries, and the span's own keys and values, are yet to be turned.
-template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArgs &a, const RopeArgs &r) {
-  constexpr int STAGES = TURN && SM >= 90 ? 2 : 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
+// attend_turn: block (kv head, span, part of the positions), four warps that each
+// take blocks of 16 positions in turn. A span has at most 16 queries a KV head. The
+// queries, and the span's own keys and values, are yet to be turned.
+template <int DIM> DEVICE void turn(const AttendArgs &a, const RopeArgs &r) {
+  constexpr int STAGES = SM >= 90 ? 2 : 3, ROWSET = 16 * DIM * 2; // bytes of 16 keys
   int kv = bx, span = by, warp = tid / 32, lane = tid % 32;
   let_next();
   // The step's metadata is copied before its first kernel begins.
@@ -323,45 +323,29 @@ template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArg
   int blocks = (end - begin + 15) / 16, share = imax((blocks + gz - 1) / gz, 16), used = (blocks + share - 1) / share;
   int b0 = bz * share, b1 = imin(blocks, b0 + share);
   if (bz >= used) return; // others wait: their end means that all before have ended
-  if (!TURN) wait_ahead();
-  auto fetch = [&](int b, int stage) INLINE {
+  auto fetch = [&](int b, int stage, int skip = 0x7fffffff) INLINE {
     u32 at = mine + stage * 2 * ROWSET;
-    if (b < b1 && KEPT) Kept<DIM>::template fetch<KEYS | VALUES>(a, at, at + ROWSET, seq, kv, begin + b * 16, end, lane);
-    else if (b < b1) fetch_rows<DIM>(a, at, at + ROWSET, seq, kv, begin + b * 16, end, lane);
+    if (b < b1) fetch_rows<DIM>(a, at, at + ROWSET, seq, kv, begin + b * 16, end, lane, skip);
     copy_commit();
   };
-  if constexpr (TURN) {
-    // Positions of before are read while the kernel ahead still runs; of the span's own
-    // those that would be among them are put beside them.
-    constexpr int AHEAD = 8; // blocks
-    auto early = [&](int b, int stage) INLINE {
-      u32 at = mine + stage * 2 * ROWSET;
-      if (b < b1) fetch_rows<DIM>(a, at, at + ROWSET, seq, kv, begin + b * 16, end, lane, pos0);
-      copy_commit();
-    };
-    early(b0 + warp, 0);
-    early(b0 + warp + 4, 1);
-    for (int i = warp; i < 16; i += 4) { // rows that no query takes
-      if (i >= n * per) for (int d = lane; d < DIM; d += 32) *(u16 *)(shared_place(base) + i * DIM * 2 + d * 2) = 0;
-    }
-    Angle angle;
-    angle.of(r, pos0, lane);
-    int cell = group_field(r.meta, r.cache.group, CELL)[row0];
-    wait_ahead();
-    turn_span<DIM>(r, angle, cell, shared_place(base), row0, n, pos0, kv, per, begin + b0 * 16, begin + b1 * 16, warp, lane, [&](int pos, bool value) INLINE {
-      int b = (pos - begin) / 16 - b0;
-      return b < AHEAD ? shared_place(base + ROWSET + (b % 4 * STAGES + b / 4) * 2 * ROWSET + (value ? ROWSET : 0)) : nullptr;
-    });
-    if (b1 - b0 > AHEAD) fence(); // read again, from the cache
-    sync();
-  } else {
-    if (warp == 0) fetch_queries<DIM>(a, base, row0, n, kv, 0, per, lane);
-    copy_commit();
-    fetch(b0 + warp, 0);
-    fetch(b0 + warp + 4, 1);
-    copy_wait<2>();
-    sync();
+  // Positions of before are read while the kernel ahead still runs; of the span's own
+  // those that would be among them are put beside them.
+  constexpr int AHEAD = 8; // blocks
+  fetch(b0 + warp, 0, pos0);
+  fetch(b0 + warp + 4, 1, pos0);
+  for (int i = warp; i < 16; i += 4) { // rows that no query takes
+    if (i >= n * per) for (int d = lane; d < DIM; d += 32) *(u16 *)(shared_place(base) + i * DIM * 2 + d * 2) = 0;
   }
+  Angle angle;
+  angle.of(r, pos0, lane);
+  int cell = group_field(r.meta, r.cache.group, CELL)[row0];
+  wait_ahead();
+  turn_span<DIM>(r, angle, cell, shared_place(base), row0, n, pos0, kv, per, begin + b0 * 16, begin + b1 * 16, warp, lane, [&](int pos, bool value) INLINE {
+    int b = (pos - begin) / 16 - b0;
+    return b < AHEAD ? shared_place(base + ROWSET + (b % 4 * STAGES + b / 4) * 2 * ROWSET + (value ? ROWSET : 0)) : nullptr;
+  });
+  if (b1 - b0 > AHEAD) fence(); // read again, from the cache
+  sync();
   Tile<DIM> t;
   t.load(base, lane);
   int stage = 0;
@@ -370,10 +354,6 @@ template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArg
     copy_wait<STAGES - 1>();
     sync_warp();
     u32 at = mine + stage * 2 * ROWSET;
-    if (KEPT) {
-      Kept<DIM>::turn(a.cache.type, shared_place(at), lane);
-      Kept<DIM>::turn(a.cache.type, shared_place(at + ROWSET), lane);
-    }
     int p = begin + b * 16;
     bool whole = p >= first_seen(end - 1, a.cache.window) && p + 15 <= pos0;
     step<DIM, 16>(t, at, at + ROWSET, p, lo, hi, a.scale * LOG2E, whole, lane);
@@ -442,17 +422,13 @@ template <int DIM, bool TURN, bool KEPT = false> DEVICE void few(const AttendArg
   join(shared_work, used, true);
   if (tid == 0) a.counts[slot] = 0;
 }
-GLOBAL BOUNDS(128, 2) attend_few_64(CONSTANT_ARG AttendArgs a) { few<64, false>(a, RopeArgs{}); }
-GLOBAL BOUNDS(128, 2) attend_few_128(CONSTANT_ARG AttendArgs a) { few<128, false>(a, RopeArgs{}); }
-GLOBAL BOUNDS(128, 2) attend_kept_few_64(CONSTANT_ARG AttendArgs a) { few<64, false, true>(a, RopeArgs{}); }
-GLOBAL BOUNDS(128, 2) attend_kept_few_128(CONSTANT_ARG AttendArgs a) { few<128, false, true>(a, RopeArgs{}); }
 
 struct TurnArgs {
   AttendArgs attend;
   RopeArgs rope;
 };
-GLOBAL BOUNDS(128, 2) attend_turn_64(CONSTANT_ARG TurnArgs a) { few<64, true>(a.attend, a.rope); }
-GLOBAL BOUNDS(128, 2) attend_turn_128(CONSTANT_ARG TurnArgs a) { few<128, true>(a.attend, a.rope); }
+GLOBAL BOUNDS(128, 2) attend_turn_64(CONSTANT_ARG TurnArgs a) { turn<64>(a.attend, a.rope); }
+GLOBAL BOUNDS(128, 2) attend_turn_128(CONSTANT_ARG TurnArgs a) { turn<128>(a.attend, a.rope); }
 
 // MANY_STAGES is how many tiles are in shared memory: cards of Ada have less of it.
 #if SM >= 90
