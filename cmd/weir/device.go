@@ -45,7 +45,8 @@ func (o *deviceOptions) gpu(deterministic bool, log *slog.Logger) (*cuda.Backend
 	if o.Device == "cpu" || deterministic {
 		return nil, nil
 	}
-	options := cuda.Options{Device: o.GPU, Eager: o.EnforceEager, Cache: kernelCache()}
+	keepKernels()
+	options := cuda.Options{Device: o.GPU, Eager: o.EnforceEager}
 	if o.GPUKernels != "best" {
 		options.Target = o.GPUKernels
 	}
@@ -65,13 +66,22 @@ func (o *deviceOptions) gpu(deterministic bool, log *slog.Logger) (*cuda.Backend
 	return nil, nil
 }
 
-// kernelCache is the folder that keeps compiled GPU kernels; "": none.
-func kernelCache() string {
+// keepKernels has the driver keep the kernels that it compiles with what else weir keeps,
+// unless it has been told where: a container mounts one folder then.
+func keepKernels() {
+	const place = "CUDA_CACHE_PATH"
+	if _, told := os.LookupEnv(place); told {
+		return
+	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return ""
+		return
 	}
-	return filepath.Join(dir, "weir", "kernels")
+	dir = filepath.Join(dir, "weir", "kernels")
+	// Where there can be no folder, the driver compiles at each start, no more.
+	if os.MkdirAll(dir, 0o700) == nil {
+		_ = os.Setenv(place, dir)
+	}
 }
 
 // gpuBatchTokens is how many tokens a step has on a GPU if nothing is said: so

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"weir/internal/backend"
+	"weir/internal/backend/cuda"
 	"weir/internal/builtin"
 	"weir/internal/chat"
 	answers "weir/internal/chat/answer"
@@ -88,12 +89,12 @@ func open(ctx context.Context, m modelOptions, e engineOptions, name string, rea
 	}
 	inMemory := o.prefetch(ctx, read)
 	if err := o.start(m, e, cmp.Or(name, m.id()), log); err != nil {
-		_ = inMemory(enough)
+		inMemory(enough)
 		o.closeFiles()
 		return nil, err
 	}
 	o.did("allocate")
-	if err := errors.Join(inMemory(all), ctx.Err()); err != nil {
+	if err := errors.Join(inMemory(o.reads()), ctx.Err()); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
 	o.did("read")
@@ -122,12 +123,22 @@ func (o *opened) prefetch(ctx context.Context, read *reading) (wait func(howMuch
 	ended := make(chan error, 1)
 	go func() { ended <- o.file.Prefetch(ctx, read.report) }()
 	return func(of howMuch) error {
-		if of == enough {
-			stop()
-		}
 		defer stop()
-		return <-ended
+		if of == all {
+			return <-ended
+		}
+		stop()
+		<-ended
+		return nil
 	}
+}
+
+// reads is how much of the files is read once the model is loaded: a GPU has its own copy then.
+func (o *opened) reads() howMuch {
+	if _, ok := o.backend.(*cuda.Backend); ok {
+		return enough
+	}
+	return all
 }
 
 func (o *opened) start(m modelOptions, e engineOptions, name string, log *slog.Logger) error {

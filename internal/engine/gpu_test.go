@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -24,7 +22,6 @@ import (
 // openGPU opens the machine's GPU, or skips.
 func openGPU(t testing.TB, o cuda.Options) *cuda.Backend {
 	t.Helper()
-	o.Cache = filepath.Join(os.TempDir(), "weir-test-cubin")
 	b, err := cuda.Open(o)
 	if errors.Is(err, cuda.ErrAbsent) {
 		t.Skipf("needs an NVIDIA GPU: %v", err)

@@ -2,8 +2,6 @@ package model
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"weir/internal/backend/cuda"
@@ -60,7 +58,7 @@ func TestGPUPlantedErrors(t *testing.T) {
 // openGPU opens the machine's GPU with a target's kernels until the test ends, or skips.
 func openGPU(t *testing.T, target string) *cuda.Backend {
 	t.Helper()
-	b, err := cuda.Open(cuda.Options{Target: target, Cache: filepath.Join(os.TempDir(), "weir-test-cubin")})
+	b, err := cuda.Open(cuda.Options{Target: target})
 	if errors.Is(err, cuda.ErrAbsent) {
 		t.Skipf("needs an NVIDIA GPU: %v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -30,7 +29,7 @@ type drawer struct {
 // newDrawer opens the machine's GPU with the kernels of a target, or skips.
 func newDrawer(t testing.TB, target kern.Target, rows, vocab int) *drawer {
 	t.Helper()
-	b, err := cuda.Open(cuda.Options{Target: target.String(), Cache: filepath.Join(os.TempDir(), "weir-test-cubin")})
+	b, err := cuda.Open(cuda.Options{Target: target.String()})
 	if errors.Is(err, cuda.ErrAbsent) {
 		t.Skipf("needs an NVIDIA GPU: %v", err)
 	}

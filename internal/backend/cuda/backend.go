@@ -58,7 +58,7 @@ func (b *Backend) start() error {
 		return err
 	}
 	defer done()
-	if b.module, err = b.device.loadModule(target, b.options.Cache); err != nil {
+	if b.module, err = b.device.loadModule(target); err != nil {
 		return err
 	}
 	b.loader, err = newLauncher(b.module)
@@ -123,7 +123,7 @@ func (b *Backend) Load(t weights.Tensor, p backend.Placement) (backend.Weight, e
 	return w, nil
 }
 
-// NewKV allocates a cache of f16 or f32.
+// NewKV allocates a cache.
 func (b *Backend) NewKV(spec backend.KVSpec) (backend.KV, error) {
 	done, err := b.device.use()
 	if err != nil {

@@ -52,8 +52,6 @@ type Options struct {
 	Device int
 	// Target names the kernels to use ("sm_80", ...); "" the best for the card.
 	Target string
-	// Cache is a folder to keep compiled kernels in; "": the driver's own cache.
-	Cache string
 	// Eager: launch every kernel of every step, and record no graphs.
 	Eager bool
 	// Weights of matrices that files have as bf16, F16 or F32.

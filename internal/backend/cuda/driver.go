@@ -60,16 +60,13 @@ const (
 	cuEventRecord
 	cuEventSynchronize
 	cuEventElapsedTime
-	cuLinkCreate
-	cuLinkAddData
-	cuLinkComplete
-	cuLinkDestroy
-	cuModuleLoadData
+	cuModuleLoadDataEx
 	cuModuleUnload
 	cuModuleGetFunction
 	cuFuncSetAttribute
 	cuFuncGetAttribute
 	cuLaunchKernelEx
+	cuOccupancyMaxActiveClusters
 	cuTensorMapEncodeTiled
 	symbols
 )
@@ -86,9 +83,9 @@ var names = [symbols]string{
 	cuStreamBeginCapture: "cuStreamBeginCapture_v2", cuStreamEndCapture: "cuStreamEndCapture",
 	cuGraphInstantiate: "cuGraphInstantiateWithFlags", cuGraphLaunch: "cuGraphLaunch", cuGraphDestroy: "cuGraphDestroy", cuGraphExecDestroy: "cuGraphExecDestroy",
 	cuEventCreate: "cuEventCreate", cuEventDestroy: "cuEventDestroy_v2", cuEventRecord: "cuEventRecord", cuEventSynchronize: "cuEventSynchronize", cuEventElapsedTime: "cuEventElapsedTime",
-	cuLinkCreate: "cuLinkCreate_v2", cuLinkAddData: "cuLinkAddData_v2", cuLinkComplete: "cuLinkComplete", cuLinkDestroy: "cuLinkDestroy",
-	cuModuleLoadData: "cuModuleLoadData", cuModuleUnload: "cuModuleUnload", cuModuleGetFunction: "cuModuleGetFunction",
+	cuModuleLoadDataEx: "cuModuleLoadDataEx", cuModuleUnload: "cuModuleUnload", cuModuleGetFunction: "cuModuleGetFunction",
 	cuFuncSetAttribute: "cuFuncSetAttribute", cuFuncGetAttribute: "cuFuncGetAttribute", cuLaunchKernelEx: "cuLaunchKernelEx", cuTensorMapEncodeTiled: "cuTensorMapEncodeTiled",
+	cuOccupancyMaxActiveClusters: "cuOccupancyMaxActiveClusters",
 }
 
 // oldest is the oldest driver that takes the kernels' PTX and has every function.

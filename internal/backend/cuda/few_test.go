@@ -264,100 +264,6 @@ func (b *bench) fewSpeed(rows, k, tokens int, fp8 bool) {
 	b.mine = b.mine[:keep]
 }
 
-func (b *bench) wideSpeed(a []kern.Hopper, x pointer, rows, bytes, tokens int, fp8 bool) string {
-	tiles := (rows + 127) / 128
-	across := (tokens + 255) / 256
-	for i := range a {
-		var err error
-		a[i].X, err = b.tensorMap(x, tokens, bytes, bytes, 128)
-		b.must(err)
-		a[i].Tiles = int32(tiles)
-	}
-	kn := b.kernel("wide_"+map[bool]string{true: "e4m3", false: "bf16"}[fp8], wideShared)
-	ms := b.time(20, func(i int) {
-		b.must(b.launch(kn, min(tiles*across, b.processors/2*2), 1, 1, 384, wideShared, unsafe.Pointer(&a[i%len(a)])))
-	})
-	k := bytes
-	if !fp8 {
-		k /= 2
-	}
-	return fmt.Sprintf("  wide %.1fus %.0fT", ms*1e3, 2*float64(rows)*float64(k)*float64(tokens)/ms/1e9)
-}
-
-// wide.h, whose blocks share tokens, gives the bits of hopper.h.
-func TestWide(t *testing.T) {
-	eachTarget(t, func(t *testing.T, b *bench) {
-		if b.target != kern.SM90a {
-			t.Skip("needs an NVIDIA GPU and the kernels of sm_90a")
-		}
-		for _, c := range []struct {
-			tokens, k int
-			rows      []int
-			fp8       bool
-		}{{256, 64, []int{256}, false}, {300, 1000, []int{128, 384}, false}, {2048, 512, []int{1024, 256, 256}, true}, {129, 4096, []int{6144}, true}, {1111, 2048, []int{4096}, false}, {513, 14336, []int{4096}, true}} {
-			b.wideCase(c.tokens, c.k, c.rows, c.fp8)
-		}
-	})
-}
-
-func (b *bench) wideCase(tokens, k int, rows []int, fp8 bool) {
-	ld, size, name := padded(k), 2, "bf16"
-	if fp8 {
-		size, name = 1, "e4m3"
-	}
-	xs := make([]float32, tokens)
-	for i := range xs {
-		xs[i] = 0.5 + b.rng.Float32()
-	}
-	x, _, _ := b.fewMatrix(tokens, k, ld, fp8)
-	a := kern.Hopper{Tokens: uint64(put(b, []int32{int32(tokens)})), N: int32(len(rows)), Steps: int32((k*size + 127) / 128)}
-	if fp8 {
-		a.XScale = uint64(put(b, xs))
-	}
-	tiles := 0
-	for i, n := range rows {
-		w, _, scale := b.fewMatrix(n, k, ld, fp8)
-		tiles += n / 128
-		bias := make([]float32, n)
-		for r := range bias {
-			bias[r] = b.rng.Float32()
-		}
-		a.Out[i] = kern.Out{W: uint64(w), Scale: uint64(put(b, scale)), Bias: uint64(put(b, bias)), Rows: int32(n), LdD: int32(n), Type: kern.BF16, Tiles: int32(tiles)}
-		var err error
-		a.W[i], err = b.tensorMap(w, n, k*size, ld*size, 128)
-		b.must(err)
-	}
-	var got [2][][]uint16
-	for side, box := range []int{256, 128} {
-		for i, n := range rows {
-			a.Out[i].Dst = uint64(poison(b, (tokens*n+1)/2))
-		}
-		var err error
-		a.X, err = b.tensorMap(x, tokens, k*size, ld*size, box)
-		b.must(err)
-		across := (tokens + 255) / 256
-		if side == 0 {
-			shared := hopperStages[256]*((128+256)*128+16) + 1024
-			b.must(b.launch(b.kernel("hopper_"+name+"_256", shared), across, tiles, 1, 384, shared, unsafe.Pointer(&a)))
-		} else {
-			a.Tiles = int32(tiles)
-			b.must(b.launch(b.kernel("wide_"+name, wideShared), min(tiles*across, b.processors/2*2), 1, 1, 384, wideShared, unsafe.Pointer(&a)))
-		}
-		b.must(b.wait())
-		for i, n := range rows {
-			got[side] = append(got[side], get[uint16](b, pointer(a.Out[i].Dst), tokens*n))
-		}
-	}
-	for i, n := range rows {
-		for at := range got[0][i] {
-			if got[0][i][at] != got[1][i][at] {
-				b.Errorf("%s, %d tokens, k %d: matrix %d [%d, %d] is %#x, want %#x", name, tokens, k, i, at/n, at%n, got[1][i][at], got[0][i][at])
-				return
-			}
-		}
-	}
-}
-
 // What makes E4M3 at once gives the bits of what makes bf16 first.
 func TestToE4M3(t *testing.T) {
 	eachTarget(t, func(t *testing.T, b *bench) {
@@ -392,6 +298,16 @@ func (b *bench) e4m3Case(rows, cols int, kind int32) {
 		if !slices.Equal(get[uint8](b, pointer(e.To), rows*ld), get[uint8](b, eight, rows*ld)) || !slices.Equal(get[float32](b, pointer(e.Scales), rows), get[float32](b, scale, rows)) {
 			b.Errorf("%s of %d columns, type %d: E4M3 made at once differs", what, cols, kind)
 		}
+	}
+	if kind == kern.BF16 {
+		from, _ := make1()
+		e := kern.E4M3{From: from.At, To: uint64(eight), Scales: uint64(scale), Count: count, Ld: int32(ld)}
+		name, threads, shared := toE4M3(ld, b.target)
+		b.must(b.launch(b.kernel(name, shared), rows, 1, 1, threads, shared, unsafe.Pointer(&e)))
+		b.must(b.wait())
+		half = pointer(from.At)
+		check("bf16")
+		half = pointer(dst.At)
 	}
 	x, _ := make1()
 	y, _ := make1()

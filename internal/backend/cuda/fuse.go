@@ -16,6 +16,7 @@ import (
 //     normalises by itself, one in E4M3 wants its input in 8 bits and nothing else;
 //   - a product for few tokens, until it is known whether a residual takes its result,
 //     or a gate;
+//   - a product for prompts on Hopper (wide.h), until it is known whether a gate takes it;
 //   - a rotation, until it is known whether attention does it.
 //
 // Every operation begins with reads and writes, which start what it depends on, and
@@ -30,8 +31,10 @@ type waiting struct {
 	rows    int
 
 	product *few
+	wide    *wide
 	rope    *rope
 	room    few // where product lies, so that a step allocates nothing
+	prompts wide
 	turn    rope
 }
 
@@ -118,7 +121,8 @@ func (s *stream) makeEight(a *act) {
 		return
 	case a != w.made:
 		e := kern.E4M3{From: uint64(a.half), To: to, Scales: scales, Count: s.count(a.spec.Gathered), Ld: ld}
-		s.run("to_e4m3_rows", s.rowsOf(a), 1, 1, 256, 0, args(&e), unsafe.Sizeof(e))
+		name, threads, shared := toE4M3(a.ld, s.launch.target)
+		s.run(name, s.rowsOf(a), 1, 1, threads, shared, args(&e), unsafe.Sizeof(e))
 	case w.isGate:
 		g := kern.GateE4M3{Pair: w.gate, To: to, Scales: scales, Ld: ld}
 		name, threads, shared := gateE4M3(&g, s.launch.target)
@@ -140,6 +144,15 @@ func gateE4M3(g *kern.GateE4M3, target kern.Target) (name string, threads, share
 		return "gate_e4m3_copied", 512, 4*cols + 1024
 	}
 	return "gate_e4m3", 256, 0
+}
+
+// toE4M3 is the kernel that gives rows of bf16 in 8 bits, its threads and its shared memory. Four
+// blocks of the one that copies rows share a processor.
+func toE4M3(ld int, target kern.Target) (name string, threads, shared int) {
+	if target == kern.SM90a && ld > 4096 && 2*ld <= 54<<10 {
+		return "to_e4m3_copied", 512, 2*ld + 1024
+	}
+	return "to_e4m3_rows", 256, 0
 }
 
 // normE4M3 is the kernel for a norm in 8 bits.
@@ -172,6 +185,9 @@ func (s *stream) settle() {
 
 // flush starts the product that waits.
 func (s *stream) flush() {
+	if w := s.wait.wide; w != nil {
+		s.startWide(w, "wide_")
+	}
 	p := s.wait.product
 	if p == nil {
 		return
@@ -264,6 +280,9 @@ func (s *stream) takeResidual(x, delta *act) bool {
 
 // takeGate applies the gate in the product that gives what it reads, if that waits.
 func (s *stream) takeGate(d, gate, up *act, what int32) bool {
+	if s.wait.wide != nil {
+		return s.wideGate(d, gate, up, what)
+	}
 	p := s.wait.product
 	if p == nil || p.args.N != 2 || p.dst[0] != gate || p.dst[1] != up || p.args.Out[0].Rows != p.args.Out[1].Rows || d.spec.Gathered != gate.spec.Gathered {
 		return false

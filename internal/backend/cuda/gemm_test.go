@@ -9,7 +9,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,7 +50,7 @@ func eachTarget(t *testing.T, f func(*testing.T, *bench)) {
 				t.Fatal(err)
 			}
 			defer done()
-			m, err := v.loadModule(target, filepath.Join(os.TempDir(), "weir-test-cubin"))
+			m, err := v.loadModule(target)
 			if err != nil {
 				t.Fatal(err)
 			}

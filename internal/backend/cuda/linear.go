@@ -261,48 +261,23 @@ func (s *stream) hopper(p *product, e4m3 bool) {
 		size, name, at, a.XScale = 1, "e4m3", p.x.eight, uint64(p.x.scale)
 	}
 	k := p.x.spec.Cols
-	wide := s.wideFits(p)
-	if wide {
-		nt = 128 // a block's share of 256
-	}
 	a.Steps = int32((k*size + 127) / 128)
+	if p.late {
+		a.Late = 1
+	}
+	if s.wideFits(p) {
+		s.holdWide(p, &a, at, name)
+		return
+	}
 	a.X = s.tiles(at, p.x.rows, k*size, p.x.ld*size, nt)
 	for i, w := range p.w {
 		a.W[i] = w.tiles
 	}
-	if p.late {
-		a.Late = 1
-	}
 	tiles, ty := p.tiles(), (p.rows+nt-1)/nt
 	copy(a.Out[:], p.out)
-	if wide {
-		a.Tiles = int32(tiles)
-		blocks := min(tiles*((p.rows+255)/256), s.device.processors/2*2)
-		s.run("wide_"+name, blocks, 1, 1, 384, wideShared, args(&a), unsafe.Sizeof(a))
-		return
-	}
 	parts := s.parts(tiles*ty, int(a.Steps), nt)
 	shared := stages*((128+nt)*128+16) + 1024
 	s.run(fmt.Sprintf("hopper_%s_%d", name, nt), ty, tiles, parts, 384, shared, args(&a), unsafe.Sizeof(a))
-}
-
-// wideShared is what wide.h takes: a ring of four tiles, room for 64 tokens of each
-// warpgroup's rows, barriers.
-const wideShared = 4*(128+256)*128 + 2*8192 + 8*8 + 1024
-
-// wideFits tells whether wide.h takes a product: whole tiles in bf16, enough of them
-// for all processors, an even number.
-func (s *stream) wideFits(p *product) bool {
-	if p.rows <= 128 {
-		return false
-	}
-	for i := range p.out {
-		if p.out[i].Type != kern.BF16 || p.out[i].Rows%128 != 0 || p.out[i].LdD%8 != 0 {
-			return false
-		}
-	}
-	tiles := p.tiles()
-	return tiles%2 == 0 && tiles*((p.rows+255)/256) >= s.device.processors
 }
 
 // hopperTile is how many tokens a block takes, and the depth of its ring.

@@ -3,11 +3,8 @@
 package cuda
 
 import (
-	"crypto/sha256"
-	"errors"
+	"encoding/binary"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"unsafe"
 
@@ -42,94 +39,40 @@ type module struct {
 type kernel struct {
 	name   string
 	handle uintptr
-	shared int  // dynamic shared memory that it may have so far
-	pairs  bool // its blocks run in clusters of two
+	shared int // dynamic shared memory that it may have so far
+
+	cluster  uint32 // so many blocks run side by side
+	clusters int    // as have room on the device at once; 0: not asked
 }
 
-// loadModule compiles the target's PTX for the device, or takes what was compiled
-// before from cache, a folder; "" is no cache.
-func (v *device) loadModule(t kern.Target, cache string) (*module, error) {
-	image, err := v.image(t, cache)
-	if err != nil {
-		return nil, fmt.Errorf("compiling the kernels for %s (%v, driver for CUDA %s): %w", v.name, t, release(v.version), err)
-	}
-	m := &module{device: v, target: t, found: map[string]*kernel{}}
-	if err := v.call(cuModuleLoadData, uintptr(unsafe.Pointer(&m.handle)), uintptr(unsafe.Pointer(&image[0]))); err != nil {
-		return nil, fmt.Errorf("loading the kernels onto %s: %w", v.name, err)
-	}
-	return m, nil
-}
-
-// image is machine code for the device. A cached file is trusted as far as its
-// name: it is the hash of what it was made from.
-func (v *device) image(t kern.Target, cache string) ([]byte, error) {
-	ptx := t.PTX()
-	name := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%d %d %s", v.version, v.capability, ptx)))
-	path := filepath.Join(cache, name[:32]+".cubin")
-	if cache != "" {
-		if image, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(image), "\x7fELF") {
-			return image, nil
-		}
-	}
-	image, err := v.compile(ptx)
-	if err != nil || cache == "" {
-		return image, err
-	}
-	// A cache that can't be written costs a few seconds at each start, no more.
-	_ = writeWhole(path, image)
-	return image, nil
-}
-
-// writeWhole makes a file appear with all of its content, or not at all.
-func writeWhole(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
-}
-
-// Numbers of the just-in-time compiler's options and inputs.
+// Numbers of the just-in-time compiler's options.
 const (
 	jitErrorLog     = 5
 	jitErrorLogSize = 6
-	jitInputPTX     = 1
 )
 
-// compile turns PTX into machine code.
-func (v *device) compile(ptx string) ([]byte, error) {
+// loadModule has the driver compile the target's PTX for the device, or take from its
+// cache on disk what it compiled before. It is compiled as a whole: what the driver's
+// linker (cuLink*) makes of the same text, machine code that could be kept in a file of
+// weir's own, leaves room for other units, so that it ignores setmaxnreg, spills what
+// does not fit then and has wgmma instructions wait for each other.
+func (v *device) loadModule(t kern.Target) (*module, error) {
+	m := &module{device: v, target: t, found: map[string]*kernel{}}
 	log := make([]byte, 8<<10)
 	options := [2]int32{jitErrorLog, jitErrorLogSize}
-	values := [2]uintptr{uintptr(unsafe.Pointer(&log[0])), uintptr(len(log))}
-	var state uintptr
-	if err := v.call(cuLinkCreate, 2, uintptr(unsafe.Pointer(&options)), uintptr(unsafe.Pointer(&values)), uintptr(unsafe.Pointer(&state))); err != nil {
-		return nil, err
-	}
-	defer v.call(cuLinkDestroy, state)
-	text := append([]byte(ptx), 0)
-	err := v.call(cuLinkAddData, state, jitInputPTX, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)), uintptr(unsafe.Pointer(&[]byte("weir\x00")[0])), 0, 0, 0)
-	var code unsafe.Pointer
-	var size uintptr
+	values := struct { // with a pointer, so that log lies where it stays
+		log  *byte
+		size uintptr
+	}{&log[0], uintptr(len(log))}
+	text := append([]byte(t.PTX()), 0)
+	err := v.call(cuModuleLoadDataEx, uintptr(unsafe.Pointer(&m.handle)), uintptr(unsafe.Pointer(&text[0])), 2, uintptr(unsafe.Pointer(&options)), uintptr(unsafe.Pointer(&values)))
 	if err == nil {
-		err = v.call(cuLinkComplete, state, uintptr(unsafe.Pointer(&code)), uintptr(unsafe.Pointer(&size)))
+		return m, nil
 	}
-	if err != nil {
-		if said, _, _ := strings.Cut(string(log), "\x00"); said != "" {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(said))
-		}
-		return nil, err
+	if said, _, _ := strings.Cut(string(log), "\x00"); said != "" {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(said))
 	}
-	return append([]byte(nil), unsafe.Slice((*byte)(code), size)...), nil
+	return nil, fmt.Errorf("compiling the kernels for %s (%v, driver for CUDA %s): %w", v.name, t, release(v.version), err)
 }
 
 // kernel finds a function that takes dynamic shared memory of so many bytes.
@@ -137,7 +80,7 @@ func (v *device) compile(ptx string) ([]byte, error) {
 func (m *module) kernel(name string, shared int) *kernel {
 	k := m.found[name]
 	if k == nil {
-		k = &kernel{name: name, pairs: strings.HasPrefix(name, "wide_")}
+		k = &kernel{name: name, cluster: clusterOf(name)}
 		text := append([]byte(name), 0)
 		if err := m.call(cuModuleGetFunction, uintptr(unsafe.Pointer(&k.handle)), m.handle, uintptr(unsafe.Pointer(&text[0]))); err != nil {
 			panic(fmt.Sprintf("cuda: kernel %s of %v: %v", name, m.target, err))
@@ -205,9 +148,7 @@ func newLauncher(m *module) (*launcher, error) {
 	}
 	l.attrs[0].id, l.attrs[1].id = overlapAhead, clusterSize
 	l.attrs[0].value[0] = 1
-	for i, n := range []byte{2, 1, 1} { // three 32-bit numbers
-		l.attrs[1].value[4*i] = n
-	}
+	l.attrs[1].value[4], l.attrs[1].value[8] = 1, 1 // three 32-bit numbers
 	l.config.queue, l.config.attrs = l.queue, &l.attrs[0]
 	return l, nil
 }
@@ -215,23 +156,43 @@ func newLauncher(m *module) (*launcher, error) {
 // launch starts a kernel. args points to its one parameter, a struct of package
 // kern.
 func (l *launcher) launch(k *kernel, gx, gy, gz, threads, shared int, args unsafe.Pointer) error {
-	c := &l.config
-	c.grid = [3]uint32{uint32(gx), uint32(gy), uint32(gz)}
-	c.block = [3]uint32{uint32(threads), 1, 1}
-	c.shared = uint32(shared)
-	c.attrCount = 0
-	if l.target == kern.SM90a {
-		c.attrCount = 1
-		if k.pairs {
-			c.attrCount = 2
-		}
-	}
+	c := l.configure(k, gx, gy, gz, threads, shared)
 	l.params[0] = args
 	err := l.call(cuLaunchKernelEx, uintptr(unsafe.Pointer(c)), k.handle, uintptr(unsafe.Pointer(&l.params)), 0)
 	if err != nil {
 		return fmt.Errorf("kernel %s on a grid of %d x %d x %d: %w", k.name, gx, gy, gz, err)
 	}
 	return nil
+}
+
+// configure says how a kernel is started.
+func (l *launcher) configure(k *kernel, gx, gy, gz, threads, shared int) *launchConfig {
+	c := &l.config
+	c.grid = [3]uint32{uint32(gx), uint32(gy), uint32(gz)}
+	c.block = [3]uint32{uint32(threads), 1, 1}
+	c.shared, c.attrCount = uint32(shared), 0
+	if l.target == kern.SM90a {
+		c.attrCount = 1
+	}
+	if k.cluster > 1 {
+		c.attrCount = 2
+		binary.LittleEndian.PutUint32(l.attrs[1].value[:], k.cluster)
+	}
+	return c
+}
+
+// room is how many clusters of a kernel's blocks the device has room for at once.
+func (l *launcher) room(k *kernel, threads, shared int) (int, error) {
+	if k.clusters > 0 {
+		return k.clusters, nil
+	}
+	var n int32
+	c := l.configure(k, int(k.cluster), 1, 1, threads, shared)
+	if err := l.call(cuOccupancyMaxActiveClusters, uintptr(unsafe.Pointer(&n)), k.handle, uintptr(unsafe.Pointer(c))); err != nil {
+		return 0, fmt.Errorf("kernel %s: how many clusters have room: %w", k.name, err)
+	}
+	k.clusters = int(n)
+	return k.clusters, nil
 }
 
 func (l *launcher) wait() error { return l.call(cuStreamSynchronize, l.queue) }
@@ -255,6 +216,16 @@ func (d *driver) tensorMap(at pointer, rows, rowBytes, stride, boxRows int) (ker
 // eight blocks of eight rows, the rows of a block together.
 func (d *driver) pieceMap(at pointer, rows, rowBytes int) (kern.TensorMap, error) {
 	return d.describe(at, []uint64{128, uint64(rows), uint64(rowBytes / 128)}, []uint64{uint64(rowBytes), 128}, []uint32{128, 8, 8})
+}
+
+// pairMap describes two matrices of one shape to the copy engine: tiles of rows of both, eight
+// of the one, eight of the other, so many times. first is 1 where b's come first.
+func (d *driver) pairMap(a, b pointer, rows, rowBytes, stride, eights int) (m kern.TensorMap, first int32, err error) {
+	if b < a {
+		a, b, first = b, a, 1
+	}
+	m, err = d.describe(a, []uint64{uint64(rowBytes), 8, 2, uint64(rows / 8)}, []uint64{uint64(stride), uint64(b - a), uint64(8 * stride)}, []uint32{128, 8, 2, uint32(eights)})
+	return m, first, err
 }
 
 // describe makes a description of bytes: their count in each dimension, how far

@@ -259,9 +259,9 @@ func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 	s.run(fmt.Sprintf("attend_%smany_%d", keptName(c), dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
 }
 
-// attendWideShared is the shared memory of attend90.h: a tile of queries and two each of keys
-// and values, barriers and what the job is.
-const attendWideShared = 5*128*128*2 + 128 + 1024
+// attendWideShared is the shared memory of attend90.h: a tile of queries and three each of keys
+// and values (or two, and as much of E4M3 as it came), barriers and what the job is.
+const attendWideShared = 7*128*128*2 + 256 + 1024
 
 // wideName is the kernel for prompts on Hopper, where the case is one that it takes.
 func wideName(target kern.Target, a *kern.Attend) string {

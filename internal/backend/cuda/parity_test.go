@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -76,7 +74,6 @@ type toyLayer struct {
 // openGPU opens the GPU for a target, or skips.
 func openGPU(t testing.TB, o Options) *Backend {
 	t.Helper()
-	o.Cache = filepath.Join(os.TempDir(), "weir-test-cubin")
 	b, err := Open(o)
 	if errors.Is(err, ErrAbsent) {
 		t.Skipf("needs an NVIDIA GPU: %v", err)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -68,7 +67,7 @@ func onCPU(t *testing.T) backend.Backend {
 // onGPU opens the machine's GPU with the kernels of a target, or skips.
 func onGPU(t *testing.T, target string) backend.Backend {
 	t.Helper()
-	b, err := cuda.Open(cuda.Options{Target: target, Cache: filepath.Join(os.TempDir(), "weir-test-cubin")})
+	b, err := cuda.Open(cuda.Options{Target: target})
 	if errors.Is(err, cuda.ErrAbsent) {
 		t.Skipf("needs an NVIDIA GPU: %v", err)
 	}

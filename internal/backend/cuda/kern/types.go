@@ -113,6 +113,8 @@ type Hopper struct {
 	Work, Counts   uint64
 	N, Steps       int32
 	Late, Tiles    int32
+	Gate, First    int32
+	_              [56]byte // up to a multiple of 64 bytes
 }
 
 // Act is Act of ops.h.

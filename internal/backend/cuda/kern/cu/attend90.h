@@ -6,8 +6,12 @@
 // queries meet 128 positions a step. Queries, keys and values are tiles of [128, 128]
 // f16 in two halves of 64 columns, whose rows of 128 bytes are swizzled as wgmma
 // reads them. A step's keys and the values of the step before are multiplied one behind
-// the other without a wait between them. (That the weights are made while the values
-// still run is what the order below asks for; ptxas waits for both first.)
+// the other without a wait between them, and the warpgroups take turns at that: one
+// makes weights of its scores while the products of the other run.
+//
+// (That a warpgroup's own values run while it makes weights is what the order below asks
+// for; the assembler waits for both first. Kept from that, it was slower on an H200, and so
+// was the tensor copy engine instead of warps that copy.)
 #pragma once
 #include "attend.h"
 #include "hopper.h"
@@ -21,6 +25,11 @@ DEVICE uint2 e4m3_to_f16(u32 four) {
 DEVICE void store_shared(u32 at, uint2 a, uint2 b) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a.x), "r"(a.y), "r"(b.x), "r"(b.y) : "memory");
 }
+DEVICE uint4 load_shared(u32 at) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+  return v;
+}
 enum { WIDE_HALF = 128 * 128 }; // bytes of 64 columns of a tile
 template <int N> DEVICE void pin(float *v) { UNROLL for (int i = 0; i < N; i++) asm volatile("" : "+f"(v[i])::"memory"); }
 template <int N> DEVICE void pin(u32 *v) { UNROLL for (int i = 0; i < N; i++) asm volatile("" : "+r"(v[i])::"memory"); }
@@ -31,7 +40,6 @@ template <bool E4M3, int ROWS> struct Lines {
   const u8 *from;
   u32 stride, to;
   int first; // row
-  uint4 raw[E4M3 ? ROWS / 4 : 1];
 
   METHOD Lines(const u8 *all, int heads, int head, int lane) {
     constexpr int SIZE = E4M3 ? 128 : 256;
@@ -62,23 +70,35 @@ template <bool E4M3, int ROWS> struct Lines {
       copy16(put[k % 4] + k * 256, p, there);
     }
   }
-  METHOD void load(int line, int k) {
-    bool there;
-    const u8 *p = at(line, k * 4, &there);
-    asm volatile("{ .reg .pred p; setp.ne.b32 p, %5, 0; mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0; @p ld.global.v4.u32 {%0, %1, %2, %3}, [%4]; }"
-        : "=&r"(raw[k].x), "=&r"(raw[k].y), "=&r"(raw[k].z), "=&r"(raw[k].w) : "l"(p), "r"((int)there) : "memory");
-  }
-  // store turns what was loaded into f16, and calls next(k) for each that is.
-  template <class F> METHOD void store(u32 tile, F next) {
-    u32 put[2] = {sum(tile, to), sum(tile, to ^ 64)};
+  // drop starts copies of E4M3 as it lies: each lane's own, one after the other.
+  METHOD void drop(u32 room, const int *line) const {
     UNROLL for (int k = 0; k < ROWS / 4; k++) {
-      u32 at = put[k % 2] + k * 512;
-      uint2 a = e4m3_to_f16(raw[k].x), b = e4m3_to_f16(raw[k].y), c = e4m3_to_f16(raw[k].z), d = e4m3_to_f16(raw[k].w);
-      store_shared(at, a, b);
-      store_shared(at ^ 16, c, d);
-      next(k);
-      if (k % 2) sync_warp(); // what follows begins no earlier: it would take registers
+      bool there;
+      const u8 *p = at(line[k / 8], k % 8 * 4, &there);
+      copy16(room + k * 512, p, there);
     }
+  }
+  // turn makes f16 of what was dropped, four loads at a time.
+  METHOD void turn(u32 tile, u32 room) const {
+    u32 put[2] = {sum(tile, to), sum(tile, to ^ 64)};
+    UNROLL for (int k = 0; k < ROWS / 4; k += 4) {
+      uint4 v[4];
+      UNROLL for (int j = 0; j < 4; j++) v[j] = load_shared(room + (k + j) * 512);
+      UNROLL for (int j = 0; j < 4; j++) {
+        u32 at = put[j % 2] + (k + j) * 512;
+        store_shared(at, e4m3_to_f16(v[j].x), e4m3_to_f16(v[j].y));
+        store_shared(at ^ 16, e4m3_to_f16(v[j].z), e4m3_to_f16(v[j].w));
+      }
+    }
+  }
+};
+
+// Slot is one in a ring of tiles.
+template <int STAGES> struct Slot {
+  int stage = 0;
+  u32 phase = 0;
+  METHOD void next() {
+    if (++stage == STAGES) stage = 0, phase ^= 1;
   }
 };
 
@@ -88,19 +108,20 @@ struct WideJob {
 };
 
 template <bool E4M3> struct WideAttend {
+  static constexpr int STAGES = E4M3 ? 2 : 3;      // of keys, of values
   static constexpr int WARPS = 2, ROWS = 64; // that bring keys, and as many values; rows each
   static constexpr u32 HALF = WIDE_HALF, TILE = 2 * HALF;
 
-  u32 q, keys, values;            // tiles: one, two and two
+  u32 q, keys, values, raw;       // tiles; raw: two each of keys and values in E4M3, half as large
   u32 full[2], empty[2], q_empty; // barriers: of keys, of values
   WideJob *jobs;                  // two, in turn
 
   METHOD WideAttend() {
-    q = aligned_shared(), keys = q + TILE, values = keys + 2 * TILE;
-    full[0] = values + 2 * TILE, full[1] = full[0] + 16, empty[0] = full[1] + 16, empty[1] = empty[0] + 16, q_empty = empty[1] + 16;
+    q = aligned_shared(), keys = q + TILE, values = keys + STAGES * TILE, raw = values + STAGES * TILE;
+    full[0] = raw + (E4M3 ? 2 * TILE : 0), full[1] = full[0] + 32, empty[0] = full[1] + 32, empty[1] = empty[0] + 32, q_empty = empty[1] + 32;
     jobs = (WideJob *)shared_place(q_empty + 16);
     if (tid == 0) {
-      UNROLL for (int side = 0; side < 2; side++) UNROLL for (int s = 0; s < 2; s++) {
+      UNROLL for (int side = 0; side < 2; side++) UNROLL for (int s = 0; s < STAGES; s++) {
         barrier_init(full[side] + 8 * s, WARPS);
         barrier_init(empty[side] + 8 * s, 8);
       }
@@ -124,13 +145,21 @@ template <bool E4M3> struct WideAttend {
   // bring fills one side's tiles, each warp ROWS of them.
   template <bool VALUES> METHOD void bring(const AttendArgs &a) const {
     const Cache &c = a.cache;
-    int lane = tid % 32, warp = tid / 32 % WARPS, all = all_jobs(a), per = a.heads / c.heads, step = 0;
-    u32 tiles = (VALUES ? values : keys) + warp * ROWS * 128;
+    int lane = tid % 32, warp = tid / 32 % WARPS, all = all_jobs(a), per = a.heads / c.heads;
+    u32 tiles = (VALUES ? values : keys) + warp * ROWS * 128, room = raw + (VALUES ? TILE : 0) + warp * ROWS * 128 + lane * 16;
+    Slot<STAGES> ring;
+    bool again = false; // the ring has been filled once
+    u32 other = 0;      // of the two rooms
+    auto here = [&](int stage) INLINE { // a tile is there
+      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+      sync_warp();
+      if (lane == 0) barrier_arrive(full[VALUES] + 8 * stage);
+    };
     for (int round = 0, job; (job = job_of(round)) < all; round++) {
       WideJob j = find(a, job, per);
-      int kv = job % c.heads, seq = field(a.meta, SEQ)[j.row0], begin = j.begin, end = j.end;
+      int kv = job % c.heads, seq = field(a.meta, SEQ)[j.row0], begin = j.begin, end = j.end, last = 0;
       const int *pages = group_field(a.meta, c.group, PAGES) + group_field(a.meta, c.group, TABLE)[seq] - group_field(a.meta, c.group, FIRST)[seq];
-      Lines<E4M3, E4M3 ? 32 : ROWS> lines((const u8 *)(VALUES ? c.v : c.k), c.heads, kv, lane);
+      Lines<E4M3, ROWS> lines((const u8 *)(VALUES ? c.v : c.k), c.heads, kv, lane);
       int cell[ROWS / 32];
       auto look = [&](int p) INLINE {
         p += warp * ROWS + lane;
@@ -138,26 +167,41 @@ template <bool E4M3> struct WideAttend {
       };
       look(begin);
       if (!VALUES) queries(a, round, kv, per, warp, lane);
-      if constexpr (E4M3) UNROLL for (int k = 0; k < 8; k++) lines.load(cell[0], k);
-      for (int p = begin; p < end; p += 128, step++) {
-        int stage = step % 2;
-        u32 tile = tiles + stage * TILE;
-        if (step >= 2) barrier_wait(empty[VALUES] + 8 * stage, (step / 2 - 1) & 1);
-        if constexpr (E4M3) { // the next 32 rows are on their way while these are turned
-          _Pragma("unroll 1") for (int r = 0; r < 2; r++) {
-            int next = cell[1];
-            if (r == 1) look(p + 128), next = cell[0];
-            lines.store(tile + r * 32 * 128, [&](int k) INLINE { lines.load(next, k); });
-          }
+      if constexpr (E4M3) {
+        lines.drop(room + other, cell);
+        copy_commit();
+        look(begin + 128);
+        if (begin + 128 < end) lines.drop(room + (other ^ HALF), cell);
+        copy_commit();
+        look(begin + 256);
+      }
+      for (int p = begin; p < end; p += 128) {
+        u32 tile = tiles + ring.stage * TILE;
+        if constexpr (E4M3) copy_wait<1>();
+        if (again) barrier_wait(empty[VALUES] + 8 * ring.stage, ring.phase ^ 1);
+        if constexpr (E4M3) {
+          lines.turn(tile, room + other);
+          here(ring.stage);
+          if (p + 256 < end) lines.drop(room + other, cell);
+          copy_commit();
+          look(p + 384);
+          other ^= HALF;
         } else {
           lines.copy(tile, cell);
+          copy_commit();
           look(p + 128);
+          if (p > begin) {
+            copy_wait<1>();
+            here(last);
+          }
+          last = ring.stage;
         }
-        copy_commit();
+        ring.next();
+        again = again || ring.stage == 0;
+      }
+      if constexpr (!E4M3) {
         copy_wait<0>();
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-        sync_warp();
-        if (lane == 0) barrier_arrive(full[VALUES] + 8 * stage);
+        here(last);
       }
     }
   }
@@ -174,7 +218,9 @@ template <bool E4M3> struct WideAttend {
 
   // Of a warpgroup's 64 rows a thread has two, and of those 32 columns.
   METHOD void multiply(const AttendArgs &a) const {
-    int group = tid / 128 - 1, lane = tid % 32, all = all_jobs(a), per = a.heads / a.cache.heads, step = 0;
+    int group = tid / 128 - 1, lane = tid % 32, all = all_jobs(a), per = a.heads / a.cache.heads;
+    Slot<STAGES> ring;
+    auto await = [&](u32 at, const Slot<STAGES> &r) INLINE { barrier_wait(at + 8 * r.stage, r.phase); };
     float s[64], o[64];
     u32 p[32];
     UNROLL for (int i = 0; i < 64; i++) s[i] = 0;
@@ -183,11 +229,11 @@ template <bool E4M3> struct WideAttend {
     u64 dv = describe(values) + ((u64)(HALF / 16 - 1) << 16);
     float scale = a.scale * LOG2E;
     auto arrive = [&](u32 at) INLINE { if (lane == 0) barrier_arrive(at); };
-    auto score = [&]() INLINE {
+    auto score = [&](int stage) INLINE {
       asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
       UNROLL for (int k = 0; k < 8; k++) {
         u64 at = k / 4 * (HALF / 16) + k % 4 * 2;
-        wgmma_f16_128(s, dq + at, dk + step % 2 * (TILE / 16) + at, k > 0);
+        wgmma_f16_128(s, dq + at, dk + stage * (TILE / 16) + at, k > 0);
       }
       asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
     };
@@ -199,9 +245,11 @@ template <bool E4M3> struct WideAttend {
     auto weights = [&]() INLINE {
       UNROLL for (int i = 0; i < 32; i++) p[i] = f16x2(s[2 * i], s[2 * i + 1]);
     };
+    // A turn is barrier 2 for the first warpgroup, 3 for the second.
+    if (group == 1) asm volatile("bar.arrive 2, 256;" ::: "memory");
     for (int round = 0, job; (job = job_of(round)) < all; round++) {
-      barrier_wait(full[0] + 8 * (step % 2), step / 2 & 1);
-      score();
+      await(full[0], ring);
+      score(ring.stage);
       WideJob j = jobs[round % 2];
       int first = j.first + group * 64 + tid / 32 % 4 * 16 + lane / 4;
       int lo[2], hi[2]; // in a step's columns of this thread
@@ -246,36 +294,38 @@ template <bool E4M3> struct WideAttend {
       float factor[2];
       asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
       pin<64>(s);
-      arrive(empty[0] + 8 * (step % 2));
+      arrive(empty[0] + 8 * ring.stage);
       if (steps == 1) arrive(q_empty);
       soft(0, factor);
       weights();
       for (int k = 1; k < steps; k++) {
-        int before = step % 2;
-        barrier_wait(full[0] + 8 * ((step + 1) % 2), (step + 1) / 2 & 1);
-        step++;
-        score();
-        barrier_wait(full[1] + 8 * before, (step - 1) / 2 & 1);
-        gather(before);
+        Slot<STAGES> before = ring;
+        ring.next();
+        await(full[0], ring);
+        asm volatile("bar.sync %0, 256;" ::"r"(2 + group) : "memory");
+        score(ring.stage);
+        await(full[1], before);
+        gather(before.stage);
+        asm volatile("bar.arrive %0, 256;" ::"r"(3 - group) : "memory");
         asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
         pin<64>(s);
-        arrive(empty[0] + 8 * (step % 2));
+        arrive(empty[0] + 8 * ring.stage);
         if (k == steps - 1) arrive(q_empty);
         soft(k * 128, factor);
         asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
         pin<64>(o);
         pin<32>(p);
-        arrive(empty[1] + 8 * before);
+        arrive(empty[1] + 8 * before.stage);
         UNROLL for (int i = 0; i < 64; i++) o[i] *= factor[i / 2 % 2];
         weights();
       }
-      barrier_wait(full[1] + 8 * (step % 2), step / 2 & 1);
-      gather(step % 2);
+      await(full[1], ring);
+      gather(ring.stage);
       asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
       pin<64>(o);
       pin<32>(p);
-      arrive(empty[1] + 8 * (step % 2));
-      step++;
+      arrive(empty[1] + 8 * ring.stage);
+      ring.next();
       put(a, j, o, m, l, first, job % a.cache.heads, per, lane);
     }
   }
@@ -310,11 +360,11 @@ template <bool E4M3> struct WideAttend {
     let_next();
     wait_ahead();
     if (tid < 128) {
-      asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(E4M3 ? 104 : 72));
+      asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(72));
       if (tid / 32 < WARPS) w.template bring<false>(a);
       else w.template bring<true>(a);
     } else {
-      asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(E4M3 ? 200 : 216));
+      asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(216));
       w.multiply(a);
     }
   }

@@ -19,7 +19,10 @@ struct HopperArgs {
   u32 *counts;
   int n, steps; // steps: of 128 bytes along K
   int late;     // the kernel ahead writes the weights
-  int tiles;    // wide.h: tiles of rows, even
+  // Of wide.h.
+  int tiles; // of rows, a multiple of a cluster's; of a gate 64 of both matrices
+  int gate;  // GATE_SILU or GATE_GELU
+  int first; // which of the gate (0) and what it is multiplied with (1) is first in w[0]
 };
 
 DEVICE void barrier_init(u32 at, int n) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(n) : "memory"); }
@@ -247,4 +250,26 @@ GLOBAL BOUNDS(512, 3) gate_e4m3_copied(CONSTANT_ARG GateE4M3Args a) {
     auto two = [&](u32 v, u32 w) INLINE { return bf16x2(gated(a.pair.what, bf16_lo(v), bf16_lo(w)), gated(a.pair.what, bf16_hi(v), bf16_hi(w))); };
     return uint4{two(v.x, w.x), two(v.y, w.y), two(v.z, w.z), two(v.w, w.w)};
   });
+}
+
+// to_e4m3_copied is to_e4m3_rows of long rows, likewise.
+GLOBAL BOUNDS(512, 4) to_e4m3_copied(CONSTANT_ARG E4M3Args a) {
+  SHARED u64 there;
+  u32 at = aligned_shared(), barrier = shared_at(&there);
+  int row = bx;
+  if (tid == 0) {
+    barrier_init(barrier, 1);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  sync();
+  let_next();
+  wait_ahead();
+  if (row >= *a.count) return;
+  if (tid == 0) {
+    barrier_expect(barrier, 2 * a.ld);
+    fetch_row(at, a.from + (u64)row * a.ld, 2 * a.ld, barrier);
+  }
+  barrier_wait(barrier, 0);
+  const u16 *x = (const u16 *)(dynamic + (at - shared_at(dynamic)));
+  row_e4m3<512, 2>(a.to + (u64)row * a.ld, a.scales + row, a.ld, [&](int c) INLINE { return load4(x + c); });
 }

@@ -1,0 +1,162 @@
+//go:build linux && (amd64 || arm64) && !nogpu
+
+package cuda
+
+import (
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"weir/internal/backend/cuda/kern"
+)
+
+// wide is a product for prompts (wide.h) that is yet to start.
+type wide struct {
+	args kern.Hopper
+	kind string // of the weights, in kernels' names
+	at   pointer
+	x    *act
+	w    [kern.Group]*weight
+	dst  [kern.Group]*act
+	rows int // of the tokens
+}
+
+// cluster is a kind of clusters: how many tiles of rows and of tokens one's blocks take.
+type cluster struct{ rows, tokens int }
+
+// clusters are the kinds that there are kernels for, the better first; the last takes whatever
+// wideFits lets through.
+var clusters = []cluster{{2, 1}}
+
+func (c cluster) blocks() int { return c.rows * c.tokens }
+
+// jobs is how many of its kind make up a product.
+func (c cluster) jobs(tiles, tokens int) int {
+	return tiles / c.rows * ((tokens + 256*c.tokens - 1) / (256 * c.tokens))
+}
+
+// clusterOf is how many blocks of a kernel run side by side: what the digits at the end of its
+// name say of those of wide.h.
+func clusterOf(name string) uint32 {
+	if !strings.HasPrefix(name, "wide_") {
+		return 1
+	}
+	n := len(name)
+	return uint32(name[n-2]-'0') * uint32(name[n-1]-'0')
+}
+
+// pairKey and paired are two matrices that lie in tiles together, and how.
+type pairKey struct {
+	at     [2]pointer
+	eights int
+}
+
+type paired struct {
+	tiles kern.TensorMap
+	first int32
+}
+
+// wideShared is what wide.h takes: a ring of four tiles, room for 64 tokens of each
+// warpgroup's rows, barriers.
+const wideShared = 4*(128+256)*128 + 2*8192 + 8*8 + 1024
+
+// wideFits tells whether wide.h takes a product: whole tiles in bf16, enough of them
+// for all processors, an even number.
+func (s *stream) wideFits(p *product) bool {
+	if p.rows <= 128 {
+		return false
+	}
+	for i := range p.out {
+		if p.out[i].Type != kern.BF16 || p.out[i].Rows%128 != 0 || p.out[i].LdD%8 != 0 {
+			return false
+		}
+	}
+	tiles := p.tiles()
+	return tiles%2 == 0 && tiles*((p.rows+255)/256) >= s.device.processors
+}
+
+// holdWide makes p the product that waits, unless its weights are only there until the next is
+// decoded.
+func (s *stream) holdWide(p *product, a *kern.Hopper, at pointer, kind string) {
+	w := &s.wait.prompts
+	*w = wide{args: *a, kind: kind, at: at, x: p.x, rows: p.rows}
+	w.args.Tiles = int32(p.tiles())
+	copy(w.args.Out[:], p.out)
+	copy(w.w[:], p.w)
+	copy(w.dst[:], p.dst)
+	if s.wait.wide = w; p.late {
+		s.flush()
+	}
+}
+
+// startWide starts the product that waits: wide_ stores what it gives, wide_gate_ what a gate
+// makes of it.
+func (s *stream) startWide(w *wide, prefix string) {
+	s.wait.wide = nil
+	a, c := &w.args, clusters[0]
+	for _, other := range clusters[1:] {
+		if int(a.Tiles)%c.rows != 0 {
+			c = other
+		}
+	}
+	k, size := w.x.spec.Cols, w.size()
+	a.X = s.tiles(w.at, w.x.rows, k*size, w.x.ld*size, 256/c.rows)
+	for i, m := range w.w[:a.N] {
+		if a.W[i] = m.tiles; c.tokens > 1 { // a block fetches a part of its weights
+			a.W[i] = s.tiles(m.at, m.rows, m.cols*size, m.ld*size, 128/c.tokens)
+		}
+	}
+	if prefix == "wide_gate_" {
+		p := s.pairs(w.w[0], w.w[1], 8/c.tokens)
+		a.W[0], a.First = p.tiles, p.first
+	}
+	if s.err != nil {
+		return
+	}
+	name := fmt.Sprintf("%s%s_%d%d", prefix, w.kind, c.rows, c.tokens)
+	room, err := s.launch.room(s.launch.kernel(name, wideShared), 384, wideShared)
+	s.fail(err)
+	blocks := c.blocks() * min(room, c.jobs(int(a.Tiles), w.rows))
+	s.run(name, blocks, 1, 1, 384, wideShared, args(a), unsafe.Sizeof(*a))
+}
+
+func (w *wide) size() int {
+	if w.w[0].kind == kern.TypeE4M3 {
+		return 1
+	}
+	return 2
+}
+
+// wideGate is takeGate for the product for prompts that waits.
+func (s *stream) wideGate(d, gate, up *act, what int32) bool {
+	w := s.wait.wide
+	if w.args.N != 2 || w.dst[0] != gate || w.dst[1] != up || w.w[0].rows != w.w[1].rows || d.spec.Gathered != gate.spec.Gathered {
+		return false
+	}
+	same("Gate", d, gate, up)
+	if s.writes(d); s.wait.wide != w {
+		return false
+	}
+	to, a := d.become(kern.BF16), &w.args
+	a.Gate = what
+	a.Out[0].Dst, a.Out[0].LdD = to.At, to.Ld
+	s.startWide(w, "wide_gate_")
+	return true
+}
+
+// pairs describes tiles of two matrices of one shape.
+func (s *stream) pairs(a, b *weight, eights int) paired {
+	key := pairKey{[2]pointer{a.at, b.at}, eights}
+	p, ok := s.paired[key]
+	if !ok && s.err == nil {
+		size := 2
+		if a.kind == kern.TypeE4M3 {
+			size = 1
+		}
+		var err error
+		p.tiles, p.first, err = s.device.pairMap(a.at, b.at, a.rows, a.cols*size, a.ld*size, eights)
+		s.fail(err)
+		s.paired[key] = p
+	}
+	return p
+}
