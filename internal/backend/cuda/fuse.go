@@ -201,6 +201,10 @@ func (s *stream) flush() {
 	s.run(p.name, min(int(a.Units), 2*s.device.processors), 1, 1, 256, p.shared, args(a), unsafe.Sizeof(*a))
 }
 
+// ownShared is more than what any kernel has of shared memory of its own, beside what it is
+// started with.
+const ownShared = 512
+
 // fewShared is the shared memory that few.h takes.
 func fewShared(tokens, ldw int, e4m3 bool) int {
 	const stages = 3 // FEW_STAGES
@@ -228,7 +232,7 @@ func (s *stream) fewFits(p *product) bool {
 	if s.launch.target == kern.SM90a {
 		return p.w[0].pieced && ringStages(slots(p.rows), ringXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= ringLeast
 	}
-	return fewShared(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3) <= s.device.shared
+	return fewShared(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3)+ownShared <= s.device.shared
 }
 
 // hold makes p the product that waits.
@@ -299,10 +303,11 @@ func (s *stream) takeGate(d, gate, up *act, what int32) bool {
 	return true
 }
 
-// takeRope turns queries and keys in the attention that reads them, if that waits.
+// takeRope turns queries and keys in the attention that reads them, if that waits and fits.
 func (s *stream) takeRope(a *kern.Attend, q *act, layer backend.Layer) (kern.Turn, bool) {
 	r := s.wait.rope
-	if r == nil || r.rows >= ropeRows || a.Cache.Type != kern.F16 || r.q != q || r.layer != layer || s.batch.many > 0 || s.batch.few == 0 || !s.batch.single {
+	if r == nil || r.rows >= ropeRows || a.Cache.Type != kern.F16 || r.q != q || r.layer != layer || s.batch.many > 0 || s.batch.few == 0 || !s.batch.single ||
+		!turnFits(int(a.Cache.Dim), s.launch.target, s.device.shared) {
 		return kern.Turn{}, false
 	}
 	s.wait.rope = nil

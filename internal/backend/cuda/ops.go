@@ -237,6 +237,12 @@ func turnShared(dim int, target kern.Target) int {
 	return fewStages(dim, 3)
 }
 
+// turnFits tells whether attend_turn can be started where a block may have so much shared
+// memory: most cards but those of data centres allow 99 KB.
+func turnFits(dim int, target kern.Target, shared int) bool {
+	return turnShared(dim, target)+ownShared <= shared
+}
+
 func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 	if few := s.graphs.rows(s, s.batch.few); s.batch.few > 0 {
 		s.attendFew(a, q, layer, few)
