@@ -87,7 +87,7 @@ func (b *bench) decode(c decodeCase, k, v kept, room int) *decode {
 		e.args.Sinks = uint64(put(b, e.sinks))
 	}
 	s := &stream{device: b.device, launch: b.launcher}
-	e.how = fewKernel(&e.args.Cache, e.batch.fewQueries)
+	e.how = fewKernel(b.target, &e.args.Cache, e.batch.fewQueries)
 	e.parts = s.attendParts(&e.args.Cache, e.batch.few*e.how.groups, e.how.blocks)
 	return e
 }

@@ -80,7 +80,10 @@ func (v *device) loadModule(t kern.Target) (*module, error) {
 func (m *module) kernel(name string, shared int) *kernel {
 	k := m.found[name]
 	if k == nil {
-		k = &kernel{name: name, cluster: clusterOf(name)}
+		k = &kernel{name: name, cluster: 1}
+		if strings.HasPrefix(name, "wide_") {
+			k.cluster = wideCluster
+		}
 		text := append([]byte(name), 0)
 		if err := m.call(cuModuleGetFunction, uintptr(unsafe.Pointer(&k.handle)), m.handle, uintptr(unsafe.Pointer(&text[0]))); err != nil {
 			panic(fmt.Sprintf("cuda: kernel %s of %v: %v", name, m.target, err))
@@ -218,13 +221,13 @@ func (d *driver) pieceMap(at pointer, rows, rowBytes int) (kern.TensorMap, error
 	return d.describe(at, []uint64{128, uint64(rows), uint64(rowBytes / 128)}, []uint64{uint64(rowBytes), 128}, []uint32{128, 8, 8})
 }
 
-// pairMap describes two matrices of one shape to the copy engine: tiles of rows of both, eight
-// of the one, eight of the other, so many times. first is 1 where b's come first.
-func (d *driver) pairMap(a, b pointer, rows, rowBytes, stride, eights int) (m kern.TensorMap, first int32, err error) {
+// pairMap describes two matrices of one shape to the copy engine: tiles of 64 rows of each, eight
+// of the one, eight of the other. first is 1 where b's come first.
+func (d *driver) pairMap(a, b pointer, rows, rowBytes, stride int) (m kern.TensorMap, first int32, err error) {
 	if b < a {
 		a, b, first = b, a, 1
 	}
-	m, err = d.describe(a, []uint64{uint64(rowBytes), 8, 2, uint64(rows / 8)}, []uint64{uint64(stride), uint64(b - a), uint64(8 * stride)}, []uint32{128, 8, 2, uint32(eights)})
+	m, err = d.describe(a, []uint64{uint64(rowBytes), 8, 2, uint64(rows / 8)}, []uint64{uint64(stride), uint64(b - a), uint64(8 * stride)}, []uint32{128, 8, 2, 8})
 	return m, first, err
 }
 

@@ -221,20 +221,25 @@ func (s *stream) learn(perKV int) {
 	s.graphs.restart(s)
 }
 
-// fewStages is the shared memory of attention over so many blocks of 16 keys and values
-// of 16 bits for each warp, beside the queries.
-func fewStages(dim, stages int) int {
+// turnShared is the shared memory of attend_turn: 16 queries, and for each of four warps some
+// blocks of 16 keys and values, where in the end the warps' results meet. On Hopper it lies beside
+// products for few tokens (ring.h) and so has a block less for each warp.
+func turnShared(dim int, target kern.Target) int {
+	stages := 3
+	if target == kern.SM90a {
+		stages = 2
+	}
 	rowset := 16 * dim * 2
 	return max(rowset+4*stages*2*rowset, 4*4*(16*dim+32)) + 1024
 }
 
-// turnShared is the shared memory of attend_turn, which on Hopper lies beside products
-// for few tokens (ring.h) and so has a block less for each warp.
-func turnShared(dim int, target kern.Target) int {
+// turnBlocks is into how many blocks a processor attend_turn is divided: as many as its launch
+// bounds leave registers for at once, on Hopper, as it was measured, twice as many, which take turns.
+func turnBlocks(target kern.Target) int {
 	if target == kern.SM90a {
-		return fewStages(dim, 2)
+		return 4
 	}
-	return fewStages(dim, 3)
+	return 2
 }
 
 // turnFits tells whether attend_turn can be started where a block may have so much shared
@@ -288,12 +293,16 @@ func keptName(c *kern.Cache) string {
 	return ""
 }
 
-// fewBlocks is how many blocks of attention for few queries share a processor; each has
-// eight queries of a KV head.
-const (
-	fewBlocks = 4
-	fewAtOnce = 8
-)
+// fewAtOnce is how many queries of a KV head a block of attention for few queries has.
+const fewAtOnce = 8
+
+// fewBlocks is how many such blocks share a processor (FEW_BLOCKS of decode.h).
+func fewBlocks(target kern.Target) int {
+	if target == kern.SM90a {
+		return 4
+	}
+	return 3
+}
 
 // fewKernels are the kernels for heads of 64 and 128, by what the cache keeps, and those that
 // have sixteen queries at once.
@@ -311,7 +320,7 @@ type fewLaunch struct {
 }
 
 // fewKernel is what starts attention of at most so many queries of a KV head over a cache (decode.h).
-func fewKernel(c *kern.Cache, queries int) fewLaunch {
+func fewKernel(target kern.Target, c *kern.Cache, queries int) fewLaunch {
 	dim := int(c.Dim)
 	row, unit, scales := dim, 32, 0
 	switch {
@@ -323,10 +332,13 @@ func fewKernel(c *kern.Cache, queries int) fewLaunch {
 	if row == 256 {
 		unit = 16
 	}
-	l := fewLaunch{groups: (queries + fewAtOnce - 1) / fewAtOnce, blocks: fewBlocks, shared: 4*3*unit*(row+scales) + 1024}
+	l := fewLaunch{groups: (queries + fewAtOnce - 1) / fewAtOnce, blocks: fewBlocks(target), shared: 4*3*unit*(row+scales) + 1024}
 	which := dim / 128
 	if l.groups > 1 && row > dim {
-		which, l.groups, l.blocks = which+2, 1, fewBlocks-1
+		which, l.groups, l.blocks = which+2, 1, l.blocks-1
+		if c.Type == kern.BF16 && dim == 128 {
+			l.blocks = 2
+		}
 	}
 	l.name = fewKernels[c.Type][which]
 	return l
@@ -337,10 +349,10 @@ func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int)
 	c := &a.Cache
 	if t, ok := s.takeRope(a, q, layer); ok {
 		dim := int(c.Dim)
-		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, s.attendParts(c, few, fewBlocks), 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
+		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, s.attendParts(c, few, turnBlocks(s.launch.target)), 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
 		return
 	}
-	l := fewKernel(c, s.batch.fewQueries)
+	l := fewKernel(s.launch.target, c, s.batch.fewQueries)
 	s.settle()
 	s.run(l.name, int(c.Heads)*l.groups, few, s.attendParts(c, few*l.groups, l.blocks), 128, l.shared, args(a), unsafe.Sizeof(*a))
 }

@@ -45,7 +45,7 @@ type stream struct {
 	copiesLen int
 	ropes     map[*backend.Rope]pointer
 	maps      map[mapKey]kern.TensorMap
-	paired    map[pairKey]paired
+	paired    map[[2]pointer]paired
 
 	// Pinned, on the host.
 	hostLogits []byte
@@ -106,7 +106,7 @@ func newStream(b *Backend, plan backend.Plan) (*stream, error) {
 		return nil, err
 	}
 	s := &stream{backend: b, device: b.device, launch: l, plan: plan, batch: batch{plan: plan, perKV: 1},
-		ropes: map[*backend.Rope]pointer{}, maps: map[mapKey]kern.TensorMap{}, paired: map[pairKey]paired{}}
+		ropes: map[*backend.Rope]pointer{}, maps: map[mapKey]kern.TensorMap{}, paired: map[[2]pointer]paired{}}
 	s.layout(0)
 	if s.arena, err = b.device.allocate(s.size); err != nil {
 		return nil, errors.Join(fmt.Errorf("activations for %d rows: %w", plan.Rows, err), l.close())

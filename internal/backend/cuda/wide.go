@@ -3,8 +3,6 @@
 package cuda
 
 import (
-	"fmt"
-	"strings"
 	"unsafe"
 
 	"weir/internal/backend/cuda/kern"
@@ -21,36 +19,14 @@ type wide struct {
 	rows int // of the tokens
 }
 
-// cluster is a kind of clusters: how many tiles of rows and of tokens one's blocks take.
-type cluster struct{ rows, tokens int }
+// wideCluster is how many blocks a cluster of wide.h has (PAIR), side by side: they share tokens,
+// and have neighbouring tiles of rows.
+const wideCluster = 2
 
-// clusters are the kinds that there are kernels for, the better first; the last takes whatever
-// wideFits lets through.
-var clusters = []cluster{{2, 1}}
+// wideJobs is how many times a cluster's tiles make up a product.
+func wideJobs(tiles, tokens int) int { return tiles / wideCluster * ((tokens + 255) / 256) }
 
-func (c cluster) blocks() int { return c.rows * c.tokens }
-
-// jobs is how many of its kind make up a product.
-func (c cluster) jobs(tiles, tokens int) int {
-	return tiles / c.rows * ((tokens + 256*c.tokens - 1) / (256 * c.tokens))
-}
-
-// clusterOf is how many blocks of a kernel run side by side: what the digits at the end of its
-// name say of those of wide.h.
-func clusterOf(name string) uint32 {
-	if !strings.HasPrefix(name, "wide_") {
-		return 1
-	}
-	n := len(name)
-	return uint32(name[n-2]-'0') * uint32(name[n-1]-'0')
-}
-
-// pairKey and paired are two matrices that lie in tiles together, and how.
-type pairKey struct {
-	at     [2]pointer
-	eights int
-}
-
+// paired is two matrices that lie in tiles together; first is 1 where the second comes first.
 type paired struct {
 	tiles kern.TensorMap
 	first int32
@@ -61,7 +37,7 @@ type paired struct {
 const wideShared = 4*(128+256)*128 + 2*8192 + 8*8 + 1024
 
 // wideFits tells whether wide.h takes a product: whole tiles in bf16, enough of them
-// for all processors, an even number.
+// for all processors, as many for each block of a cluster.
 func (s *stream) wideFits(p *product) bool {
 	if p.rows <= 128 {
 		return false
@@ -72,7 +48,7 @@ func (s *stream) wideFits(p *product) bool {
 		}
 	}
 	tiles := p.tiles()
-	return tiles%2 == 0 && tiles*((p.rows+255)/256) >= s.device.processors
+	return tiles%wideCluster == 0 && tiles*((p.rows+255)/256) >= s.device.processors
 }
 
 // holdWide makes p the product that waits, unless its weights are only there until the next is
@@ -93,30 +69,23 @@ func (s *stream) holdWide(p *product, a *kern.Hopper, at pointer, kind string) {
 // makes of it.
 func (s *stream) startWide(w *wide, prefix string) {
 	s.wait.wide = nil
-	a, c := &w.args, clusters[0]
-	for _, other := range clusters[1:] {
-		if int(a.Tiles)%c.rows != 0 {
-			c = other
-		}
-	}
+	a := &w.args
 	k, size := w.x.spec.Cols, w.size()
-	a.X = s.tiles(w.at, w.x.rows, k*size, w.x.ld*size, 256/c.rows)
+	a.X = s.tiles(w.at, w.x.rows, k*size, w.x.ld*size, 256/wideCluster)
 	for i, m := range w.w[:a.N] {
-		if a.W[i] = m.tiles; c.tokens > 1 { // a block fetches a part of its weights
-			a.W[i] = s.tiles(m.at, m.rows, m.cols*size, m.ld*size, 128/c.tokens)
-		}
+		a.W[i] = m.tiles
 	}
 	if prefix == "wide_gate_" {
-		p := s.pairs(w.w[0], w.w[1], 8/c.tokens)
+		p := s.interleaved(w.w[0], w.w[1])
 		a.W[0], a.First = p.tiles, p.first
 	}
 	if s.err != nil {
 		return
 	}
-	name := fmt.Sprintf("%s%s_%d%d", prefix, w.kind, c.rows, c.tokens)
+	name := prefix + w.kind
 	room, err := s.launch.room(s.launch.kernel(name, wideShared), 384, wideShared)
 	s.fail(err)
-	blocks := c.blocks() * min(room, c.jobs(int(a.Tiles), w.rows))
+	blocks := wideCluster * min(room, wideJobs(int(a.Tiles), w.rows))
 	s.run(name, blocks, 1, 1, 384, wideShared, args(a), unsafe.Sizeof(*a))
 }
 
@@ -144,9 +113,9 @@ func (s *stream) wideGate(d, gate, up *act, what int32) bool {
 	return true
 }
 
-// pairs describes tiles of two matrices of one shape.
-func (s *stream) pairs(a, b *weight, eights int) paired {
-	key := pairKey{[2]pointer{a.at, b.at}, eights}
+// interleaved describes tiles of two matrices of one shape.
+func (s *stream) interleaved(a, b *weight) paired {
+	key := [2]pointer{a.at, b.at}
 	p, ok := s.paired[key]
 	if !ok && s.err == nil {
 		size := 2
@@ -154,7 +123,7 @@ func (s *stream) pairs(a, b *weight, eights int) paired {
 			size = 1
 		}
 		var err error
-		p.tiles, p.first, err = s.device.pairMap(a.at, b.at, a.rows, a.cols*size, a.ld*size, eights)
+		p.tiles, p.first, err = s.device.pairMap(a.at, b.at, a.rows, a.cols*size, a.ld*size)
 		s.fail(err)
 		s.paired[key] = p
 	}

@@ -13,20 +13,19 @@ import (
 	"weir/internal/weights"
 )
 
-// startWide starts a product as clusters of a kind do it: its maps are made before.
-func (b *bench) startWide(prefix, kind string, c cluster, a *kern.Hopper, tokens int) {
+// startWide starts a product: its maps are made before.
+func (b *bench) startWide(name string, a *kern.Hopper, tokens int) {
 	b.Helper()
-	k := b.kernel(fmt.Sprintf("%s%s_%d%d", prefix, kind, c.rows, c.tokens), wideShared)
+	k := b.kernel(name, wideShared)
 	room, err := b.room(k, 384, wideShared)
 	b.must(err)
-	b.must(b.launch(k, c.blocks()*min(room, c.jobs(int(a.Tiles), tokens)), 1, 1, 384, wideShared, unsafe.Pointer(a)))
+	b.must(b.launch(k, wideCluster*min(room, wideJobs(int(a.Tiles), tokens)), 1, 1, 384, wideShared, unsafe.Pointer(a)))
 }
 
 func (b *bench) wideSpeed(a []kern.Hopper, x pointer, rows, bytes, tokens int, fp8 bool) string {
-	c := clusters[len(clusters)-1]
 	for i := range a {
 		var err error
-		a[i].X, err = b.tensorMap(x, tokens, bytes, bytes, 256/c.rows)
+		a[i].X, err = b.tensorMap(x, tokens, bytes, bytes, 256/wideCluster)
 		b.must(err)
 		a[i].Tiles = int32((rows + 127) / 128)
 	}
@@ -34,7 +33,7 @@ func (b *bench) wideSpeed(a []kern.Hopper, x pointer, rows, bytes, tokens int, f
 	if !fp8 {
 		k, kind = bytes/2, "bf16"
 	}
-	ms := b.time(20, func(i int) { b.startWide("wide_", kind, c, &a[i%len(a)], tokens) })
+	ms := b.time(20, func(i int) { b.startWide("wide_"+kind, &a[i%len(a)], tokens) })
 	return fmt.Sprintf("  wide %.1fus %.0fT", ms*1e3, 2*float64(rows)*float64(k)*float64(tokens)/ms/1e9)
 }
 
@@ -85,13 +84,13 @@ func (p *wideProduct) size() int {
 
 func (p *wideProduct) stride() int { return padded(p.k) * p.size() }
 
-// maps describes tokens and weights in boxes of so many.
-func (p *wideProduct) maps(b *bench, tokens, rows int) {
+// maps describes tokens in boxes of so many, and weights.
+func (p *wideProduct) maps(b *bench, tokens int) {
 	var err error
 	p.args.X, err = b.tensorMap(p.x, p.tokens, p.k*p.size(), p.stride(), tokens)
 	b.must(err)
 	for i, w := range p.w {
-		p.args.W[i], err = b.tensorMap(w, p.rows[i], p.k*p.size(), p.stride(), rows)
+		p.args.W[i], err = b.tensorMap(w, p.rows[i], p.k*p.size(), p.stride(), 128)
 		b.must(err)
 	}
 }
@@ -118,9 +117,9 @@ func (p *wideProduct) results(b *bench, f func()) (got [][]uint16) {
 }
 
 // stored is what the product gives without anything taken along.
-func (p *wideProduct) stored(b *bench, c cluster) [][]uint16 {
-	p.maps(b, 256/c.rows, 128/c.tokens)
-	return p.results(b, func() { b.startWide("wide_", p.kind, c, &p.args, p.tokens) })
+func (p *wideProduct) stored(b *bench) [][]uint16 {
+	p.maps(b, 256/wideCluster)
+	return p.results(b, func() { b.startWide("wide_"+p.kind, &p.args, p.tokens) })
 }
 
 func onHopper(t *testing.T, f func(*testing.T, *bench)) {
@@ -142,20 +141,15 @@ func TestWide(t *testing.T) {
 		}{{256, 64, []int{256}, false}, {300, 1000, []int{128, 384}, false}, {2048, 512, []int{1024, 256, 256}, true}, {129, 4096, []int{6144}, true}, {1111, 2048, []int{4096}, false}, {513, 14336, []int{4096}, true}} {
 			keep := len(b.mine)
 			p := b.wideProduct(c.tokens, c.k, c.rows, c.fp8)
-			p.maps(b, 256, 128)
+			p.maps(b, 256)
 			want := p.results(b, func() {
 				shared := hopperStages[256]*((128+256)*128+16) + 1024
 				b.must(b.launch(b.kernel("hopper_"+p.kind+"_256", shared), (p.tokens+255)/256, int(p.args.Tiles), 1, 384, shared, unsafe.Pointer(&p.args)))
 			})
-			for _, c := range clusters {
-				if int(p.args.Tiles)%c.rows != 0 {
-					continue
-				}
-				got := p.stored(b, c)
-				for i := range want {
-					if !slices.Equal(got[i], want[i]) {
-						t.Errorf("%s, %d tokens, k %d, clusters of %v: matrix %d differs", p.kind, p.tokens, p.k, c, i)
-					}
+			got := p.stored(b)
+			for i := range want {
+				if !slices.Equal(got[i], want[i]) {
+					t.Errorf("%s, %d tokens, k %d: matrix %d differs", p.kind, p.tokens, p.k, i)
 				}
 			}
 			b.freeTo(keep)
@@ -177,23 +171,18 @@ func TestWideGate(t *testing.T) {
 				if swap {
 					p.swap()
 				}
-				p.stored(b, clusters[len(clusters)-1])
+				p.stored(b)
 				dst := uint64(poison(b, (c.tokens+1)*c.rows/2))
 				act := func(at uint64) kern.Act { return kern.Act{At: at, Ld: int32(c.rows), Type: kern.BF16} }
 				pair := kern.Pair{Dst: act(dst), X: act(p.args.Out[0].Dst), Y: act(p.args.Out[1].Dst), Count: p.args.Tokens, Cols: int32(c.rows), What: c.what}
 				b.must(b.launch(b.kernel("pairwise", 0), c.tokens, (c.rows+1023)/1024, 1, 256, 0, unsafe.Pointer(&pair)))
 				b.must(b.wait())
 				want := get[uint16](b, pointer(dst), (c.tokens+1)*c.rows)
-				for _, cl := range clusters {
-					if int(p.args.Tiles)%cl.rows != 0 {
-						continue
-					}
-					got := p.gated(b, c.what, cl)
-					for i, w := range want {
-						if got[i] != w {
-							t.Errorf("gate, %s, %d tokens, k %d, swapped %v, clusters of %v: [%d, %d] of %d rows is %#x, want %#x", p.kind, c.tokens, c.k, swap, cl, i/c.rows, i%c.rows, c.rows, got[i], w)
-							break
-						}
+				got := p.gated(b, c.what)
+				for i, w := range want {
+					if got[i] != w {
+						t.Errorf("gate, %s, %d tokens, k %d, swapped %v: [%d, %d] of %d rows is %#x, want %#x", p.kind, c.tokens, c.k, swap, i/c.rows, i%c.rows, c.rows, got[i], w)
+						break
 					}
 				}
 				b.freeTo(keep)
@@ -211,14 +200,14 @@ func (p *wideProduct) swap() {
 }
 
 // gated is what the product gives with a gate in it, and a row beyond the tokens.
-func (p *wideProduct) gated(b *bench, what int32, c cluster) []uint16 {
-	p.maps(b, 256/c.rows, 128)
+func (p *wideProduct) gated(b *bench, what int32) []uint16 {
+	p.maps(b, 256/wideCluster)
 	a, rows := p.args, p.rows[0]
 	var err error
-	a.W[0], a.First, err = b.pairMap(p.w[0], p.w[1], rows, p.k*p.size(), p.stride(), 8/c.tokens)
+	a.W[0], a.First, err = b.pairMap(p.w[0], p.w[1], rows, p.k*p.size(), p.stride())
 	b.must(err)
 	a.Gate, a.Out[0].Dst = what, uint64(poison(b, (p.tokens+1)*rows/2))
-	b.startWide("wide_gate_", p.kind, c, &a, p.tokens)
+	b.startWide("wide_gate_"+p.kind, &a, p.tokens)
 	b.must(b.wait())
 	return get[uint16](b, pointer(a.Out[0].Dst), (p.tokens+1)*rows)
 }

@@ -20,11 +20,10 @@ type wideLayer struct {
 	eightA, eightH         kern.E4M3
 }
 
-// wideTimed is a product, its maps for each kind of clusters, and with a gate in it.
+// wideTimed is a product, and of two matrices the same with a gate in it.
 type wideTimed struct {
-	rows, k int
-	args    []kern.Hopper
-	gated   []kern.Hopper
+	rows, k     int
+	args, gated kern.Hopper
 }
 
 const wideTokens = 2048
@@ -40,20 +39,16 @@ func (b *bench) wideTimed(rows []int, k int, count, scale, scales uint64, from p
 	}
 	p.k = k
 	var err error
-	for _, c := range clusters {
-		a.X, err = b.tensorMap(from, wideTokens, k, k, 256/c.rows)
+	a.X, err = b.tensorMap(from, wideTokens, k, k, 256/wideCluster)
+	b.must(err)
+	for i, w := range ws {
+		a.W[i], err = b.tensorMap(w, rows[i], k, k, 128)
 		b.must(err)
-		for i, w := range ws {
-			a.W[i], err = b.tensorMap(w, rows[i], k, k, 128/c.tokens)
-			b.must(err)
-		}
-		p.args = append(p.args, a)
-		if len(ws) == 2 {
-			g := a
-			g.W[0], g.First, err = b.pairMap(ws[0], ws[1], rows[0], k, k, 8/c.tokens)
-			b.must(err)
-			p.gated = append(p.gated, g)
-		}
+	}
+	p.args, p.gated = a, a
+	if len(ws) == 2 {
+		p.gated.W[0], p.gated.First, err = b.pairMap(ws[0], ws[1], rows[0], k, k)
+		b.must(err)
 	}
 	return p
 }
@@ -91,8 +86,8 @@ type wideVariant struct {
 	ms    []float64
 }
 
-// How fast the products of prompts are, alone and in a layer without attention, by the kind of
-// their clusters, all by turns: what power allows wanders.
+// How fast the products of prompts are, alone and in a layer without attention, all by turns:
+// what power allows wanders.
 func TestGPUWideSpeed(t *testing.T) {
 	hopperSpeed(t, func(b *bench) {
 		layers := b.wideLayers(4)
@@ -112,33 +107,30 @@ func TestGPUWideSpeed(t *testing.T) {
 			all = append(all, &wideVariant{name: name, flops: 2 * float64(p.rows) * float64(p.k) * wideTokens, f: f})
 		}
 		l := &layers[0]
-		for i, c := range clusters {
-			store := func(p *wideTimed) { b.startWide("wide_", "e4m3", c, &p.args[i], wideTokens) }
-			gated := func(p *wideTimed) { b.startWide("wide_gate_", "e4m3", c, &p.gated[i], wideTokens) }
-			name := func(s string) string { return fmt.Sprintf("%s, clusters of %d by %d", s, c.rows, c.tokens) }
-			add(name("q, k, v"), &l.qkv, func(l *wideLayer) { store(&l.qkv) })
-			add(name("output"), &l.out, func(l *wideLayer) { store(&l.out) })
-			add(name("gate and up"), &l.gateUp, func(l *wideLayer) { store(&l.gateUp) })
-			add(name("the same, gated"), &l.gateUp, func(l *wideLayer) { gated(&l.gateUp) })
-			add(name("down"), &l.down, func(l *wideLayer) { store(&l.down) })
-			whole := wideTimed{rows: 6144 + 4096 + 28672 + 14336, k: 4096}
-			for _, along := range []bool{false, true} {
-				add(name(fmt.Sprintf("layer, gated %v", along)), &whole, func(l *wideLayer) {
-					store(&l.qkv)
-					eight(&l.eightA)
-					store(&l.out)
-					norm(l)
-					if along {
-						gated(&l.gateUp)
-						eight(&l.eightH)
-					} else {
-						store(&l.gateUp)
-						gate(l)
-					}
-					store(&l.down)
-					norm(l)
-				})
-			}
+		store := func(p *wideTimed) { b.startWide("wide_e4m3", &p.args, wideTokens) }
+		gated := func(p *wideTimed) { b.startWide("wide_gate_e4m3", &p.gated, wideTokens) }
+		add("q, k, v", &l.qkv, func(l *wideLayer) { store(&l.qkv) })
+		add("output", &l.out, func(l *wideLayer) { store(&l.out) })
+		add("gate and up", &l.gateUp, func(l *wideLayer) { store(&l.gateUp) })
+		add("the same, gated", &l.gateUp, func(l *wideLayer) { gated(&l.gateUp) })
+		add("down", &l.down, func(l *wideLayer) { store(&l.down) })
+		whole := wideTimed{rows: 6144 + 4096 + 28672 + 14336, k: 4096}
+		for _, along := range []bool{false, true} {
+			add(fmt.Sprintf("layer, gated %v", along), &whole, func(l *wideLayer) {
+				store(&l.qkv)
+				eight(&l.eightA)
+				store(&l.out)
+				norm(l)
+				if along {
+					gated(&l.gateUp)
+					eight(&l.eightH)
+				} else {
+					store(&l.gateUp)
+					gate(l)
+				}
+				store(&l.down)
+				norm(l)
+			})
 		}
 		none := &wideTimed{}
 		add("norm", none, norm)

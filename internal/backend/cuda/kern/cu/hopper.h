@@ -10,8 +10,8 @@
 
 // Tensor maps count bytes, for both types.
 struct HopperArgs {
-  TensorMap x;        // tokens, boxes of [NT, 128 bytes]
-  TensorMap w[GROUP]; // boxes of [128, 128 bytes]
+  TensorMap x;        // tokens, boxes of [NT, 128 bytes]; of wide.h half of its NT
+  TensorMap w[GROUP]; // boxes of [128, 128 bytes]; w[0] of a gate (wide.h): [8, 2, 8, 128 bytes], of two matrices
   Out out[GROUP];
   const float *xscale; // [tokens], of E4M3; or nil
   const int *tokens;
@@ -20,7 +20,7 @@ struct HopperArgs {
   int n, steps; // steps: of 128 bytes along K
   int late;     // the kernel ahead writes the weights
   // Of wide.h.
-  int tiles; // of rows, a multiple of a cluster's; of a gate 64 of both matrices
+  int tiles; // of rows, an even number; of a gate 64 of both matrices
   int gate;  // GATE_SILU or GATE_GELU
   int first; // which of the gate (0) and what it is multiplied with (1) is first in w[0]
 };

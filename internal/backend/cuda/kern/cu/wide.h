@@ -24,13 +24,9 @@ DEVICE void fetch_pairs(u32 dst, const TensorMap &m, int x, int eights, u32 barr
   asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %4, %5}], [%2];"
       ::"r"(dst), "l"((u64)&m), "r"(barrier), "r"(x), "r"(0), "r"(eights) : "memory");
 }
-DEVICE void fetch_pairs_to(u32 dst, const TensorMap &m, int x, int eights, u32 barrier, u32 blocks) {
-  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4, %4, %5}], [%2], %6;"
-      ::"r"(dst), "l"((u64)&m), "r"(barrier), "r"(x), "r"(0), "r"(eights), "h"((u16)blocks) : "memory");
-}
 DEVICE void sync_128(int which) { asm volatile("bar.sync %0, 128;" ::"r"(which) : "memory"); }
 
-enum { WIDE_STAGES = 4 };
+enum { WIDE_STAGES = 4, PAIR = 2 }; // PAIR: blocks a cluster
 
 // Edge is what a tile's results are multiplied with, and what is added. It is read
 // before the tile is multiplied.
@@ -117,42 +113,40 @@ template <bool GATE> DEVICE void wide_end(const Edge &e, const HopperArgs &a, co
   else a.first ? wide_gate<1, GATE_GELU>(e, o, acc, at) : wide_gate<0, GATE_GELU>(e, o, acc, at);
 }
 
-// A cluster takes R tiles of rows by T of tokens. Blocks with the same tile of either kind fetch equal
-// parts of it for all of them: x has boxes of 256/R tokens, weights such of 128/T rows. The clusters' jobs are
-// the tokens' tiles first, so that neighbours read the same weights. K is not split.
-template <bool FP8, bool GATE, int R, int T> DEVICE void wide(const HopperArgs &a) {
-  constexpr int NT = 256, STAGES = WIDE_STAGES, BLOCKS = R * T;
+// A cluster is two blocks, with the same tokens and neighbouring tiles of rows: each fetches half
+// of the tokens for both, so that x has boxes of 128 of them, and its weights for itself. The clusters'
+// jobs are the tokens' tiles first, so that neighbours read the same weights. K is not split.
+template <bool FP8, bool GATE> DEVICE void wide(const HopperArgs &a) {
+  constexpr int NT = 256, STAGES = WIDE_STAGES;
   constexpr u32 WBYTES = 128 * 128, XBYTES = NT * 128, STAGE = WBYTES + XBYTES;
-  constexpr int SHARERS = R + T - 1; // blocks that a block shares a tile with, itself among them
-  int group = tid / 128;             // of warps: 0 fetches, 1 and 2 multiply
+  int group = tid / 128; // of warps: 0 fetches, 1 and 2 multiply
   u32 base = aligned_shared(), room = base + STAGES * STAGE, full = room + 2 * 8192, empty = full + 8 * STAGES;
-  int rank = (int)cluster_rank(), mine = rank % R, column = rank / R; // which tile of rows, of tokens
+  // mine is which block of the cluster this is, and which of its tiles of rows it takes. column is
+  // 0, a cluster being two blocks: without it the compiler makes other code than what was measured.
+  int rank = (int)cluster_rank(), mine = rank % PAIR, column = rank / PAIR;
   if (tid == 0) {
     for (int s = 0; s < STAGES; s++) {
       barrier_init(full + 8 * s, 1);
-      barrier_init(empty + 8 * s, 2 * SHARERS); // two warpgroups each
+      barrier_init(empty + 8 * s, 2 * PAIR); // two warpgroups each
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   cluster_sync();
   let_next();
-  int tokens = *a.tokens, across = (tokens + NT * T - 1) / (NT * T), jobs = a.tiles / R * across, steps = a.steps;
+  int tokens = *a.tokens, across = (tokens + NT - 1) / NT, jobs = a.tiles / PAIR * across, steps = a.steps;
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (tid == 0) {
       int i = 0; // of all steps
       bool waited = false;
-      for (int job = bx / BLOCKS; job < jobs; job += gx / BLOCKS) {
-        int tile = job / across * R + mine, token0 = (job % across * T + column) * NT;
+      for (int job = bx / PAIR; job < jobs; job += gx / PAIR) {
+        int tile = job / across * PAIR + mine, token0 = (job % across + column) * NT;
         int which = GATE ? 0 : tile_of(a.out, a.n, &tile);
         auto weights = [&](u32 at, int k, u32 barrier) INLINE {
-          u32 to = (1u | 1u << R * (T - 1)) << mine;
-          at += column * (WBYTES / T);
-          if constexpr (GATE && T == 1) fetch_pairs(at, a.w[0], k * 128, tile * 8, barrier);
-          else if constexpr (GATE) fetch_pairs_to(at, a.w[0], k * 128, tile * 8 + column * 4, barrier, to);
-          else if constexpr (T == 1) fetch_tile(at, a.w[which], k * 128, tile * 128, barrier);
-          else fetch_to(at, a.w[which], k * 128, tile * 128 + column * 64, barrier, to);
+          at += column * WBYTES;
+          if constexpr (GATE) fetch_pairs(at, a.w[0], k * 128, tile * 8, barrier);
+          else fetch_tile(at, a.w[which], k * 128, tile * 128, barrier);
         };
         int early = 0;
         if (!waited) { // weights are fetched while the kernel ahead still runs
@@ -173,7 +167,7 @@ template <bool FP8, bool GATE, int R, int T> DEVICE void wide(const HopperArgs &
             barrier_expect(full + 8 * s, STAGE);
             weights(at, k, full + 8 * s);
           }
-          fetch_to(at + WBYTES + mine * (XBYTES / R), a.x, k * 128, token0 + mine * (NT / R), full + 8 * s, ((1u << R) - 1) << R * column);
+          fetch_to(at + WBYTES + mine * (XBYTES / PAIR), a.x, k * 128, token0 + mine * (NT / PAIR), full + 8 * s, ((1u << PAIR) - 1) << PAIR * column);
         }
       }
       if (!waited) wait_ahead();
@@ -185,13 +179,13 @@ template <bool FP8, bool GATE, int R, int T> DEVICE void wide(const HopperArgs &
     float acc[NT / 2];
     int i = 0;
     auto free_stage = [&](int of) INLINE {
-      int t = tid % 128; // those with the same tokens, then the one with the same rows
-      if (t < SHARERS) barrier_arrive_at(empty + 8 * (of % STAGES), t < R ? R * column + t : R * (1 - column) + mine);
+      int t = tid % 128;
+      if (t < PAIR) barrier_arrive_at(empty + 8 * (of % STAGES), PAIR * column + t);
     };
-    for (int job = bx / BLOCKS; job < jobs; job += gx / BLOCKS) {
-      int tile = job / across * R + mine;
+    for (int job = bx / PAIR; job < jobs; job += gx / PAIR) {
+      int tile = job / across * PAIR + mine;
       const Out *o = a.out + (GATE ? 0 : tile_of(a.out, a.n, &tile));
-      Place at = {room + (group - 1) * 8192, xscale + (group - 1) * NT, (tile * 2 + group - 1) * (GATE ? 32 : 64), (job % across * T + column) * NT, tokens, group};
+      Place at = {room + (group - 1) * 8192, xscale + (group - 1) * NT, (tile * 2 + group - 1) * (GATE ? 32 : 64), (job % across + column) * NT, tokens, group};
       Edge edge;
       edge.look<GATE>(a, o, at.row0, at.token0, tokens);
       UNROLL for (int q = 0; q < NT / 2; q++) acc[q] = 0;
@@ -212,10 +206,7 @@ template <bool FP8, bool GATE, int R, int T> DEVICE void wide(const HopperArgs &
   }
   cluster_sync(); // the other blocks' copies and arrivals end in this one's memory
 }
-#define WIDE(r, t)                                                                                       \
-  GLOBAL BOUNDS(384, 1) wide_bf16_##r##t(CONSTANT_ARG HopperArgs a) { wide<false, false, r, t>(a); }     \
-  GLOBAL BOUNDS(384, 1) wide_e4m3_##r##t(CONSTANT_ARG HopperArgs a) { wide<true, false, r, t>(a); }      \
-  GLOBAL BOUNDS(384, 1) wide_gate_bf16_##r##t(CONSTANT_ARG HopperArgs a) { wide<false, true, r, t>(a); } \
-  GLOBAL BOUNDS(384, 1) wide_gate_e4m3_##r##t(CONSTANT_ARG HopperArgs a) { wide<true, true, r, t>(a); }
-WIDE(2, 1)
-#undef WIDE
+GLOBAL BOUNDS(384, 1) wide_bf16(CONSTANT_ARG HopperArgs a) { wide<false, false>(a); }
+GLOBAL BOUNDS(384, 1) wide_e4m3(CONSTANT_ARG HopperArgs a) { wide<true, false>(a); }
+GLOBAL BOUNDS(384, 1) wide_gate_bf16(CONSTANT_ARG HopperArgs a) { wide<false, true>(a); }
+GLOBAL BOUNDS(384, 1) wide_gate_e4m3(CONSTANT_ARG HopperArgs a) { wide<true, true>(a); }
