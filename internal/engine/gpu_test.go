@@ -13,24 +13,12 @@ import (
 	"weir/internal/backend"
 	"weir/internal/backend/cpu"
 	"weir/internal/backend/cuda"
+	"weir/internal/backend/cuda/cudatest"
 	"weir/internal/builtin"
 	"weir/internal/llm"
 	"weir/internal/sched"
 	"weir/internal/weights"
 )
-
-// openGPU opens the machine's GPU, or skips.
-func openGPU(t testing.TB, o cuda.Options) *cuda.Backend {
-	t.Helper()
-	b, err := cuda.Open(o)
-	if errors.Is(err, cuda.ErrAbsent) {
-		t.Skipf("needs an NVIDIA GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // startOn starts an engine on a backend; both end with the test.
 func startOn(t testing.TB, f *weights.File, b backend.Backend, running int) *Engine {
@@ -86,7 +74,7 @@ func greedyRequest(i, n int) *llm.Request {
 func TestGPUSaysWhatTheCPUSays(t *testing.T) {
 	for _, o := range []cuda.Options{{}, {Eager: true}, {Target: "sm_80"}, {Target: "sm_89"}} {
 		t.Run(fmt.Sprintf("kernels %q, eager %v", o.Target, o.Eager), func(t *testing.T) {
-			b := openGPU(t, o)
+			b := cudatest.Open(t, o)
 			f := builtinFile(t)
 			gpu, host := startOn(t, f, b, 8), startOn(t, f, reference(t), 8)
 			worst, equal, all := 0.0, 0, 0
@@ -125,7 +113,7 @@ const gpuTolerance = 0.35
 // Many requests together say what each says alone: batches, recorded steps,
 // chunks and shared prefixes change nothing but rounding.
 func TestGPUUnderLoad(t *testing.T) {
-	b := openGPU(t, cuda.Options{})
+	b := cudatest.Open(t, cuda.Options{})
 	e := startOn(t, builtinFile(t), b, 48)
 	alone := make([]answer, len(gpuPrompts))
 	for i := range alone {
@@ -159,7 +147,7 @@ func nearly(t *testing.T, request int, got, want []llm.Token) {
 // Steps that are begun ahead have prompts in pieces, sequences that come and go, copies of
 // cells and draws that are told late, and change nothing but rounding.
 func TestGPUAhead(t *testing.T) {
-	b := openGPU(t, cuda.Options{})
+	b := cudatest.Open(t, cuda.Options{})
 	e := startOn(t, builtinFile(t), b, 12)
 	request := func(i int) *llm.Request {
 		r := greedyRequest(i, 12+i%30)
@@ -208,7 +196,7 @@ func (b hostDraws) NewStream(p backend.Plan) (backend.Stream, error) {
 // draw depends on those before.
 func TestGPUAloneAhead(t *testing.T) {
 	f := builtinFile(t)
-	settled, ahead := startOn(t, f, hostDraws{openGPU(t, cuda.Options{})}, 4), startOn(t, f, openGPU(t, cuda.Options{}), 4)
+	settled, ahead := startOn(t, f, hostDraws{cudatest.Open(t, cuda.Options{})}, 4), startOn(t, f, cudatest.Open(t, cuda.Options{}), 4)
 	for i := range 12 {
 		p := llm.DefaultParams()
 		p.MaxTokens, p.Seed, p.IgnoreEOS = ptr(30), ptr(uint64(i)), true
@@ -230,7 +218,7 @@ func TestGPUAloneAhead(t *testing.T) {
 func TestGPUTypes(t *testing.T) {
 	for _, typ := range []weights.Type{weights.F32, weights.F16, weights.BF16, weights.Q8_0} {
 		t.Run(typ.String(), func(t *testing.T) {
-			b := openGPU(t, cuda.Options{})
+			b := cudatest.Open(t, cuda.Options{})
 			f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 24, typ))
 			if err != nil {
 				t.Fatal(err)
@@ -253,7 +241,7 @@ func TestGPUTypes(t *testing.T) {
 
 // A file of a type that only the CPU computes with is refused by name.
 func TestGPURefusesTypes(t *testing.T) {
-	b := openGPU(t, cuda.Options{})
+	b := cudatest.Open(t, cuda.Options{})
 	defer b.Close()
 	f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 0, weights.Q5_0))
 	if err != nil {
@@ -269,7 +257,7 @@ func TestGPURefusesTypes(t *testing.T) {
 // Tokens are drawn on the GPU and steps run ahead: seeded requests repeat, alone, and
 // structures and penalties are kept to.
 func TestGPUDraws(t *testing.T) {
-	b := openGPU(t, cuda.Options{})
+	b := cudatest.Open(t, cuda.Options{})
 	e := startOn(t, builtinFile(t), b, 8)
 	for i, change := range []func(*llm.Params){
 		func(*llm.Params) {}, func(p *llm.Params) { p.TopP, p.Temperature = 0.9, 0.8 }, func(p *llm.Params) { p.TopK, p.MinP = 20, 0.02 },

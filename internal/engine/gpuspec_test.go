@@ -6,6 +6,7 @@ import (
 
 	"weir/internal/backend"
 	"weir/internal/backend/cuda"
+	"weir/internal/backend/cuda/cudatest"
 	"weir/internal/spec"
 )
 
@@ -15,7 +16,7 @@ func TestGPUProposers(t *testing.T) {
 	for _, o := range []cuda.Options{{}, {Eager: true}, {Target: "sm_89"}, {Target: "sm_80"}} {
 		for _, cells := range []backend.KVType{backend.KVF16, backend.KVF32} {
 			t.Run(fmt.Sprintf("kernels %q, eager %v, cells %v", o.Target, o.Eager, cells), func(t *testing.T) {
-				plain, _ := sayBuiltinOn(t, openGPU(t, o), cells, Speculation{}, 0)
+				plain, _ := sayBuiltinOn(t, cudatest.Open(t, o), cells, Speculation{}, 0)
 				for _, v := range []struct {
 					kind   string
 					always spec.Tree
@@ -30,7 +31,7 @@ func TestGPUProposers(t *testing.T) {
 					if v.always.Len() > 4 {
 						s.Options.Width = treeDrafts().Width
 					}
-					got, stats := sayBuiltinOn(t, openGPU(t, o), cells, s, 0)
+					got, stats := sayBuiltinOn(t, cudatest.Open(t, o), cells, s, 0)
 					samePath(t, v.kind, got, plain)
 					if a := float64(stats.Held+stats.Drafts) / float64(stats.Drafts); a < v.least {
 						t.Errorf("%s: %.2f tokens a step with a draft, want %.1f", v.kind, a, v.least)

@@ -1,10 +1,10 @@
 package model
 
 import (
-	"errors"
 	"testing"
 
 	"weir/internal/backend/cuda"
+	"weir/internal/backend/cuda/cudatest"
 	"weir/internal/weights"
 )
 
@@ -58,13 +58,7 @@ func TestGPUPlantedErrors(t *testing.T) {
 // openGPU opens the machine's GPU with a target's kernels until the test ends, or skips.
 func openGPU(t *testing.T, target string) *cuda.Backend {
 	t.Helper()
-	b, err := cuda.Open(cuda.Options{Target: target})
-	if errors.Is(err, cuda.ErrAbsent) {
-		t.Skipf("needs an NVIDIA GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := cudatest.Open(t, cuda.Options{Target: target})
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {
 			t.Error(err)

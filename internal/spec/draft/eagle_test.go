@@ -2,7 +2,6 @@ package draft
 
 import (
 	"encoding/json"
-	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"weir/internal/backend"
 	"weir/internal/backend/cpu"
 	"weir/internal/backend/cuda"
+	"weir/internal/backend/cuda/cudatest"
 	"weir/internal/llm"
 	"weir/internal/model"
 	"weir/internal/sample"
@@ -58,19 +58,6 @@ func (m *fakeModel) Ends() model.Ends     { return m.ends }
 func onCPU(t *testing.T) backend.Backend {
 	t.Helper()
 	b, err := cpu.New(cpu.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// onGPU opens the machine's GPU with the kernels of a target, or skips.
-func onGPU(t *testing.T, target string) backend.Backend {
-	t.Helper()
-	b, err := cuda.Open(cuda.Options{Target: target})
-	if errors.Is(err, cuda.ErrAbsent) {
-		t.Skipf("needs an NVIDIA GPU: %v", err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +143,7 @@ func TestEagleMatchesReference(t *testing.T) {
 // the weights rounded the CPU is up to 0.28 off.
 func TestEagleMatchesReferenceOnGPU(t *testing.T) {
 	for _, target := range []string{"", "sm_89", "sm_80"} {
-		matchReference(t, 0.04, 0.5, func(t *testing.T) backend.Backend { return onGPU(t, target) })
+		matchReference(t, 0.04, 0.5, func(t *testing.T) backend.Backend { return cudatest.Open(t, cuda.Options{Target: target}) })
 	}
 }
 
