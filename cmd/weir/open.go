@@ -123,13 +123,13 @@ func (o *opened) prefetch(ctx context.Context, read *reading) (wait func(howMuch
 	ended := make(chan error, 1)
 	go func() { ended <- o.file.Prefetch(ctx, read.report) }()
 	return func(of howMuch) error {
-		defer stop()
-		if of == all {
-			return <-ended
+		if of == enough {
+			stop()
+			<-ended
+			return nil
 		}
-		stop()
-		<-ended
-		return nil
+		defer stop()
+		return <-ended
 	}
 }
 

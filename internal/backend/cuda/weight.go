@@ -107,15 +107,20 @@ func embedding(name string) string {
 	return ""
 }
 
+// size is the bytes of an element of w as products read it, in E4M3 or bf16.
+func (w *weight) size() int {
+	if w.kind == kern.TypeE4M3 {
+		return 1
+	}
+	return 2
+}
+
 // describe makes the copy engine's description of w.
 func (b *Backend) describe(w *weight) (err error) {
 	if b.module.target != kern.SM90a {
 		return nil
 	}
-	size := 2
-	if w.kind == kern.TypeE4M3 {
-		size = 1
-	}
+	size := w.size()
 	if w.pieced = w.ld*size%128 == 0; w.pieced {
 		if w.pieces, err = b.device.pieceMap(w.at, w.rows, w.ld*size); err != nil {
 			return err

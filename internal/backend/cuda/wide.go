@@ -70,7 +70,7 @@ func (s *stream) holdWide(p *product, a *kern.Hopper, at pointer, kind string) {
 func (s *stream) startWide(w *wide, prefix string) {
 	s.wait.wide = nil
 	a := &w.args
-	k, size := w.x.spec.Cols, w.size()
+	k, size := w.x.spec.Cols, w.w[0].size()
 	a.X = s.tiles(w.at, w.x.rows, k*size, w.x.ld*size, 256/wideCluster)
 	for i, m := range w.w[:a.N] {
 		a.W[i] = m.tiles
@@ -87,13 +87,6 @@ func (s *stream) startWide(w *wide, prefix string) {
 	s.fail(err)
 	blocks := wideCluster * min(room, wideJobs(int(a.Tiles), w.rows))
 	s.run(name, blocks, 1, 1, 384, wideShared, args(a), unsafe.Sizeof(*a))
-}
-
-func (w *wide) size() int {
-	if w.w[0].kind == kern.TypeE4M3 {
-		return 1
-	}
-	return 2
 }
 
 // wideGate is takeGate for the product for prompts that waits.
@@ -118,10 +111,7 @@ func (s *stream) interleaved(a, b *weight) paired {
 	key := [2]pointer{a.at, b.at}
 	p, ok := s.paired[key]
 	if !ok && s.err == nil {
-		size := 2
-		if a.kind == kern.TypeE4M3 {
-			size = 1
-		}
+		size := a.size()
 		var err error
 		p.tiles, p.first, err = s.device.pairMap(a.at, b.at, a.rows, a.cols*size, a.ld*size)
 		s.fail(err)

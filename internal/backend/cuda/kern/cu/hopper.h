@@ -223,12 +223,11 @@ template <bool FP8> DEVICE void peak(const PeakArgs &a) {
 GLOBAL BOUNDS(256, 1) peak_bf16(CONSTANT_ARG PeakArgs a) { peak<false>(a); }
 GLOBAL BOUNDS(256, 1) peak_e4m3(CONSTANT_ARG PeakArgs a) { peak<true>(a); }
 
-// gate_e4m3_copied is gate_e4m3 of bf16, a multiple of 8 columns: whole rows are on their way
-// before the first is needed.
-GLOBAL BOUNDS(512, 3) gate_e4m3_copied(CONSTANT_ARG GateE4M3Args a) {
-  SHARED u64 there;
-  u32 at = aligned_shared(), barrier = shared_at(&there);
-  int row = bx, cols = a.pair.cols;
+// copied_at says where whole rows are to lie that the copy engine brings while there, a
+// barrier, counts them, and waits for the kernel ahead.
+DEVICE u32 copied_at(u64 *there, u32 *counts) {
+  u32 at = aligned_shared(), barrier = shared_at(there);
+  *counts = barrier;
   if (tid == 0) {
     barrier_init(barrier, 1);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -236,6 +235,15 @@ GLOBAL BOUNDS(512, 3) gate_e4m3_copied(CONSTANT_ARG GateE4M3Args a) {
   sync();
   let_next();
   wait_ahead();
+  return at;
+}
+
+// gate_e4m3_copied is gate_e4m3 of bf16, a multiple of 8 columns: whole rows are on their way
+// before the first is needed.
+GLOBAL BOUNDS(512, 3) gate_e4m3_copied(CONSTANT_ARG GateE4M3Args a) {
+  SHARED u64 there;
+  int row = bx, cols = a.pair.cols;
+  u32 barrier, at = copied_at(&there, &barrier);
   if (row >= *a.pair.count) return;
   if (tid == 0) {
     barrier_expect(barrier, 4 * cols);
@@ -255,15 +263,8 @@ GLOBAL BOUNDS(512, 3) gate_e4m3_copied(CONSTANT_ARG GateE4M3Args a) {
 // to_e4m3_copied is to_e4m3_rows of long rows, likewise.
 GLOBAL BOUNDS(512, 4) to_e4m3_copied(CONSTANT_ARG E4M3Args a) {
   SHARED u64 there;
-  u32 at = aligned_shared(), barrier = shared_at(&there);
   int row = bx;
-  if (tid == 0) {
-    barrier_init(barrier, 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
-  sync();
-  let_next();
-  wait_ahead();
+  u32 barrier, at = copied_at(&there, &barrier);
   if (row >= *a.count) return;
   if (tid == 0) {
     barrier_expect(barrier, 2 * a.ld);
