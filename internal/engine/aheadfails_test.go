@@ -70,9 +70,10 @@ func TestDeviceFailsAhead(t *testing.T) {
 		}
 	}
 	want := alone(t, usual, requests)
+	var same atomic.Int64
 	for _, every := range []int{7, 12, 31} {
 		e := startFailing(t, every)
-		var failed, same atomic.Int64
+		var failed atomic.Int64
 		var wg sync.WaitGroup
 		for i, r := range requests {
 			wg.Go(func() {
@@ -91,9 +92,13 @@ func TestDeviceFailsAhead(t *testing.T) {
 		}
 		wg.Wait()
 		waitFor(t, "all pages free", func() bool { s := e.Stats(); return s.FreePages == s.Pages })
-		if s := counted(t, e); failed.Load() == 0 || same.Load() == 0 || s.Ahead == 0 {
-			t.Errorf("every %d: %d failed, %d were right, %d steps begun ahead: the test does not test it", every, failed.Load(), same.Load(), s.Ahead)
+		if s := counted(t, e); failed.Load() == 0 || s.Ahead == 0 {
+			t.Errorf("every %d: %d failed, %d steps begun ahead: the test does not test it", every, failed.Load(), s.Ahead)
 		}
+	}
+	// Of all rounds together: where every seventh step fails, there may be no request that ends between two of these.
+	if same.Load() == 0 {
+		t.Error("no request was answered: the test does not test it")
 	}
 }
 
