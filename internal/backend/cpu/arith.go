@@ -155,6 +155,12 @@ func (t *linearTask) turned(sp span) bool {
 	return n > 0 && int(sp.end-sp.begin) >= n && !t.few(sp)
 }
 
+// floatsTogether tells whether they meet float weights by it.
+func (t *linearTask) floatsTogether(sp span) bool {
+	n := t.arith.level.FloatRows()
+	return n > 0 && int(sp.end-sp.begin) >= n
+}
+
 // turn rearranges a quantised row for it.
 func (t *linearTask) turn(r int) {
 	n := kern.QuantizedBytes(t.x.cols)
@@ -267,7 +273,7 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
 			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
-		t.pieces(p, &d, r, lo, hi, quantized && t.turned(sp))
+		t.pieces(p, &d, r, lo, hi, quantized && t.turned(sp) || !quantized && t.floatsTogether(sp))
 	}
 }
 

@@ -64,6 +64,7 @@ func (l Level) Quantize(a *Convert) {
 
 // Decode multiplies few rows with weights of type t.
 func (l Level) Decode(t weights.Type, a *Decode) {
+	a.ahead = decodeAhead
 	if l >= AVX512 {
 		avx512Decode(t, unsafe.Pointer(a))
 	} else {

@@ -43,6 +43,7 @@ func (l Level) Quantize(a *Convert) {
 
 // Decode multiplies few rows with weights of type t.
 func (l Level) Decode(t weights.Type, a *Decode) {
+	a.ahead = decodeAhead
 	neonDecode(t, unsafe.Pointer(a))
 }
 

@@ -1,8 +1,19 @@
 package kern
 
-// TurnedRows is the least number of rows that DecodeTurned takes faster than Decode. 0: the
-// level has none.
+// TurnedRows is the least number of rows that DecodeTurned takes faster than Decode, with
+// quantised weights. 0: the level has none.
 func (l Level) TurnedRows() int {
+	switch l {
+	case AVX2:
+		return 3
+	case AVX512, AVX512BF16, AMX:
+		return 5
+	}
+	return 0
+}
+
+// FloatRows is the least number with float weights. 0: the level has none.
+func (l Level) FloatRows() int {
 	switch l {
 	case AVX2:
 		return 3
@@ -15,6 +26,8 @@ func (l Level) TurnedRows() int {
 // TurnedFloats is the size of the memory that DecodeTurned wants at Scratch.
 func (l Level) TurnedFloats() int {
 	switch l {
+	case AVX2: // struct realpass of rowsreal.h, wherever it begins
+		return (16*4*2*64 + 4*2048 + 64) / 4
 	case AVX512, AVX512BF16, AMX: // struct passing of rows512.h, wherever it begins
 		return (8*(768+16*64+64) + 16*128 + 64) / 4
 	}

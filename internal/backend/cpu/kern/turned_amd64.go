@@ -16,9 +16,10 @@ func (l Level) Turn(a *Convert) {
 	}
 }
 
-// DecodeTurned does what Decode does, with the same bits, for two rows or more that have
-// been turned, and quantised weights.
+// DecodeTurned does what Decode does, with the same bits, for two rows or more. Where the
+// weights are quantised they have been turned.
 func (l Level) DecodeTurned(t weights.Type, a *Decode) {
+	a.ahead = decodeAhead
 	if l >= AVX512 {
 		avx512Rows(t, unsafe.Pointer(a))
 	} else {
@@ -28,6 +29,12 @@ func (l Level) DecodeTurned(t weights.Type, a *Decode) {
 
 func avx2Rows(t weights.Type, a unsafe.Pointer) {
 	switch t {
+	case weights.F32:
+		avx2_rows_f32(a)
+	case weights.F16:
+		avx2_rows_f16(a)
+	case weights.BF16:
+		avx2_rows_bf16(a)
 	case weights.Q4_0:
 		avx2_rows_q4_0(a)
 	case weights.Q4_1:
@@ -59,6 +66,12 @@ func avx2Rows(t weights.Type, a unsafe.Pointer) {
 
 func avx512Rows(t weights.Type, a unsafe.Pointer) {
 	switch t {
+	case weights.F32:
+		avx512_rows_f32(a)
+	case weights.F16:
+		avx512_rows_f16(a)
+	case weights.BF16:
+		avx512_rows_bf16(a)
 	case weights.Q4_0:
 		avx512_rows_q4_0(a)
 	case weights.Q4_1:

@@ -7,3 +7,14 @@ func vendorID() uint32
 // processors begin one in two cycles, but two of float32 a cycle, which is twice as many
 // multiply-adds; a Zen 4 of AMD's begins one of either a cycle.
 func slowBF16() bool { return vendorID() == 'G'|'e'<<8|'n'<<16|'u'<<24 }
+
+// decodeAhead is how Decode asks for weights. What asks for the first-level cache holds AMD's
+// processors up: a Zen 4 read BF16 at 30 GB/s so, and at 45 by the second-level cache alone.
+var decodeAhead = aheadOf(vendorID())
+
+func aheadOf(vendor uint32) ahead {
+	if vendor == 'A'|'u'<<8|'t'<<16|'h'<<24 {
+		return ahead{far: 6144}
+	}
+	return usualAhead
+}

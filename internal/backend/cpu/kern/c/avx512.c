@@ -24,6 +24,8 @@ INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); 
 
 #define REAL_ROWS 4
 #define DECODE_FEW 4
+#define REAL_TILE 4
+#define REAL_TILE_ROWS 3
 #define ENDS_IN_PLACE // see unpack_some
 #define KEYS_TOGETHER 8
 #define MIX_TOGETHER 8

@@ -14,9 +14,7 @@ INLINE void reals(enum real t, int rows, const struct decode *p, int64_t r, cons
 	const uint8_t *x = p->x + r * p->ldx;
 	int64_t c = 0;
 	for (; c + 32 <= p->cols; c += 32) {
-		PREFETCH((const uint8_t *)w + c * size + AHEAD);
-		if (t == F32)
-			PREFETCH((const uint8_t *)w + c * size + AHEAD + 64);
+		prefetch(p, w + c * size, 32 * size);
 		f32x16 a = real16(t, w + c * size), b = real16(t, w + (c + 16) * size);
 		UNROLL for (int i = 0; i < rows; i++) {
 			acc[i][0] = fma16(a, LOAD(f32x16, x + i * p->ldx + 4 * c), acc[i][0]);

@@ -1,6 +1,7 @@
 // The layouts of weights: package weights has their description.
 #ifndef FORMATS_H
 #define FORMATS_H
+#include "kern.h"
 #include "vec.h"
 
 enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS };
@@ -67,13 +68,19 @@ INLINE uint64_t scales_xs(const uint8_t *p)
 	return nibbles(ld32(p + 4)) | crumbs(ld16(p + 2)) << 4;
 }
 
-// AHEAD is how far memory is asked for before it is used.
+// AHEAD is how far memory is asked for before it is used, where nothing else is said.
 #define AHEAD 3072
 
-INLINE void prefetch(const uint8_t *p, int64_t bytes)
+// prefetch_by asks for what lies so far behind some weights.
+INLINE void prefetch_by(int64_t near, int64_t far, const uint8_t *w, int64_t bytes)
 {
-	UNROLL for (int64_t i = 0; i < bytes; i += 64)
-		PREFETCH((const uint8_t *)p + AHEAD + i);
+	UNROLL for (int64_t i = 0; i < bytes; i += 64) {
+		__builtin_prefetch(w + near + i, 0, 3);
+		__builtin_prefetch(w + far + i, 0, 2);
+	}
 }
+
+// prefetch does so by what is fast on the processor.
+INLINE void prefetch(const struct decode *p, const uint8_t *w, int64_t bytes) { prefetch_by(p->near, p->far, w, bytes); }
 
 #endif

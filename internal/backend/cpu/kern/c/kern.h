@@ -32,11 +32,13 @@ struct convert {
 };
 
 // struct decode: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. Rows
-// of w are ldw bytes apart, those of x ldx bytes, those of out ldo floats.
+// of w are ldw bytes apart, those of x ldx bytes, those of out ldo floats. Of w what
+// lies near bytes behind is asked for into the first-level cache, what lies far
+// behind into the second; 0 asks for what is being read, so for nothing more.
 struct decode {
 	const uint8_t *w, *x;
 	float *out;
-	int64_t cols, rows, n, ldw, ldx, ldo;
+	int64_t cols, rows, n, ldw, ldx, ldo, near, far;
 };
 
 // struct gemm: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. x is

@@ -344,7 +344,7 @@ INLINE void decode_many(const struct decode *p, enum type t, int64_t i, int toge
 	for (int64_t c = 0; c < p->cols; c += 512, at += k.bytes)
 		for (int j = 0; j < together; j++) {
 			const uint8_t *v = w + j * p->ldw + at;
-			prefetch(v, k.bytes);
+			prefetch(p, v, k.bytes);
 			unpack_some(t, &g, v, p->cols - c, end, buffer);
 			const uint8_t *x = p->x + c / 512 * (int64_t)sizeof(struct xgroup);
 			for (int64_t r = 0; r < p->rows; r++, x += p->ldx)
@@ -373,7 +373,7 @@ INLINE void decode_few(const struct decode *p, enum type t, const int rows)
 			acc[r] = (f32x16){};
 		for (int64_t left = p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
 			struct group g;
-			prefetch(w, k.bytes);
+			prefetch(p, w, k.bytes);
 			unpack_some(t, &g, w, left, end, buffer);
 			UNROLL for (int r = 0; r < rows; r++)
 				acc[r] = step(k, acc[r], &g, (const struct xgroup *)(x + r * p->ldx));
@@ -429,7 +429,7 @@ INLINE int64_t decode_paired(const struct decode *p, enum type t, const int rows
 	for (; i + 2 <= p->n; i += 2) {
 		const uint8_t *w = p->w + i * p->ldw;
 		struct group g;
-		prefetch(w, k.bytes);
+		prefetch(p, w, k.bytes);
 		unpack(t, &g, w);
 		UNROLL for (int r = 0; r < rows; r++)
 			fold_pair(p->out + r * p->ldo + i, step(k, (f32x16){}, &g, x + r));
@@ -450,7 +450,7 @@ INLINE void decode_one(const struct decode *p, enum type t)
 		struct group g;
 		int64_t left = p->cols;
 		for (; left >= 512; left -= 512, w += k.bytes, x++) {
-			prefetch(w, k.bytes);
+			prefetch(p, w, k.bytes);
 			unpack(t, &g, w);
 			acc = step(k, acc, &g, x);
 		}

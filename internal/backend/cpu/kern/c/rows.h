@@ -12,6 +12,7 @@
 #ifndef ROWS_H
 #define ROWS_H
 #include "quant.h"
+#include "rowsreal.h"
 
 // ROWS_TILE is how many rows of x meet a vector of weights at once.
 #define ROWS_TILE 4
@@ -218,11 +219,11 @@ INLINE void rows(const struct decode *p, enum type t)
 		for (int64_t left = two ? 512 : p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
 			struct group g;
 			if (left > 256) {
-				prefetch(w, k.bytes);
+				prefetch(p, w, k.bytes);
 				unpack_some(t, &g, w, left, end, buffer);
 				keep_turned(k, &turned, &g, 2);
 			} else { // the compiler leaves out what is not kept
-				prefetch(w, k.bytes / 2);
+				prefetch(p, w, k.bytes / 2);
 				unpack_some(t, &g, w, left, end, buffer);
 				keep_turned(k, &turned, &g, 1);
 			}
@@ -238,7 +239,8 @@ INLINE void rows(const struct decode *p, enum type t)
 
 #undef QUANT
 #undef REAL
-#define REAL(T, NAME)
+#define REAL(T, NAME) \
+	KERNEL k_rows_##NAME(const struct rows *p) { rows_real(&p->all, T, (struct realpass *)aligned(p->scratch)); }
 #define QUANT(T, NAME) \
 	KERNEL k_rows_##NAME(const struct decode *p) { rows(p, T); }
 #include "types.h"

@@ -13,6 +13,7 @@
 #ifndef ROWS512_H
 #define ROWS512_H
 #include "quant.h"
+#include "rowsreal.h"
 
 #define ROWS_WEIGHTS 8
 #define TILE_WEIGHTS 4
@@ -36,12 +37,6 @@ struct passing {
 	float acc[ROWS_WEIGHTS][DECODE_ROWS][16];
 	struct base { int32_t of[2][16]; } base[DECODE_ROWS];
 	uint16_t late[ROWS_WEIGHTS][2][16]; // scales and minimums of a group, as in the file
-};
-
-// struct rows: a decode, and scratch memory for a passing, wherever it begins.
-struct rows {
-	struct decode all;
-	uint8_t *scratch;
 };
 
 // turn4 makes of 4 blocks, in each quarter, their first 4 columns, the next 4, and so on.
@@ -276,7 +271,7 @@ INLINE void rows(const struct rows *all, enum type t)
 {
 	const struct kind k = kind_of(t);
 	const struct decode *p = &all->all;
-	struct passing *s = (struct passing *)(void *)(((uintptr_t)all->scratch + 63) / 64 * 64);
+	struct passing *s = (struct passing *)aligned(all->scratch);
 	uint8_t buffer[2 * 272];
 	const uint8_t *end = p->w + p->n * p->ldw;
 	for (int64_t i = 0; i < p->n; i += ROWS_WEIGHTS) {
@@ -289,11 +284,10 @@ INLINE void rows(const struct rows *all, enum type t)
 			}
 		for (int64_t left = p->cols; left > 0; left -= 512, w += k.bytes, x += sizeof(struct xgroup)) {
 			// What comes next but one: of these rows, or of those that follow them.
-			const int64_t next = 2 * k.bytes + (left > 1024 ? 0 : (ROWS_WEIGHTS - 1) * p->ldw);
+			const int64_t next = 2 * k.bytes + (left > 1024 ? 0 : (ROWS_WEIGHTS - 1) * p->ldw), near = p->near ? next : 0;
 			for (int64_t j = 0; j < ROWS_WEIGHTS; j++) {
 				const uint8_t *v = w + (j < n ? j : n - 1) * p->ldw; // of fewer, the last is repeated
-				UNROLL for (int64_t at = 0; at < k.bytes; at += 64)
-					PREFETCH(v + next + at);
+				prefetch_by(near, next, v, k.bytes);
 				lay(t, s, j, left >= 512 || end - v >= k.bytes ? v : complete(k, buffer, v, left), left);
 			}
 			if (late(t))
@@ -309,7 +303,8 @@ INLINE void rows(const struct rows *all, enum type t)
 
 #undef QUANT
 #undef REAL
-#define REAL(T, NAME)
+#define REAL(T, NAME) \
+	KERNEL k_rows_##NAME(const struct rows *p) { rows_real(&p->all, T, (struct realpass *)aligned(p->scratch)); }
 #define QUANT(T, NAME) \
 	KERNEL k_rows_##NAME(const struct rows *p) { rows(p, T); }
 #include "types.h"
