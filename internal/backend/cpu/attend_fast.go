@@ -114,9 +114,12 @@ func (t *attendTask) fastBlock(a *kern.Attend, cells *[posBlock]int32, sp span, 
 		qs[i].End = int32(min(base+posBlock, pos+1) - base)
 	}
 	a.Lo, a.Hi = int64(lo-base), int64(hi+1-base)
-	if t.promptKernel(sp) {
+	switch {
+	case t.promptKernel(sp):
 		t.arith.level.AttendPrompt(a)
-	} else {
+	case sp.class == backend.Prefill:
+		t.arith.level.AttendMany(a)
+	default:
 		t.arith.level.Attend(a)
 	}
 }

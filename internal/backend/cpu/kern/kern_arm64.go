@@ -124,6 +124,9 @@ func (l Level) Attend(a *Attend) {
 	neon_attend(unsafe.Pointer(a))
 }
 
+// AttendMany attends to a block, as Attend does at these levels.
+func (l Level) AttendMany(a *Attend) { l.Attend(a) }
+
 // Maxima sets the float32s at Y to the greatest of each MaximaBlock of the Cols
 // float32s at X: -Inf where all are NaNs.
 func (l Level) Maxima(a *Convert) { neon_maxima(unsafe.Pointer(a)) }

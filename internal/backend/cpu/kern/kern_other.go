@@ -55,6 +55,9 @@ func (l Level) Keep(KVType, *Convert) { panic(none) }
 // Attend panics.
 func (l Level) Attend(*Attend) { panic(none) }
 
+// AttendMany panics.
+func (l Level) AttendMany(*Attend) { panic(none) }
+
 // Maxima panics.
 func (l Level) Maxima(*Convert) { panic(none) }
 

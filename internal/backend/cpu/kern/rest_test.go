@@ -209,7 +209,7 @@ func newAttention(rng *rand.Rand, positions int) *attention {
 }
 
 // run takes queries that see [first[i], last[i]] over all blocks.
-func (a *attention) run(l Level, q [][]float32, first, last []int) [][]float32 {
+func (a *attention) run(l Level, by func(Level, *Attend), q [][]float32, first, last []int) [][]float32 {
 	queries := make([]Query, len(q))
 	out := make([][]float32, len(q))
 	for i := range q {
@@ -232,7 +232,7 @@ func (a *attention) run(l Level, q [][]float32, first, last []int) [][]float32 {
 		if lo >= hi {
 			continue
 		}
-		l.Attend(&Attend{Queries: &queries[0], K: &a.k[0], V: &a.v[0], Cells: &a.cells[base], Scratch: &scratch[0], N: int64(len(q)),
+		by(l, &Attend{Queries: &queries[0], K: &a.k[0], V: &a.v[0], Cells: &a.cells[base], Scratch: &scratch[0], N: int64(len(q)),
 			Dim: int64(a.dim), Stride: int64(a.stride), Lo: int64(lo), Hi: int64(hi), Type: a.typ, Scale: a.scale, Softcap: a.softcap})
 	}
 	for i := range out {
@@ -269,41 +269,53 @@ func (a *attention) want(q []float32, first, last int) []float64 {
 }
 
 func TestAttend(t *testing.T) {
-	eachLevel(t, func(t *testing.T, l Level) {
-		rng := newRand(t)
-		for range 60 {
-			positions := 1 + rng.IntN(200)
-			a := newAttention(rng, positions)
-			var q [][]float32
-			var first, last []int
-			for range 1 + rng.IntN(9) {
-				q = append(q, random(rng, a.dim, false))
-				end := rng.IntN(positions)
-				first, last = append(first, rng.IntN(end+1)), append(last, end)
+	eachLevel(t, func(t *testing.T, l Level) { testAttend(t, l, Level.Attend, 9) })
+}
+
+func TestAttendMany(t *testing.T) {
+	eachLevel(t, func(t *testing.T, l Level) { testAttend(t, l, Level.AttendMany, 30) })
+}
+
+// testAttend: a query has the same bits alone and among others, which see the same positions
+// or others, and at every level.
+func testAttend(t *testing.T, l Level, by func(Level, *Attend), most int) {
+	rng := newRand(t)
+	for range 60 {
+		positions := 1 + rng.IntN(200)
+		a := newAttention(rng, positions)
+		var q [][]float32
+		var first, last []int
+		for range 1 + rng.IntN(most) {
+			q = append(q, random(rng, a.dim, false))
+			if n := len(first); n > 0 && rng.IntN(4) > 0 {
+				first, last = append(first, first[n-1]), append(last, last[n-1])
+				continue
 			}
-			got := a.run(l, q, first, last)
-			for i := range q {
-				for j, want := range a.want(q[i], first[i], last[i]) {
-					// Scores have errors of some 1e-6 times their terms; values are of size 1.
-					if math.Abs(float64(got[i][j])-want) > 3e-5 {
-						t.Fatalf("dim %d, positions [%d, %d]: out[%d] = %v, want %v", a.dim, first[i], last[i], j, got[i][j], want)
-					}
-				}
-				for j, v := range a.run(l, q[i:i+1], first[i:i+1], last[i:i+1])[0] {
-					if !sameBits(v, got[i][j]) {
-						t.Fatalf("query %d: %v alone, %v with others", i, v, got[i][j])
-					}
+			end := rng.IntN(positions)
+			first, last = append(first, rng.IntN(end+1)), append(last, end)
+		}
+		got := a.run(l, by, q, first, last)
+		for i := range q {
+			for j, want := range a.want(q[i], first[i], last[i]) {
+				// Scores have errors of some 1e-6 times their terms; values are of size 1.
+				if math.Abs(float64(got[i][j])-want) > 3e-5 {
+					t.Fatalf("dim %d, positions [%d, %d]: out[%d] = %v, want %v", a.dim, first[i], last[i], j, got[i][j], want)
 				}
 			}
-			for i, row := range a.run(lowest(), q, first, last) {
-				for j := range row {
-					if !sameBits(row[j], got[i][j]) {
-						t.Fatal("levels differ")
-					}
+			for j, v := range a.run(l, by, q[i:i+1], first[i:i+1], last[i:i+1])[0] {
+				if !sameBits(v, got[i][j]) {
+					t.Fatalf("query %d: %v alone, %v with others", i, v, got[i][j])
 				}
 			}
 		}
-	})
+		for i, row := range a.run(lowest(), by, q, first, last) {
+			for j := range row {
+				if !sameBits(row[j], got[i][j]) {
+					t.Fatal("levels differ")
+				}
+			}
+		}
+	}
 }
 
 // runPrompt is run by AttendPrompt; memory behind the outputs stays as it is.

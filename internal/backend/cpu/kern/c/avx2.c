@@ -61,6 +61,7 @@ INLINE i32x16 nearest(f32x16 v)
 #define DECODE_FEW 2 // from 3 rows on there is rows.h
 #define ENDS_IN_PLACE // see readable
 #define KEYS_TOGETHER 4
+#define MANY_VECTORS 1
 #define MIX_TOGETHER 4
 #define PEAK_SUMS 6
 
@@ -83,6 +84,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 #include "probe.h"
 #include "quant.h"
 #include "rest.h"
+#include "attendmany.h"
 #include "logits.h"
 
 #define QUANT(T, NAME)                                                    \

@@ -28,6 +28,7 @@ INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); 
 #define REAL_TILE_ROWS 3
 #define ENDS_IN_PLACE // see unpack_some
 #define KEYS_TOGETHER 8
+#define MANY_VECTORS 4
 #define MIX_TOGETHER 8
 #define PEAK_SUMS 12
 
@@ -47,6 +48,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 #include "probe.h"
 #include "quant.h"
 #include "rest.h"
+#include "attendmany.h"
 #include "logits.h"
 
 #define QUANT(T, NAME)                                                    \

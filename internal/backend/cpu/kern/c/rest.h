@@ -147,17 +147,25 @@ INLINE f32x16 products(const float *q, const float *k, int64_t d)
 	       __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 
+// score multiplies a query with the keys of the positions that it sees, and more: whole
+// sixteens.
+INLINE void score(const struct query *q, const float *row, const float *keys, int64_t d, float *e)
+{
+	for (int at = q->begin / 16 * 16; at < q->end; at += 16)
+		STORE(f32x16, e + at, products(row, keys + at * d, d));
+}
+
 // weigh turns a query's scores into weights e^(s - max), 0 for what it does not
 // see, joins max and sum to the running ones, and returns what the running
 // output is to be multiplied with.
-INLINE float weigh(const struct attend *p, struct query *q, const float *row, const float *keys, int64_t d, float *e)
+INLINE float weigh(const struct attend *p, struct query *q, float *e)
 {
 	const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 	const f32x16 none = splat(-__builtin_inff());
 	f32x16 most = none;
 	const int first = q->begin / 16 * 16;
 	for (int at = first; at < q->end; at += 16) {
-		f32x16 s = products(row, keys + at * d, d) * p->scale;
+		f32x16 s = LOAD(f32x16, e + at) * p->scale;
 		if (p->softcap > 0)
 			s = p->softcap * (1 - 2 / (expv(s * (2 / p->softcap)) + 1));
 		i32x16 i = lane + at;
@@ -193,6 +201,22 @@ INLINE void mix(const struct attend *p, const struct query *q, float old, const 
 		put_part(q->out + c + 16 * j, p->dim - c - 16 * j, s[j]);
 }
 
+// mix_row does so for all columns of a query.
+INLINE void mix_row(const struct attend *p, int64_t i, const float *old, const float *values, int64_t d, const float *e)
+{
+	const struct query *q = p->queries + i;
+	if (q->begin >= q->end)
+		return;
+	e += i * POSITIONS;
+	int64_t c = 0;
+	for (; c + 16 * MIX_TOGETHER <= d; c += 16 * MIX_TOGETHER)
+		mix(p, q, old[i], values, d, e, c, MIX_TOGETHER);
+	for (; c + 64 <= d; c += 64)
+		mix(p, q, old[i], values, d, e, c, 4);
+	for (; c < d; c += 16)
+		mix(p, q, old[i], values, d, e, c, 1);
+}
+
 // k_attend takes queries over one block of positions.
 KERNEL k_attend(const struct attend *p)
 {
@@ -205,19 +229,12 @@ KERNEL k_attend(const struct attend *p)
 			continue;
 		for (int64_t c = 0; c < p->dim; c += 16)
 			STORE(f32x16, row + c, part(q->q + c, p->dim - c));
-		old[i] = weigh(p, q, row, block, d, e + i * POSITIONS);
+		score(q, row, block, d, e + i * POSITIONS);
+		old[i] = weigh(p, q, e + i * POSITIONS);
 	}
 	collect_as(p, p->v, block, d);
-	for (int64_t i = 0; i < p->n; i++) {
-		const struct query *q = p->queries + i;
-		if (q->begin >= q->end)
-			continue;
-		int64_t c = 0;
-		for (; c + 16 * MIX_TOGETHER <= d; c += 16 * MIX_TOGETHER)
-			mix(p, q, old[i], block, d, e + i * POSITIONS, c, MIX_TOGETHER);
-		for (; c < d; c += 16)
-			mix(p, q, old[i], block, d, e + i * POSITIONS, c, 1);
-	}
+	for (int64_t i = 0; i < p->n; i++)
+		mix_row(p, i, old, block, d, e);
 }
 
 #endif
