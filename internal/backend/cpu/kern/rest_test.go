@@ -180,6 +180,9 @@ type attention struct {
 func newAttention(rng *rand.Rand, positions int) *attention {
 	a := &attention{dim: 1 + rng.IntN(140), typ: KVType(rng.IntN(5)), scale: 0.2}
 	if rng.IntN(3) == 0 {
+		a.dim = 64 + 64*rng.IntN(2) // of which kernels take several columns at once
+	}
+	if rng.IntN(3) == 0 {
 		a.softcap = 5
 	}
 	typ := stored[a.typ]
