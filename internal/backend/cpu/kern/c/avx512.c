@@ -23,6 +23,7 @@ INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); 
 #define OPAQUE(v) __asm__ volatile("" : "+v"(v))
 
 #define REAL_ROWS 4
+#define LINE_VECTORS // see floats.h
 #define DECODE_FEW 4
 #define REAL_TILE 4
 #define REAL_TILE_ROWS 3
