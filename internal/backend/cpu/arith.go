@@ -149,16 +149,11 @@ func (s *stream) pack(t *linearTask) {
 	}
 }
 
-// turned tells whether a span's rows meet quantised weights by kern.DecodeTurned.
-func (t *linearTask) turned(sp span) bool {
+// turned tells whether a span's rows meet weights by kern.DecodeTurned, those that are
+// quantised unless spans share them.
+func (t *linearTask) turned(sp span, quantized bool) bool {
 	n := t.arith.level.TurnedRows()
-	return n > 0 && int(sp.end-sp.begin) >= n && !t.few(sp)
-}
-
-// floatsTogether tells whether they meet float weights by it.
-func (t *linearTask) floatsTogether(sp span) bool {
-	n := t.arith.level.FloatRows()
-	return n > 0 && int(sp.end-sp.begin) >= n
+	return n > 0 && int(sp.end-sp.begin) >= n && !(quantized && t.few(sp))
 }
 
 // turn rearranges a quantised row for it.
@@ -203,7 +198,7 @@ func (p *packTask) Do(worker, item int) {
 			return
 		}
 		t.quantize(int(sp.begin) + item)
-		if t.turned(sp) {
+		if t.turned(sp, true) {
 			t.turn(int(sp.begin) + item)
 		}
 		return
@@ -273,7 +268,7 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
 			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
-		t.pieces(p, &d, r, lo, hi, quantized && t.turned(sp) || !quantized && t.floatsTogether(sp))
+		t.pieces(p, &d, r, lo, hi, t.turned(sp, quantized))
 	}
 }
 

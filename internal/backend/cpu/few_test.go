@@ -33,7 +33,7 @@ func TestSharing(t *testing.T) {
 			switch {
 			case task.few(sp):
 				got = append(got, "few")
-			case task.turned(sp):
+			case task.turned(sp, true):
 				got = append(got, "turned")
 			default:
 				got = append(got, "rows")

@@ -1,19 +1,8 @@
 package kern
 
-// TurnedRows is the least number of rows that DecodeTurned takes faster than Decode, with
-// quantised weights. 0: the level has none.
+// TurnedRows is the least number of rows that DecodeTurned takes faster than Decode. 0: the
+// level has none.
 func (l Level) TurnedRows() int {
-	switch l {
-	case AVX2:
-		return 3
-	case AVX512, AVX512BF16, AMX:
-		return 5
-	}
-	return 0
-}
-
-// FloatRows is the least number with float weights. 0: the level has none.
-func (l Level) FloatRows() int {
 	switch l {
 	case AVX2:
 		return 3

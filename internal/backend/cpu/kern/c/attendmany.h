@@ -28,17 +28,6 @@ INLINE void turn_keys(enum kv t, const struct attend *p, float *to)
 		}
 }
 
-INLINE void turn_keys_as(const struct attend *p, float *to)
-{
-	switch (p->type) {
-	case KV_F32: turn_keys(KV_F32, p, to); break;
-	case KV_F16: turn_keys(KV_F16, p, to); break;
-	case KV_BF16: turn_keys(KV_BF16, p, to); break;
-	case KV_Q8: turn_keys(KV_Q8, p, to); break;
-	default: turn_keys(KV_Q4, p, to);
-	}
-}
-
 // many_scores multiplies n queries with the keys of MANY_VECTORS sixteens of positions.
 INLINE void many_scores(const struct attend *p, const struct query *q, int n, const float *keys, float *e)
 {
@@ -94,7 +83,7 @@ KERNEL k_attend_many(const struct attend *p)
 {
 	const int64_t d = (p->dim + 15) / 16 * 16, wide = p->dim % (16 * MANY_VECTORS) == 0;
 	float *block = p->scratch, *e = block + POSITIONS * d + d, *old = e + p->n * POSITIONS;
-	turn_keys_as(p, block);
+	BY_TYPE(turn_keys, p, block)
 	const int64_t last = p->n / MANY_QUERIES * MANY_QUERIES, lo = p->lo / (16 * MANY_VECTORS) * (16 * MANY_VECTORS);
 	for (int64_t at = lo; at < p->hi; at += 16 * MANY_VECTORS) {
 		for (int64_t i = 0; i < last; i += MANY_QUERIES)

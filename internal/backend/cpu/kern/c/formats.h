@@ -71,7 +71,7 @@ INLINE uint64_t scales_xs(const uint8_t *p)
 // AHEAD is how far memory is asked for before it is used, where nothing else is said.
 #define AHEAD 3072
 
-// prefetch_by asks for what lies so far behind some weights.
+// prefetch_by asks for what lies so far behind some weights; 0 asks for nothing more.
 INLINE void prefetch_by(int64_t near, int64_t far, const uint8_t *w, int64_t bytes)
 {
 	UNROLL for (int64_t i = 0; i < bytes; i += 64) {

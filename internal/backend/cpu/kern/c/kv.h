@@ -59,15 +59,19 @@ INLINE void collect(enum kv t, const struct attend *p, const uint8_t *base, floa
 	}
 }
 
+// BY_TYPE calls a function with p's type, a constant in each call.
+#define BY_TYPE(F, p, ...)                                     \
+	switch ((p)->type) {                                   \
+	case KV_F32: F(KV_F32, p, __VA_ARGS__); break;         \
+	case KV_F16: F(KV_F16, p, __VA_ARGS__); break;         \
+	case KV_BF16: F(KV_BF16, p, __VA_ARGS__); break;       \
+	case KV_Q8: F(KV_Q8, p, __VA_ARGS__); break;           \
+	default: F(KV_Q4, p, __VA_ARGS__);                     \
+	}
+
 INLINE void collect_as(const struct attend *p, const uint8_t *base, float *to, int64_t d)
 {
-	switch (p->type) {
-	case KV_F32: collect(KV_F32, p, base, to, d); break;
-	case KV_F16: collect(KV_F16, p, base, to, d); break;
-	case KV_BF16: collect(KV_BF16, p, base, to, d); break;
-	case KV_Q8: collect(KV_Q8, p, base, to, d); break;
-	default: collect(KV_Q4, p, base, to, d);
-	}
+	BY_TYPE(collect, p, base, to, d)
 }
 
 // to_bfloats rounds to the nearest, ties to even; a NaN stays one.

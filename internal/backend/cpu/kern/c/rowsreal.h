@@ -71,11 +71,11 @@ INLINE void real_tiles(const struct decode *p, struct realpass *s, int64_t c, in
 
 // lay_real makes some columns of a row of weights float32, and asks for those that come
 // next: of this row, or of the one that follows with the next REAL_WEIGHTS.
-INLINE void lay_real(enum real t, float *to, const uint8_t *w, int64_t cols, int64_t near, int64_t next)
+INLINE void lay_real(const struct decode *p, enum real t, float *to, const uint8_t *w, int64_t cols, int64_t next)
 {
 	const int size = t == F32 ? 4 : 2;
 	for (int64_t c = 0; c < cols; c += 32) {
-		prefetch_by(near, next, w + c * size, 32 * size);
+		prefetch_by(p->near ? next : 0, next, w + c * size, 32 * size);
 		STORE(f32x16, to + c, real16(t, w + c * size));
 		STORE(f32x16, to + c + 16, real16(t, w + (c + 16) * size));
 	}
@@ -97,9 +97,9 @@ INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 			}
 		for (int64_t c = 0; c < p->cols; c += REAL_PIECE) {
 			const int64_t cols = p->cols - c < REAL_PIECE ? p->cols - c : REAL_PIECE;
-			const int64_t next = 2 * REAL_PIECE * size + (p->cols - c > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw), near = p->near ? next : 0;
+			const int64_t next = 2 * REAL_PIECE * size + (p->cols - c > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw);
 			for (int64_t j = 0; j < REAL_WEIGHTS; j++) // of fewer weights the last is repeated
-				lay_real(t, s->w[j], p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size, cols, near, next);
+				lay_real(p, t, s->w[j], p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size, cols, next);
 			real_tiles(p, s, c, cols);
 		}
 		for (int64_t r = 0; r < p->rows; r++)
