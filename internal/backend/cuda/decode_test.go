@@ -5,6 +5,7 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -21,6 +22,7 @@ type decodeCase struct {
 	heads, kvHeads int
 	page, window   int
 	sinks          bool
+	prompt         [2]int // beside them one of so many positions, and its last rows
 }
 
 // decode is a case on the device.
@@ -52,19 +54,25 @@ func (b *bench) decode(c decodeCase, k, v kept, room int) *decode {
 		Groups: []backend.KVGroup{{Layers: []int{0}, Heads: c.kvHeads, HeadDim: c.dim, Window: c.window}}}
 	free := b.rng.Perm(spec.Pages[0])
 	src := &backend.Batch{Cell: make([][]int32, 1)}
+	if c.prompt[0] > 0 {
+		c.lengths = append(slices.Clip(c.lengths), c.prompt[0])
+	}
 	for i, n := range c.lengths {
-		pages, cells := []int32{}, []int32{}
+		pages, cells, rows := []int32{}, []int32{}, c.rows
+		if i == len(c.lengths)-1 && c.prompt[0] > 0 {
+			rows = c.prompt[1]
+		}
 		for p := range n {
 			if p%c.page == 0 {
 				pages, free = append(pages, int32(free[0])), free[1:]
 			}
 			cells = append(cells, pages[p/c.page]*int32(c.page)+int32(p%c.page))
 		}
-		for p := n - c.rows; p < n; p++ {
+		for p := n - rows; p < n; p++ {
 			src.Token, src.Pos, src.Seq = append(src.Token, 0), append(src.Pos, int32(p)), append(src.Seq, int32(i))
 			src.Cell[0] = append(src.Cell[0], cells[p])
 		}
-		src.Seqs = append(src.Seqs, backend.SeqTable{Pages: [][]int32{pages}, First: []int32{0}, Stored: int32(n - c.rows)})
+		src.Seqs = append(src.Seqs, backend.SeqTable{Pages: [][]int32{pages}, First: []int32{0}, Stored: int32(n - rows)})
 		e.cells = append(e.cells, cells)
 	}
 	rows, cols := len(src.Token), c.heads*c.dim
@@ -86,7 +94,7 @@ func (b *bench) decode(c decodeCase, k, v kept, room int) *decode {
 		}
 		e.args.Sinks = uint64(put(b, e.sinks))
 	}
-	s := &stream{device: b.device, launch: b.launcher}
+	s := &stream{device: b.device, launch: b.launcher, batch: e.batch}
 	e.how = fewKernel(b.target, &e.args.Cache, e.batch.fewQueries)
 	e.parts = s.attendParts(&e.args.Cache, e.batch.few*e.how.groups, e.how.blocks)
 	return e

@@ -185,12 +185,15 @@ type device struct {
 	processors int
 	shared     int // bytes of shared memory that a block may have
 	unified    bool
+	reads      float64 // bytes a ns that memory gives, about
 }
 
 // Attributes of a device, as the driver numbers them.
 const (
 	attrProcessors = 16
 	attrIntegrated = 18
+	attrMemClock   = 36 // kHz
+	attrMemBits    = 37
 	attrMajor      = 75
 	attrMinor      = 76
 	attrShared     = 97
@@ -238,14 +241,18 @@ func (v *device) describe() error {
 			break
 		}
 	}
-	var a [5]int
-	for i, number := range []int{attrMajor, attrMinor, attrProcessors, attrShared, attrIntegrated} {
+	var a [7]int
+	for i, number := range []int{attrMajor, attrMinor, attrProcessors, attrShared, attrIntegrated, attrMemClock, attrMemBits} {
 		var err error
 		if a[i], err = v.attribute(v.ordinal, number); err != nil {
 			return err
 		}
 	}
 	v.capability, v.processors, v.shared, v.unified = 10*a[0]+a[1], a[2], a[3], a[4] != 0
+	const share, twice = 0.85, 2 // of what the bus could; a clock
+	if v.reads = share * twice * float64(a[5]) * float64(a[6]) / 8 / 1e6; v.reads == 0 {
+		v.reads = 2000 // the driver does not tell
+	}
 	return nil
 }
 

@@ -20,13 +20,17 @@ type graphs struct {
 	eager  bool
 	mode   mode
 	bucket int
-	made   map[int]*graph
+	made   map[graphKey]*graph
 	record []started
 	calls  int // in this step
 
 	// Refused counts graphs that gave other bits than their steps.
 	Refused int
 }
+
+// graphKey is what steps have in common that one graph serves: their bucket of rows, and how deep
+// they are, since attention of long sequences is divided into other parts.
+type graphKey struct{ bucket, depth int }
 
 type mode uint8
 
@@ -74,12 +78,14 @@ func (g *graphs) begin(s *stream) {
 		return
 	}
 	g.bucket = bucketOf(s.batch.rows, min(s.plan.Rows, s.plan.LogitRows, s.plan.Seqs))
-	if g.made[g.bucket] != nil {
+	if g.made[g.key(s)] != nil {
 		g.mode = replaying
 	} else {
 		g.mode = recording
 	}
 }
+
+func (g *graphs) key(s *stream) graphKey { return graphKey{g.bucket, s.batch.depth} }
 
 // restart drops all graphs and lets the current step go on without: an address in
 // them has changed.
@@ -117,7 +123,7 @@ func (g *graphs) finish(s *stream) {
 	}
 	switch g.mode {
 	case replaying:
-		made := g.made[g.bucket]
+		made := g.made[g.key(s)]
 		if made.calls != g.calls {
 			panic("cuda: a step of a recorded bucket made other calls than the recorded one")
 		}
@@ -155,9 +161,9 @@ func (g *graphs) make(s *stream) error {
 		return g.again(s)
 	}
 	if g.made == nil {
-		g.made = map[int]*graph{}
+		g.made = map[graphKey]*graph{}
 	}
-	g.made[g.bucket] = &graph{exec: exec, calls: g.calls}
+	g.made[g.key(s)] = &graph{exec: exec, calls: g.calls}
 	return nil
 }
 

@@ -249,6 +249,10 @@ func turnFits(dim int, target kern.Target, shared int) bool {
 }
 
 func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
+	wide := wideName(s.launch.target, a)
+	if s.batch.few > 0 && s.batch.many > 0 && wide != "" && s.attendBeside(a, wide) {
+		return
+	}
 	if few := s.graphs.rows(s, s.batch.few); s.batch.few > 0 {
 		s.attendFew(a, q, layer, few)
 	}
@@ -257,9 +261,9 @@ func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 		return
 	}
 	c, dim := &a.Cache, int(a.Cache.Dim)
-	if name := wideName(s.launch.target, a); name != "" {
+	if wide != "" {
 		jobs := s.batch.many * int(c.Heads)
-		s.run(name, min(jobs, s.device.processors), 1, 1, 384, attendWideShared, args(a), unsafe.Sizeof(*a))
+		s.run(wide, min(jobs, s.device.processors), 1, 1, 384, attendWideShared, args(a), unsafe.Sizeof(*a))
 		return
 	}
 	rowset, stages := 16*dim*2, 2 // MANY_STAGES of attend.h
@@ -352,18 +356,25 @@ func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int)
 		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, s.attendParts(c, few, turnBlocks(s.launch.target)), 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
 		return
 	}
-	l := fewKernel(s.launch.target, c, s.batch.fewQueries)
 	s.settle()
+	s.startFew(a, few)
+}
+
+func (s *stream) startFew(a *kern.Attend, few int) {
+	c := &a.Cache
+	l := fewKernel(s.launch.target, c, s.batch.fewQueries)
 	s.run(l.name, int(c.Heads)*l.groups, few, s.attendParts(c, few*l.groups, l.blocks), 128, l.shared, args(a), unsafe.Sizeof(*a))
 }
 
 // attendParts is into how many parts positions are divided: so that there are as many
-// blocks a processor as are wanted.
+// blocks a processor as are wanted; where sequences are long so many blocks that the processors
+// have several after each other, and end together.
 func (s *stream) attendParts(c *kern.Cache, few, wanted int) int {
-	heads := int(c.Heads)
+	const after = 3
+	blocks, slots := few*int(c.Heads), wanted*s.device.processors
 	part := 4 * (16*int(c.Dim) + 32)
-	parts := min(32, max(1, wanted*s.device.processors/(few*heads)))
-	return max(1, min(parts, workBytes/(part*few*heads)))
+	parts := max(1, slots/blocks, min((after*slots+blocks/2)/blocks, 1<<s.batch.depth))
+	return max(1, min(parts, 32, workBytes/(part*blocks)))
 }
 
 // Reduce does nothing: there is one rank.

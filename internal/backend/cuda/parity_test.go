@@ -546,6 +546,9 @@ func TestLoadRandom(t *testing.T) {
 func testParity(t *testing.T, rng *rand.Rand, c toyConfig, o Options) {
 	m := newToy(t, rng, c, o)
 	defer m.close()
+	if rng.IntN(4) > 0 { // attention of prompts beside that of tokens, however short
+		m.sides[1].s.(*stream).besideFrom = 0
+	}
 	w := newToyWorld(m, rng, 24)
 	var worst [4]float64
 	step := func(kind int, what string, fill func(), copies ...backend.Copy) {

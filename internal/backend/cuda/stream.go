@@ -64,6 +64,8 @@ type stream struct {
 	graphs graphs
 	host   hostActs
 	wait   waiting
+
+	besideFrom float64 // besideLeast, but in tests
 }
 
 // act is an activation's two places. half holds rows of ld 16-bit numbers, and
@@ -123,7 +125,7 @@ func newStream(b *Backend, plan backend.Plan) (*stream, error) {
 		return nil, err
 	}
 	s.result.Logits = make([][]float32, 0, plan.LogitRows)
-	s.graphs.eager = b.options.Eager
+	s.graphs.eager, s.besideFrom = b.options.Eager, besideLeast
 	return s, s.launch.wait()
 }
 

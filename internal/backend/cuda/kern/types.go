@@ -193,7 +193,7 @@ type Attend struct {
 	Meta, Sinks    uint64
 	Heads          int32
 	Scale, Softcap float32
-	_              int32
+	Beside         int32
 	Work, Counts   uint64
 }
 

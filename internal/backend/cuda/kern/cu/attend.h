@@ -14,6 +14,7 @@ struct AttendArgs {
   const float *sinks; // [heads], or nil
   int heads;
   float scale, softcap;
+  int beside; // attend_wide and attend_few run side by side: see beside.go
   // attend_turn and attend_few: where the parts of a row meet.
   float *work;
   u32 *counts;

@@ -357,8 +357,13 @@ template <bool E4M3> struct WideAttend {
 
   static METHOD void run(const AttendArgs &a) {
     WideAttend w;
-    let_next();
-    wait_ahead();
+    if (a.beside) { // the next does not wait, so it begins when all before have ended
+      wait_ahead();
+      let_next();
+    } else {
+      let_next();
+      wait_ahead();
+    }
     if (tid < 128) {
       asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(72));
       if (tid / 32 < WARPS) w.template bring<false>(a);

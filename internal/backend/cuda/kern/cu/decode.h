@@ -363,7 +363,7 @@ template <int TYPE, int DIM, int EIGHTS> DEVICE void attend_few(const AttendArgs
   const Cache &c = a.cache;
   let_next();
   if (by >= a.meta[FEW_COUNT]) {
-    wait_ahead();
+    if (!a.beside) wait_ahead();
     return;
   }
   u32 base = aligned_shared();
@@ -384,7 +384,7 @@ template <int TYPE, int DIM, int EIGHTS> DEVICE void attend_few(const AttendArgs
     UNROLL for (int i = 0; i < 2; i++) places.find(a, pos + step * i + place, at + i, rest + i);
     UNROLL for (int i = 0; i < 2; i++) cell[i] = at[i] * c.page + rest[i];
     places.find(a, pos + 2 * step + place, at, rest);
-    wait_ahead();
+    if (!a.beside) wait_ahead();
     u32 from = kv * L::ROW + lane % L::CHUNKS * 16; // what the lane copies of a cell
     u32 mine = base + warp * L::RING, ring[3] = {mine, mine + L::TILE, mine + 2 * L::TILE};
     if (pos < stop) {
@@ -476,11 +476,20 @@ template <int TYPE, int DIM, int EIGHTS> DEVICE void attend_few(const AttendArgs
   join(shared_work, used, PART, DIM, QUERIES * DIM, true);
   if (thread == 0) a.counts[slot] = 0;
 }
+// last_waits has the block that begins last wait for the kernel beside this one, so that an
+// end still means that all before have ended.
+DEVICE void last_waits(const AttendArgs &a) {
+  if (a.beside && bx == gx - 1 && by == gy - 1 && bz == gz - 1) wait_ahead();
+}
+
 // FEW_BLOCKS share a processor. Two blocks of eight queries read what is kept twice, from the L2 cache
 // once: of halves that would take longer than memory does, so there are kernels for sixteen.
 enum { FEW_BLOCKS = SM >= 90 ? 4 : 3 };
-#define FEW_KERNEL(prefix, name, type, dim, eights, blocks) \
-  GLOBAL BOUNDS(128, blocks) prefix##_##name##_##dim(CONSTANT_ARG AttendArgs a) { attend_few<type, dim, eights>(a); }
+#define FEW_KERNEL(prefix, name, type, dim, eights, blocks)                            \
+  GLOBAL BOUNDS(128, blocks) prefix##_##name##_##dim(CONSTANT_ARG AttendArgs a) { \
+    attend_few<type, dim, eights>(a);                                                  \
+    last_waits(a);                                                                     \
+  }
 FEW_KERNEL(attend_few, f16, F16, 64, 1, FEW_BLOCKS)
 FEW_KERNEL(attend_few, f16, F16, 128, 1, FEW_BLOCKS)
 FEW_KERNEL(attend_few, bf16, BF16, 64, 1, FEW_BLOCKS)

@@ -30,6 +30,7 @@ struct alignas(64) TensorMap { u64 opaque[16]; };
 #define by ((int)__nvvm_read_ptx_sreg_ctaid_y())
 #define bz ((int)__nvvm_read_ptx_sreg_ctaid_z())
 #define gx ((int)__nvvm_read_ptx_sreg_nctaid_x())
+#define gy ((int)__nvvm_read_ptx_sreg_nctaid_y())
 #define gz ((int)__nvvm_read_ptx_sreg_nctaid_z())
 
 DEVICE int imin(int a, int b) { return a < b ? a : b; }
