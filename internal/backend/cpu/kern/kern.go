@@ -131,7 +131,7 @@ type Decode struct {
 // and into the second. 0 asks for nothing.
 type ahead struct{ near, far int64 }
 
-// usualAhead is what an Intel Xeon with AMX reads fastest with.
+// usualAhead is for processors that have not been measured.
 var usualAhead = ahead{near: 3072}
 
 // DecodeRows is the most rows of X in a Decode.

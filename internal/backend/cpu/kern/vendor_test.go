@@ -19,8 +19,8 @@ func TestVendor(t *testing.T) {
 }
 
 func TestAhead(t *testing.T) {
-	if got := aheadOf('G' | 'e'<<8 | 'n'<<16 | 'u'<<24); got != usualAhead {
-		t.Errorf("Intel's: %v", got)
+	if got := aheadOf('G' | 'e'<<8 | 'n'<<16 | 'u'<<24); got.near == 0 || got.far <= got.near {
+		t.Errorf("Intel's: %v, want both caches, the second-level one earlier", got)
 	}
 	if got := aheadOf('A' | 'u'<<8 | 't'<<16 | 'h'<<24); got.near != 0 || got.far == 0 {
 		t.Errorf("AMD's: %v, want the second-level cache alone", got)
