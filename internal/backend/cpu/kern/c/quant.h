@@ -86,6 +86,22 @@ INLINE void unpack5(struct group *g, const uint8_t *w, int size, int high, int l
 // scales4 unpacks the 6-bit scales and mins of two blocks of Q4_K or Q5_K.
 INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
 {
+#ifdef __AVX512F__
+	// In vectors throughout: what came from other registers took a third of a group's time. A block
+	// begins with its scale and minimum, then words x, y and z.
+	const __m128i v0 = _mm_loadu_si128((const __m128i *)(const void *)a), v1 = _mm_loadu_si128((const __m128i *)(const void *)b);
+	const __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(v0), v1, 1);
+	const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0x3f3f3f3f));
+	const __m256i z = _mm256_srlv_epi32(_mm256_shuffle_epi32(v, 0xff), _mm256_setr_epi32(0, 0, 4, 0, 0, 0, 4, 0));
+	const __m256i high = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(v, 2), _mm256_set1_epi32(0x30303030)), _mm256_and_si256(z, _mm256_set1_epi32(0x0f0f0f0f)));
+	// Those of x and y of a, then of b; then all scales, all minimums.
+	const __m256i mixed = _mm256_alignr_epi8(_mm256_unpackhi_epi32(low, high), _mm256_unpacklo_epi32(low, high), 8);
+	const __m256i apart = _mm256_permute4x64_epi64(mixed, 0xd8);
+	const __m512 of = _mm512_castps128_ps512(_mm_cvtph_ps(_mm_unpacklo_epi32(v0, v1)));
+	const i32x16 d = {0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2};
+	g->d0 = (f32x16)_mm512_permutexvar_ps((__m512i)d, of) * bytes_u((u8x16)_mm256_castsi256_si128(apart));
+	g->m0 = -((f32x16)_mm512_permutexvar_ps((__m512i)(d + 1), of) * bytes_u((u8x16)_mm256_extracti128_si256(apart, 1)));
+#else
 	u32x4 sc, mn;
 	UNROLL for (int i = 0; i < 2; i++) {
 		const uint8_t *p = (i ? b : a) + 4;
@@ -97,6 +113,7 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
 	}
 	g->d0 = pair(a, b) * bytes_u((u8x16)sc);
 	g->m0 = -(pair(a + 2, b + 2) * bytes_u((u8x16)mn));
+#endif
 }
 
 // nibbles4 unpacks the nibbles of two blocks of Q4_K or Q5_K.
