@@ -171,7 +171,12 @@ INLINE void unpack_6k(struct group *g, const uint8_t *w)
 	g->d1 = d * bytes_i((i8x16)odds(a, b));
 	UNROLL for (int h = 0; h < 2; h++) {
 		u8x64 v = quarters(w + 16 * h, 0, 64, 210, 274), u = quarters(w + 32 + 16 * h, 0, 64, 210, 274);
+#ifdef __AVX512F__
+		const __m512i x = _mm512_loadu_si512(w + 128), y = _mm512_loadu_si512(w + 338);
+		u8x64 top = (u8x64)(h ? _mm512_shuffle_i32x4(x, y, 0xdd) : _mm512_shuffle_i32x4(x, y, 0x88));
+#else
 		u8x64 top = quarters(w + 128 + 16 * h, 0, 32, 210, 242);
+#endif
 		g->q[0][h] = (v & 15) | (top << 4 & 0x30);
 		g->q[1][h] = (u & 15) | (top << 2 & 0x30);
 		g->q[2][h] = v >> 4 | (top & 0x30);
