@@ -26,7 +26,7 @@ type batch struct {
 	decode            bool // each sequence has one row: the step can be a graph
 	few, many         int  // spans of attend_few, tiles of attend_many
 	fewQueries        int  // the most queries a KV head of a span of attend_few
-	depth             int  // of how many positions spans of attend_few see: see depthOf
+	depth             int  // of how many positions a span of attend_few sees in the mean: see depthOf
 	perKV             int  // queries that a row has for a KV head
 	single            bool // the rows of a sequence are one span
 }
@@ -113,7 +113,6 @@ func (b *batch) setSpans() {
 		}
 	})
 	b.meta[kern.MetaFewCount] = int32(b.few)
-	b.depth = b.depthOf()
 	b.meta[kern.MetaMany] = b.here()
 	b.eachSpan(func(row, n int) {
 		for first := 0; n*b.perKV > fewRows && first < n*b.perKV; first += manyRows {
@@ -122,20 +121,15 @@ func (b *batch) setSpans() {
 		}
 	})
 	b.meta[kern.MetaManyCount] = int32(b.many)
+	b.depth = depthOf(b.attention(0).positions / max(b.few, 1))
 	b.sortTiles()
 	b.single = spans <= b.seqs
 	b.decode = b.decode && b.single && !b.trees && b.many == 0
 }
 
-// depthOf is the power of two times a thousand positions that a span of attend_few sees in the mean,
-// 0 of less than two thousand, at most maxDepth.
-func (b *batch) depthOf() int {
-	seen, few := 0, b.meta[b.meta[kern.MetaFew]:]
-	for i := range b.few {
-		seen += int(b.meta[b.meta[kern.MetaPos]+few[2*i]] + few[2*i+1])
-	}
-	return min(bits.Len(uint(seen/max(b.few, 1)/2048)), maxDepth)
-}
+// depthOf is the power of two times a thousand of positions, 0 of less than two thousand, at most
+// maxDepth.
+func depthOf(positions int) int { return min(bits.Len(uint(positions/2048)), maxDepth) }
 
 // sortTiles puts the tiles that see most last: those are computed first, so that what
 // ends the kernel is short.

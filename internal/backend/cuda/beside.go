@@ -2,11 +2,7 @@
 
 package cuda
 
-import (
-	"unsafe"
-
-	"weir/internal/backend/cuda/kern"
-)
+import "weir/internal/backend/cuda/kern"
 
 // Attention of prompts is arithmetic, that of generated tokens reading. On Hopper a step that has
 // both runs them side by side: attend_wide, which stays on the processors that it is given,
@@ -88,7 +84,7 @@ func (s *stream) attendBeside(a *kern.Attend, wide string) bool {
 	blocks := besideBlocks(float64(l.steps)*float64(c.Heads)*wideStep, few, s.device.processors)
 	s.settle()
 	a.Beside = 1
-	s.run(wide, min(s.batch.many*int(c.Heads), blocks), 1, 1, 384, attendWideShared, unsafe.Pointer(a), unsafe.Sizeof(*a))
+	s.startWideAttend(a, wide, blocks)
 	s.startFew(a, s.batch.few)
 	a.Beside = 0
 	return true

@@ -51,6 +51,15 @@ func TestAttentionLoad(t *testing.T) {
 	}
 }
 
+// How deep a batch is goes by the power of two of what its spans of tokens see in the mean.
+func TestDepth(t *testing.T) {
+	for positions, want := range map[int]int{0: 0, 2047: 0, 2048: 1, 4095: 1, 4096: 2, 8192: 3, 1 << 20: maxDepth} {
+		if got := depthOf(positions); got != want {
+			t.Errorf("%d positions: depth %d, want %d", positions, got, want)
+		}
+	}
+}
+
 // sideBySide starts attention of a case's prompt beside that of its tokens, or ahead of it.
 func (b *bench) sideBySide(e *decode, beside bool, blocks int) {
 	e.args.Beside = 0
@@ -109,10 +118,7 @@ func (b *bench) besideCase(c decodeCase) {
 			}
 		}
 	}
-	for _, p := range b.mine[keep:] {
-		b.must(b.free(p))
-	}
-	b.mine = b.mine[:keep]
+	b.freeTo(keep)
 }
 
 // How long both take, Llama 3.1 8B's heads, one after the other and side by side.

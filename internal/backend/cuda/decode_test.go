@@ -217,10 +217,7 @@ func (b *bench) decodeCase(c decodeCase) {
 			}
 		}
 	}
-	for _, p := range b.mine[keep:] {
-		b.must(b.free(p))
-	}
-	b.mine = b.mine[:keep]
+	b.freeTo(keep)
 }
 
 // expected is a head's result, and the greatest of the values.
@@ -293,8 +290,5 @@ func (b *bench) decodeSpeed(c decodeCase, seqs, depth int, k, v pointer, room in
 	bits := map[int]int{kern.F16: 16 * 32, kern.BF16: 16 * 32, kern.KeptE4M3: 8 * 32, kern.KeptQ8: 8*32 + 16}[c.kind] // of 32 elements
 	ms := b.time(20, func(int) { b.startDecode(e) })
 	fmt.Printf("%s, %d tokens of %d sequences of about %d, %d parts: %.1f us, %.0f GB/s\n", e.how.name, c.rows, seqs, depth, e.parts, ms*1e3, float64(all*2*c.kvHeads*c.dim/32*bits/8)/ms/1e6)
-	for _, p := range b.mine[keep:] {
-		b.must(b.free(p))
-	}
-	b.mine = b.mine[:keep]
+	b.freeTo(keep)
 }

@@ -258,10 +258,7 @@ func (b *bench) fewSpeed(rows, k, tokens int, fp8 bool) {
 		line += fmt.Sprintf("  x%d %.1f us %.0f GB/s", per, ms*1e3, float64(rows*k*size)/ms/1e6)
 	}
 	fmt.Println(line)
-	for _, p := range b.mine[keep:] {
-		b.must(b.free(p))
-	}
-	b.mine = b.mine[:keep]
+	b.freeTo(keep)
 }
 
 // What makes E4M3 at once gives the bits of what makes bf16 first.

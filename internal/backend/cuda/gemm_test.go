@@ -455,8 +455,5 @@ func (b *bench) gemmSpeed(rows, k, tokens int, fp8 bool) {
 		}
 	}
 	fmt.Println(line)
-	for _, p := range b.mine[keep:] {
-		b.must(b.free(p))
-	}
-	b.mine = b.mine[:keep]
+	b.freeTo(keep)
 }

@@ -262,8 +262,7 @@ func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 	}
 	c, dim := &a.Cache, int(a.Cache.Dim)
 	if wide != "" {
-		jobs := s.batch.many * int(c.Heads)
-		s.run(wide, min(jobs, s.device.processors), 1, 1, 384, attendWideShared, args(a), unsafe.Sizeof(*a))
+		s.startWideAttend(a, wide, s.device.processors)
 		return
 	}
 	rowset, stages := 16*dim*2, 2 // MANY_STAGES of attend.h
@@ -272,6 +271,11 @@ func (s *stream) attendFast(a *kern.Attend, q *act, layer backend.Layer) {
 	}
 	shared := 8*rowset + stages*8*rowset + 1024
 	s.run(fmt.Sprintf("attend_%smany_%d", keptName(c), dim), s.batch.many, int(c.Heads), 1, 256, shared, args(a), unsafe.Sizeof(*a))
+}
+
+// startWideAttend starts attention of prompts on Hopper, on so many processors at most.
+func (s *stream) startWideAttend(a *kern.Attend, name string, processors int) {
+	s.run(name, min(s.batch.many*int(a.Cache.Heads), processors), 1, 1, 384, attendWideShared, args(a), unsafe.Sizeof(*a))
 }
 
 // attendWideShared is the shared memory of attend90.h: a tile of queries and three each of keys
@@ -360,6 +364,7 @@ func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int)
 	s.startFew(a, few)
 }
 
+// startFew starts attention of queries that are turned already.
 func (s *stream) startFew(a *kern.Attend, few int) {
 	c := &a.Cache
 	l := fewKernel(s.launch.target, c, s.batch.fewQueries)

@@ -150,8 +150,5 @@ func (b *bench) ringSpeed(tokens int, fp8 bool) {
 	}
 	// What is left where memory does not matter.
 	show("o, all in the cache", sizes[0], func(int) { start(0, 0) })
-	for _, p := range b.mine[keep:] {
-		b.must(b.free(p))
-	}
-	b.mine = b.mine[:keep]
+	b.freeTo(keep)
 }

@@ -55,10 +55,7 @@ func TestGPURowSpeed(t *testing.T) {
 				b.must(b.launch(b.kernel("pick", 0), n, 1, 1, 1024, 0, unsafe.Pointer(&p)))
 			})
 		}
-		for _, p := range b.mine[keep:] {
-			b.must(b.free(p))
-		}
-		b.mine = b.mine[:keep]
+		b.freeTo(keep)
 	})
 }
 
