@@ -129,7 +129,9 @@ func (b *batch) setSpans() {
 
 // depthOf is the power of two times a thousand of positions, 0 of less than two thousand, at most
 // maxDepth.
-func depthOf(positions int) int { return min(bits.Len(uint(positions/2048)), maxDepth) }
+func depthOf(positions int) int { return min(bits.Len(uint(positions/depthUnit)), maxDepth) }
+
+const depthUnit = 2048
 
 // sortTiles puts the tiles that see most last: those are computed first, so that what
 // ends the kernel is short.

@@ -141,7 +141,7 @@ func TestBesideSpeed(t *testing.T) {
 				ms := b.time(10, func(int) { b.startDecode(e) })
 				fmt.Printf("  tokens alone, %d parts: %.0f us, %.0f GB/s\n", parts, ms*1e3, float64(l.positions*2*1024)/ms/1e6)
 			}
-			e.parts = (&stream{device: b.device, launch: b.launcher, batch: e.batch}).attendParts(&e.args.Cache, e.batch.few, e.how.blocks)
+			e.parts = (&stream{device: b.device, launch: b.launcher, batch: e.batch}).attendParts(&e.args.Cache, e.batch.few, e.how.blocks, e.how.least)
 			fmt.Printf("  %d parts, one after the other: %.0f us\n", e.parts, b.time(10, func(int) { b.sideBySide(e, false, b.processors) })*1e3)
 			for _, n := range []int{picked, 16, 24, 32, 40, 50, 60, 70, 80, 90, 110} {
 				fmt.Printf("  side by side, prompt on %d: %.0f us\n", n, b.time(10, func(int) { b.sideBySide(e, true, n) })*1e3)

@@ -96,7 +96,7 @@ func (b *bench) decode(c decodeCase, k, v kept, room int) *decode {
 	}
 	s := &stream{device: b.device, launch: b.launcher, batch: e.batch}
 	e.how = fewKernel(b.target, &e.args.Cache, e.batch.fewQueries)
-	e.parts = s.attendParts(&e.args.Cache, e.batch.few*e.how.groups, e.how.blocks)
+	e.parts = s.attendParts(&e.args.Cache, e.batch.few*e.how.groups, e.how.blocks, e.how.least)
 	return e
 }
 

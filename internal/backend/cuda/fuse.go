@@ -44,6 +44,7 @@ type few struct {
 	pieces [kern.Group]kern.TensorMap // on Hopper
 	name   string
 	shared int
+	e4m3   bool // the weights
 	dst    [kern.Group]*act
 	rows   int // of the tokens
 }
@@ -243,7 +244,7 @@ func (s *stream) hold(p *product) {
 		name = "e4m3"
 	}
 	f := &s.wait.room
-	*f = few{name: fmt.Sprintf("few_%s_%d", name, tokens), shared: fewShared(tokens, p.w[0].ld, e4m3), rows: p.rows}
+	*f = few{name: fmt.Sprintf("few_%s_%d", name, tokens), shared: fewShared(tokens, p.w[0].ld, e4m3), e4m3: e4m3, rows: p.rows}
 	if s.launch.target == kern.SM90a {
 		f.name, f.shared = fmt.Sprintf("ring_%s_%d", name, tokens), ringXs(tokens, p.w[0].ld, e4m3)
 		for i, w := range p.w {

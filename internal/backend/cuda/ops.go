@@ -221,9 +221,24 @@ func (s *stream) learn(perKV int) {
 	s.graphs.restart(s)
 }
 
+// turnName is the kernel that turns queries and keys itself: there is one for a token a sequence,
+// of what products for few tokens make.
+func turnName(t *kern.Turn, decode bool) string {
+	c, r := &t.Attend.Cache, &t.Rope
+	f32 := r.Q.Type == kern.F32 && r.K.Type == kern.F32 && r.V.Type == kern.F32
+	if decode && f32 && t.Attend.Heads/c.Heads <= fewAtOnce && (r.Turns == 0 || r.Rotated == c.Dim) {
+		return fmt.Sprintf("attend_one_%d", c.Dim)
+	}
+	return fmt.Sprintf("attend_turn_%d", c.Dim)
+}
+
+// turnLeast is how many positions a part has at least (attend_turn, attend_one).
+const turnLeast = 256
+
 // turnShared is the shared memory of attend_turn: 16 queries, and for each of four warps some
 // blocks of 16 keys and values, where in the end the warps' results meet. On Hopper it lies beside
-// products for few tokens (ring.h) and so has a block less for each warp.
+// products for few tokens (ring.h) and so has a block less for each warp. attend_one needs no more: two
+// blocks of 32 positions a warp, eight queries.
 func turnShared(dim int, target kern.Target) int {
 	stages := 3
 	if target == kern.SM90a {
@@ -325,6 +340,7 @@ var fewKernels = [...][4]string{
 type fewLaunch struct {
 	name                   string
 	groups, blocks, shared int // of a KV head's queries; a processor; for each of four warps a ring of three times a unit's keys or values
+	least                  int // positions of a part
 }
 
 // fewKernel is what starts attention of at most so many queries of a KV head over a cache (decode.h).
@@ -340,7 +356,7 @@ func fewKernel(target kern.Target, c *kern.Cache, queries int) fewLaunch {
 	if row == 256 {
 		unit = 16
 	}
-	l := fewLaunch{groups: (queries + fewAtOnce - 1) / fewAtOnce, blocks: fewBlocks(target), shared: 4*3*unit*(row+scales) + 1024}
+	l := fewLaunch{groups: (queries + fewAtOnce - 1) / fewAtOnce, blocks: fewBlocks(target), shared: 4*3*unit*(row+scales) + 1024, least: 8 * unit}
 	which := dim / 128
 	if l.groups > 1 && row > dim {
 		which, l.groups, l.blocks = which+2, 1, l.blocks-1
@@ -356,8 +372,9 @@ func fewKernel(target kern.Target, c *kern.Cache, queries int) fewLaunch {
 func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int) {
 	c := &a.Cache
 	if t, ok := s.takeRope(a, q, layer); ok {
-		dim := int(c.Dim)
-		s.run(fmt.Sprintf("attend_turn_%d", dim), int(c.Heads), few, s.attendParts(c, few, turnBlocks(s.launch.target)), 128, turnShared(dim, s.launch.target), args(&t), unsafe.Sizeof(t))
+		dim, target := int(c.Dim), s.launch.target
+		s.run(turnName(&t, s.batch.decode), int(c.Heads), few, s.attendParts(c, few, turnBlocks(target), turnLeast), 128, turnShared(dim, target), args(&t), unsafe.Sizeof(t))
+		s.attended = true
 		return
 	}
 	s.settle()
@@ -368,17 +385,20 @@ func (s *stream) attendFew(a *kern.Attend, q *act, layer backend.Layer, few int)
 func (s *stream) startFew(a *kern.Attend, few int) {
 	c := &a.Cache
 	l := fewKernel(s.launch.target, c, s.batch.fewQueries)
-	s.run(l.name, int(c.Heads)*l.groups, few, s.attendParts(c, few*l.groups, l.blocks), 128, l.shared, args(a), unsafe.Sizeof(*a))
+	s.run(l.name, int(c.Heads)*l.groups, few, s.attendParts(c, few*l.groups, l.blocks, l.least), 128, l.shared, args(a), unsafe.Sizeof(*a))
 }
 
 // attendParts is into how many parts positions are divided: so that there are as many
 // blocks a processor as are wanted; where sequences are long so many blocks that the processors
-// have several after each other, and end together.
-func (s *stream) attendParts(c *kern.Cache, few, wanted int) int {
+// have several after each other, and end together; and no more than can have least positions.
+func (s *stream) attendParts(c *kern.Cache, few, wanted, least int) int {
 	const after = 3
 	blocks, slots := few*int(c.Heads), wanted*s.device.processors
 	part := 4 * (16*int(c.Dim) + 32)
 	parts := max(1, slots/blocks, min((after*slots+blocks/2)/blocks, 1<<s.batch.depth))
+	if d := s.batch.depth; d < maxDepth {
+		parts = min(parts, few*depthUnit<<d/least)
+	}
 	return max(1, min(parts, 32, workBytes/(part*blocks)))
 }
 

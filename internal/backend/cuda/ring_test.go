@@ -18,9 +18,9 @@ func (b *bench) startRing(p *kern.Few, tokens, bytes int, fp8 bool) {
 	for j := range p.N {
 		maps[j] = b.piecesOf(p.Out[j], int(p.LdW), fp8)
 	}
-	a := ringArgs(p, maps, tokens, bytes, b.shared)
+	a := ringArgs(p, maps, tokens, bytes, b.shared, fp8)
 	name, shared := fmt.Sprintf("ring_%s_%d", map[bool]string{true: "e4m3", false: "bf16"}[fp8], tokens), ringShared(tokens, bytes, int(a.Stages))
-	b.must(b.launch(b.kernel(name, shared), b.processors, 1, 1, ringThreads, shared, unsafe.Pointer(&a)))
+	b.must(b.launch(b.kernel(name, shared), b.processors, 1, 1, ringThreads(tokens), shared, unsafe.Pointer(&a)))
 }
 
 func (b *bench) piecesOf(o kern.Out, ldw int, fp8 bool) kern.TensorMap {

@@ -64,6 +64,8 @@ type stream struct {
 	graphs graphs
 	host   hostActs
 	wait   waiting
+	// attended: the kernel that was started last is attention of tokens that it turned itself.
+	attended bool
 
 	besideFrom float64 // besideLeast, but in tests
 }

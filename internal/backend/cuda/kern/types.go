@@ -89,11 +89,13 @@ type Few struct {
 
 // Ring is RingArgs of ring.h.
 type Ring struct {
-	W                      [Group]TensorMap
-	Few                    Few
-	Stages, XBytes, Flying int32
-	_                      int32
-	_                      [24]byte // up to a multiple of 64 bytes
+	Units, Gate, N                        int32
+	Tiles                                 [Group]int32
+	Blocks, Stages, XBytes, Flying, Early int32
+	_                                     [5]int32
+	W                                     [Group]TensorMap
+	Few                                   Few
+	_                                     [40]byte // up to a multiple of 64 bytes
 }
 
 // GemvQ is GemvQArgs of quant.h.

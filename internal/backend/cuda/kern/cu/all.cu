@@ -5,6 +5,7 @@
 #include "draw.h"
 #include "attend.h"
 #include "decode.h"
+#include "one.h"
 #include "quant.h"
 #include "gemm.h"
 #if SM < 90

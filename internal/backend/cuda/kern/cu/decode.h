@@ -83,9 +83,9 @@ template <int UNIT, int QUERIES> struct Span {
 };
 
 // Layout is how a unit of 16 or 32 positions' keys or values of a head lies in shared memory.
-template <int TYPE, int DIM> struct Layout {
+template <int TYPE, int DIM, int POSITIONS = 0> struct Layout {
   static constexpr bool HALVES = TYPE == F16 || TYPE == BF16;
-  static constexpr int ROW = HALVES ? 2 * DIM : DIM, CHUNKS = ROW / 16, UNIT = ROW == 256 ? 16 : 32, SETS = UNIT / 16, STEPS = DIM / 16;
+  static constexpr int ROW = HALVES ? 2 * DIM : DIM, CHUNKS = ROW / 16, UNIT = POSITIONS ? POSITIONS : ROW == 256 ? 16 : 32, SETS = UNIT / 16, STEPS = DIM / 16;
   static constexpr int SCALES = TYPE == KEPT_Q8 ? DIM / 32 : 0; // of a position
   static constexpr u32 TILE = UNIT * (ROW + 2 * SCALES), RING = 3 * TILE; // bytes of a unit
   // Queries are f16, and weights have their precision. Two numbers in bf16 add up to as much: what
@@ -135,8 +135,8 @@ template <int TYPE, int DIM> struct Layout {
 // Eight are eight queries on their way over positions. Lane 4g + t has of query g the elements that
 // it multiplies with keys, of queries 2t and 2t+1 the elements of values: of bytes the g-th
 // eighth of a head, of halves the g-th of each eight.
-template <int TYPE, int DIM> struct Eight {
-  using L = Layout<TYPE, DIM>;
+template <int TYPE, int DIM, int POSITIONS = 0> struct Eight {
+  using L = Layout<TYPE, DIM, POSITIONS>;
   static constexpr int STEPS = L::STEPS, SETS = L::SETS, LIMBS = L::LIMBS;
   static constexpr int PART = DIM + (L::HALVES ? 4 : 8); // floats of a row where warps meet: few of them in one bank
   u32 q[LIMBS][STEPS][2];
@@ -150,11 +150,15 @@ template <int TYPE, int DIM> struct Eight {
   }
 
   template <class S> METHOD void begin(const AttendArgs &a, const S &p, int kv, int first, int lane) {
-    int t = lane % 4, r = first + lane / 4;
+    int r = first + lane / 4;
+    begin((const u16 *)a.q.at + (u64)p.row(r) * a.q.ld + p.head(kv, r) * DIM, r < p.rows, lane);
+  }
+  // begin with the lane's query, if it is there.
+  METHOD void begin(const u16 *from, bool there, int lane) {
     constexpr int LOADS = L::HALVES ? 1 : 2; // of 8 elements, a chunk
-    const u16 *from = (const u16 *)a.q.at + (u64)p.row(r) * a.q.ld + p.head(kv, r) * DIM + 8 * LOADS * t;
+    from += 8 * LOADS * (lane % 4);
     UNROLL for (int k = 0; k < STEPS; k += 2) {
-      uint4 x = r < p.rows ? load4(from + k / (2 * LOADS) * 32 * LOADS + k / 2 % LOADS * 8) : uint4{0, 0, 0, 0};
+      uint4 x = there ? load4(from + k / (2 * LOADS) * 32 * LOADS + k / 2 % LOADS * 8) : uint4{0, 0, 0, 0};
       if constexpr (TYPE == BF16) {
         u32 w[4] = {x.x, x.y, x.z, x.w};
         UNROLL for (int i = 0; i < 4; i++) {
@@ -257,9 +261,9 @@ template <int TYPE, int DIM> struct Eight {
 };
 
 // Decode is what a warp has: eight queries or sixteen, and keys and values as they multiply them.
-template <int TYPE, int DIM, int EIGHTS> struct Decode {
-  using L = Layout<TYPE, DIM>;
-  using Eight = ::Eight<TYPE, DIM>;
+template <int TYPE, int DIM, int EIGHTS, int POSITIONS = 0> struct Decode {
+  using L = Layout<TYPE, DIM, POSITIONS>;
+  using Eight = ::Eight<TYPE, DIM, POSITIONS>;
   Eight of[EIGHTS];
 
   // score multiplies with the keys at a place: s[n][j] is of positions 16j + g and 16j + g + 8. Of

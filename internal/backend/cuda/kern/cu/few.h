@@ -50,8 +50,8 @@ template <bool FP8> struct Walk {
 };
 
 // A block's warps meet at a barrier: meet goes on, meet_wait waits for all.
-DEVICE void meet(int which) { asm volatile("bar.arrive %0, 256;" ::"r"(which) : "memory"); }
-DEVICE void meet_wait(int which) { asm volatile("bar.sync %0, 256;" ::"r"(which) : "memory"); }
+template <int WARPS = 8> DEVICE void meet(int which) { asm volatile("bar.arrive %0, %1;" ::"r"(which), "n"(32 * WARPS) : "memory"); }
+template <int WARPS = 8> DEVICE void meet_wait(int which) { asm volatile("bar.sync %0, %1;" ::"r"(which), "n"(32 * WARPS) : "memory"); }
 
 DEVICE float abs_(float v) { return bits<float>(bits<u32>(v) & 0x7fffffffu); }
 DEVICE float power_below(float top) { // a power of two that brings top to at most 2^13
@@ -216,8 +216,8 @@ template <int T, bool FP8> struct Few {
       }
     }
 
-    // put stores the unit; red has the warps' sums [8][T][16], xscale what a token's lack.
-    template <bool SCALED = FP8, class X> METHOD void put(const FewArgs &a, const float *red, X xscale, int lane, int tokens) const {
+    // put stores the unit; red has the warps' sums [WARPS][T][16], xscale what a token's lack.
+    template <bool SCALED = FP8, int WARPS = 8, class X> METHOD void put(const FewArgs &a, const float *red, X xscale, int lane, int tokens) const {
       if (row < 0) return;
       const Out &o = a.out[which];
       UNROLL for (int i = 0; i < N; i++) {
@@ -225,7 +225,7 @@ template <int T, bool FP8> struct Few {
         if (token >= tokens) continue;
         auto sum = [&](int at) INLINE {
           float v = 0;
-          UNROLL for (int w = 0; w < 8; w++) v += red[(w * T + token) * 16 + at];
+          UNROLL for (int w = 0; w < WARPS; w++) v += red[(w * T + token) * 16 + at];
           return v;
         };
         float x = SCALED ? xscale[token] : 1, v = sum(lane % 16) * (scale * x) + bias;

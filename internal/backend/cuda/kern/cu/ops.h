@@ -194,13 +194,12 @@ struct Angle {
 // Head is a head of a row in a warp. kind is 0 for queries, 1 for keys, 2 for values,
 // which stay as they are.
 struct Head {
-  float x[4], y[4], sum; // up to 256 elements; of their squares
+  float x[4], y[4]; // up to 256 elements
   int ix[4], iy[4];
 
   METHOD void load(const RopeArgs &a, int row, int head, int kind, int lane) {
     int dim = a.cache.dim;
     const Act &from = kind == 0 ? a.q : kind == 1 ? a.k : a.v;
-    sum = 0;
     UNROLL for (int j = 0; j < 4; j++) {
       int p = lane + 32 * j, half = a.rotated / 2;
       if (p >= dim / 2) continue;
@@ -209,7 +208,6 @@ struct Head {
       else ix[j] = p, iy[j] = p + half;
       x[j] = act_get(from, row, head * dim + ix[j]);
       y[j] = act_get(from, row, head * dim + iy[j]);
-      sum += x[j] * x[j] + y[j] * y[j];
     }
   }
 
@@ -218,6 +216,8 @@ struct Head {
     int dim = a.cache.dim;
     const float *w = kind == 0 ? a.qnorm : kind == 1 ? a.knorm : nullptr;
     if (w) {
+      float sum = 0;
+      UNROLL for (int j = 0; j < 4; j++) if (lane + 32 * j < dim / 2) sum += x[j] * x[j] + y[j] * y[j];
       float f = rsqrt_(warp_sum(sum) / (float)dim + a.eps);
       UNROLL for (int j = 0; j < 4; j++) {
         if (lane + 32 * j >= dim / 2) continue;
