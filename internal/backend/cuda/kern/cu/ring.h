@@ -82,7 +82,7 @@ template <int T, bool FP8, int G> struct Ring {
     }
   };
 
-  // open brings the first piece and makes the barriers. Who has seen the piece sees them.
+  // open asks for the first piece and makes the barriers; of the first one the rest may come before what is expected of it.
   static METHOD void open(const RingArgs &c, const From &from, u32 ring, u32 full, u32 empty) {
     barrier_init(full, 1);
     fence_barriers();
