@@ -35,6 +35,12 @@ var fewCases = []fewCase{
 	{tokens: 4, k: 320, rows: []int{3001, 3001}, norm: true, gate: kern.PairGELU, bias: true},
 	{tokens: 2, k: 4096, rows: []int{2004, 2004}, norm: true, gate: kern.PairSiLU, fp8: true},
 	{tokens: 1, k: 192, rows: []int{36, 36}, gate: kern.PairGELU, fp8: true},
+	// Odd numbers of a ring's pieces, and more units than a block has turns.
+	{tokens: 1, k: 3584, rows: []int{4700}, norm: true},
+	{tokens: 2, k: 1536, rows: []int{20000}, res: true},
+	{tokens: 1, k: 5120, rows: []int{7000, 1000}, fp8: true, norm: true},
+	{tokens: 2, k: 3072, rows: []int{9000, 9000}, fp8: true, gate: kern.PairSiLU},
+	{tokens: 1, k: 512, rows: []int{20000}},
 }
 
 // Products for few tokens, with a norm, a gate, biases and a residual, are what float64

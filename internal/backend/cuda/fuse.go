@@ -204,7 +204,7 @@ func (s *stream) flush() {
 
 // ownShared is more than what any kernel has of shared memory of its own, beside what it is
 // started with.
-const ownShared = 512
+const ownShared = 640
 
 // fewShared is the shared memory that few.h takes.
 func fewShared(tokens, ldw int, e4m3 bool) int {
@@ -231,7 +231,7 @@ func (s *stream) fewFits(p *product) bool {
 		return false
 	}
 	if s.launch.target == kern.SM90a {
-		return p.w[0].pieced && ringStages(slots(p.rows), ringXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= ringLeast
+		return p.w[0].pieced && ringStages(slots(p.rows), ringXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= ringLeast(slots(p.rows))
 	}
 	return fewShared(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3)+ownShared <= s.device.shared
 }

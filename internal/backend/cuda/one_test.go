@@ -5,6 +5,7 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -120,6 +121,8 @@ func TestAttendOne(t *testing.T) {
 				{lengths: []int{5, 900, 301, 302, 50, 1}, heads: 8, kvHeads: 1, page: 5, sinks: true, window: 300},
 				{lengths: []int{5, 40, 41, 300}, heads: 3, kvHeads: 3, page: 7, window: 1},
 				{lengths: []int{70, 1200}, heads: 5, kvHeads: 1, page: 1, sinks: true},
+				{lengths: []int{9000, 20}, heads: 8, kvHeads: 8, page: 16},
+				{lengths: slices.Repeat([]int{1500}, 40), heads: 16, kvHeads: 8, page: 16},
 			} {
 				for range 3 {
 					c.kind, c.dim, c.rows = kern.F16, dim, 1

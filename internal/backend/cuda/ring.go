@@ -10,8 +10,9 @@ import (
 
 const (
 	pieceBytes = 16 * 1024 // PIECE_BYTES of ring.h
-	// ringLeast is the least depth of the ring that is worth it, ringMost the greatest.
-	ringLeast, ringMost = 4, 16
+	// ringMost is the greatest depth of the ring: with sixteen pieces a warp of the second group could be
+	// eight units ahead of one that reads its sums.
+	ringMost = 15
 	// ringEnough is a depth whose pieces last until the kernel ahead has ended.
 	ringEnough = 5
 	// ringFlying is how many pieces are on their way at once: two or four were slower. Behind
@@ -31,6 +32,15 @@ func ringGroups(tokens int) int {
 	return 1
 }
 
+// ringLeast is the least depth of the ring that is worth it. With two groups a group could take a piece's
+// place for filled again where less than six are (TestRingLeast).
+func ringLeast(tokens int) int {
+	if ringGroups(tokens) == 2 {
+		return 6
+	}
+	return 4
+}
+
 // ringThreads are those of a block: one more warp copies.
 func ringThreads(tokens int) int { return 32 * (8*ringGroups(tokens) + 1) }
 
@@ -39,12 +49,12 @@ func ringSums(tokens int) int { return ringGroups(tokens) * fewSums(tokens) }
 
 // ringStages is how deep the ring can be, beside tokens of so many bytes. Where it
 // stays deep enough it leaves room for a block of attention, which then begins while
-// this kernel runs, as the next kernel's blocks begin where this one's end.
+// this kernel runs if it finds registers, too (RING_OF of ring.h), as the next kernel's blocks begin where this one's end.
 func ringStages(tokens, bytes, shared int) int {
 	depth := func(shared int) int {
 		return min(ringMost, (shared-ringRest-bytes-ringSums(tokens))/pieceBytes)
 	}
-	if n := depth(shared - turnShared(128, kern.SM90a) - ringBeside); n >= ringEnough {
+	if n := depth(shared - turnShared(128, kern.SM90a) - ringBeside); n >= max(ringEnough, ringLeast(tokens)) {
 		return n
 	}
 	return depth(shared)
@@ -68,7 +78,7 @@ func ringXs(tokens, ldw int, e4m3 bool) int {
 func (s *stream) startRing(p *few) {
 	a := ringArgs(&p.args, p.pieces, slots(p.rows), p.shared, s.device.shared, p.e4m3)
 	if s.attended {
-		a.Early, s.attended = ringEarly, false
+		a.Early = ringEarly
 	}
 	s.run(p.name, s.device.processors, 1, 1, ringThreads(slots(p.rows)), ringShared(slots(p.rows), p.shared, int(a.Stages)), args(&a), unsafe.Sizeof(a))
 }

@@ -274,6 +274,7 @@ func (s *stream) run(name string, gx, gy, gz, threads, shared int, a unsafe.Poin
 	if s.err != nil || gx <= 0 || gy <= 0 {
 		return
 	}
+	s.attended = false
 	k := s.launch.kernel(name, shared)
 	s.fail(s.graphs.launch(s, k, gx, gy, gz, threads, shared, a, size))
 }

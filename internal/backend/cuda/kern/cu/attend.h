@@ -1,9 +1,9 @@
 // Attention over the pages of the KV cache.
 //
 // attend_any takes every case: any head size up to 256, draft trees, sinks, soft
-// caps, keys and values in f16 or f32. attend_turn, attend_few (decode.h) and attend_many are
-// for heads of 64 and 128 without trees and soft caps: the first two for a generated token or a
-// few, with the positions shared out over warps and blocks; the third for prompts.
+// caps, keys and values in f16 or f32. attend_turn, attend_few (decode.h), attend_one (one.h) and
+// attend_many are for heads of 64 and 128 without trees and soft caps: the first three for a generated
+// token or a few, with the positions shared out over warps and blocks; the last for prompts.
 #pragma once
 #include "ops.h"
 
@@ -15,7 +15,7 @@ struct AttendArgs {
   int heads;
   float scale, softcap;
   int beside; // attend_wide and attend_few run side by side: see beside.go
-  // attend_turn and attend_few: where the parts of a row meet.
+  // attend_turn, attend_few and attend_one: where the parts of a row meet.
   float *work;
   u32 *counts;
 };

@@ -357,7 +357,7 @@ template <int T, bool FP8, int G> struct Ring {
         int token = lane % 4 * 2 + i % 2;
         if (token < T) sums[(warp * T + token) * 16 + own + i / 2 * 8] = ((acc[0][i] + acc[1][i]) + (acc[2][i] + acc[3][i])) * bring[i % 2];
       }
-      if (warp % 8 == turn) { // of each group one waits, so that no group is eight units ahead
+      if (warp % 8 == turn) { // of each group one waits: the ring is too short for the other group's to get eight units ahead of put
         meet_wait<WARPS>(1 + turn);
         if (warp >= 8) continue;
         end.template put<true, WARPS>(a, sums, factor, lane, tokens);
@@ -368,8 +368,9 @@ template <int T, bool FP8, int G> struct Ring {
 };
 
 // Bounds of more threads than there are keep registers few, so that a block of attention finds room
-// beside one of these: a quarter of a processor has 512 for each lane, five of these seventeen
-// warps take 360 and one of attention's 135 or less (but attend_one_128's 168).
+// beside one of one token: a quarter of a processor has 512 for each lane, five of these
+// seventeen warps take 360 and one of attention's 135 or less, but attend_one_128's 168: that
+// begins where one of these has ended.
 #define RING_OF(t, groups, threads)                                                                    \
   GLOBAL BOUNDS(threads, 1) ring_bf16_##t(CONSTANT_ARG RingArgs a) { Ring<t, false, groups>::run(a); } \
   GLOBAL BOUNDS(threads, 1) ring_e4m3_##t(CONSTANT_ARG RingArgs a) { Ring<t, true, groups>::run(a); }
