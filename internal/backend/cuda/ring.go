@@ -26,7 +26,7 @@ const (
 
 // ringGroups is how many groups of eight warps multiply (RING_OF of ring.h).
 func ringGroups(tokens int) int {
-	if tokens == 1 {
+	if tokens <= 2 {
 		return 2
 	}
 	return 1

@@ -9,7 +9,7 @@
 // attention and slower elsewhere. Fetching the copies' maps ahead cost 0.3 us a layer.
 //
 // A piece of the ring is 1024 bytes of 16 rows; each of eight warps multiplies 128
-// bytes of it. For one token two such groups of warps take the pieces in turns. The copy
+// bytes of it. For one token or two, two such groups of warps take the pieces in turns. The copy
 // engine brings a piece by two instructions: copies of single rows,
 // sixteen a piece, took longer to start than the memory to read them. The rest is
 // as in few.h.
@@ -375,5 +375,5 @@ template <int T, bool FP8, int G> struct Ring {
   GLOBAL BOUNDS(threads, 1) ring_bf16_##t(CONSTANT_ARG RingArgs a) { Ring<t, false, groups>::run(a); } \
   GLOBAL BOUNDS(threads, 1) ring_e4m3_##t(CONSTANT_ARG RingArgs a) { Ring<t, true, groups>::run(a); }
 RING_OF(1, 2, 800)
-RING_OF(2, 1, 448)
+RING_OF(2, 2, 544)
 RING_OF(4, 1, 288)
