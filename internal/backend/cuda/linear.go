@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// gemvRows is the most rows that few.h takes.
+	// gemvRows is the most rows that few.h takes, and of GGUF's blocks gemv_q.
 	gemvRows = 4
-	// gemvQRows is up to how many rows GGUF's blocks are multiplied as they lie,
-	// eight rows at a time: to decode them takes longer than to read them again.
-	gemvQRows = 32
+	// blocksRows is up to how many rows GGUF's blocks are multiplied as they lie: to decode them
+	// all takes as long as to do so for every 64 rows of 128.
+	blocksRows = 128
 )
 
 // product is one call of Linear or Logits, of matrices that are stored alike.
@@ -121,8 +121,10 @@ func (s *stream) multiply(p *product) {
 	switch {
 	case kind == kern.TypeBF16:
 		s.manyTokens(p)
-	case p.rows <= gemvQRows && kind != kern.TypeE4M3:
+	case p.rows <= gemvRows && kind != kern.TypeE4M3:
 		s.gemvQ(p)
+	case p.rows <= blocksRows && kind != kern.TypeE4M3:
+		s.blocks(p)
 	default:
 		s.decoded(p)
 	}
@@ -162,19 +164,12 @@ func (p *product) tiles() int {
 // gemvQ multiplies GGUF's blocks with activations in 8 bits.
 func (s *stream) gemvQ(p *product) {
 	n, k := slots(p.rows), p.x.spec.Cols
-	if p.rows > gemvRows {
-		n = 8
-	}
 	q := kern.Q8{From: uint64(p.x.half), To: uint64(s.q8), Scales: uint64(s.q8Scale), Count: s.count(p.x.spec.Gathered), K: int32(k), LdX: int32(p.x.ld)}
 	s.run("to_q8", min(32, (k/32+7)/8), p.rows, 1, 256, 0, args(&q), unsafe.Sizeof(q))
 	a := kern.GemvQ{X: uint64(s.q8), XScale: uint64(s.q8Scale), Tokens: q.Count, N: int32(len(p.w)), K: int32(k), Pairs: p.pairs()}
 	copy(a.Out[:], p.out)
-	name := map[int32]string{kern.TypeQ8_0: "q8_0", kern.TypeQ4_K: "q4_k", kern.TypeQ6_K: "q6_k"}[p.w[0].kind]
 	blocks := min(4*s.device.processors, (int(a.Pairs)+7)/8)
-	for first := 0; first < p.rows; first += n {
-		a.First = int32(first)
-		s.run(fmt.Sprintf("gemv_%s_%d", name, n), blocks, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
-	}
+	s.run(fmt.Sprintf("gemv_%s_%d", blockNames[p.w[0].kind], n), blocks, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
 }
 
 // decoded multiplies with weights that are brought to bf16 first, one matrix at a

@@ -102,8 +102,15 @@ type Ring struct {
 type GemvQ struct {
 	Out               [Group]Out
 	X, XScale, Tokens uint64
-	N, K, Pairs       int32
-	First             int32
+	N, K, Pairs, _    int32
+}
+
+// Blocks is BlocksArgs of blocks.h.
+type Blocks struct {
+	Out               [Group]Out
+	X, XScale, Tokens uint64
+	Work, Counts      uint64
+	N, K, Rows, _     int32
 }
 
 // Hopper is HopperArgs of hopper.h.
@@ -265,6 +272,12 @@ type Embed struct {
 type Q8 struct {
 	From, To, Scales, Count uint64
 	K, LdX                  int32
+}
+
+// ToBlocks is ToBlocksArgs of blocks.h.
+type ToBlocks struct {
+	From, To, Scales, Count uint64
+	K, LdX, Rows, Type      int32
 }
 
 // Random is RandomArgs of quant.h.

@@ -8,6 +8,7 @@
 #include "one.h"
 #include "quant.h"
 #include "gemm.h"
+#include "blocks.h"
 #if SM < 90
 #include "few.h"
 #else

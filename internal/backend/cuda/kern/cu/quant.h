@@ -1,8 +1,8 @@
 // Quantised weights: E4M3 with a scale a row, and GGUF's Q8_0, Q4_K and Q6_K.
 //
-// For few tokens GGUF's blocks are multiplied as they lie, in integers (dp4a), with
-// activations quantised to 8 bits in blocks of 32. For many, all are decoded to
-// bf16 first, and multiplied as that. Q8_0 and Q6_K are stored with their scales
+// For up to four tokens GGUF's blocks are multiplied as they lie, in integers (dp4a), with
+// activations quantised to 8 bits in blocks of 32: a warp a row, which nobody waits for. For more, blocks.h; for
+// many, all are decoded to bf16 first, and multiplied as that. Q8_0 and Q6_K are stored with their scales
 // apart, so that what is read in 16 bytes lies at a multiple of 16.
 #pragma once
 #include "ops.h"
@@ -212,13 +212,12 @@ GLOBAL BOUNDS(256, 5) norm_e4m3_4096(CONSTANT_ARG NormE4M3Args a) {
 
 // scale_q4_k is the scale and the minimum of a block's part of 32.
 DEVICE void scale_q4_k(const u8 *b, int sub, float *scale, float *min) {
-  u32 dm = *(const u32 *)b;
-  const u8 *s = b + 4;
-  int sc, mn;
-  if (sub < 4) sc = s[sub] & 63, mn = s[sub + 4] & 63;
-  else sc = (s[sub + 4] & 15) | (s[sub - 4] >> 6) << 4, mn = (s[sub + 4] >> 4) | (s[sub] >> 6) << 4;
-  *scale = f16_lo(dm) * (float)sc;
-  *min = f16_hi(dm) * (float)mn;
+  uint4 v = load4(b);
+  int at = sub % 4 * 8;
+  u32 sc = v.y >> at & 63, mn = v.z >> at & 63;
+  if (sub >= 4) sc = (v.w >> at & 15) | (v.y >> (at + 6) & 3) << 4, mn = (v.w >> (at + 4) & 15) | (v.z >> (at + 6) & 3) << 4;
+  *scale = f16_lo(v.x) * (float)sc;
+  *min = f16_hi(v.x) * (float)mn;
 }
 
 // Elements c and c+1 (c even) of a row.
@@ -255,6 +254,35 @@ DEVICE void decode2(const Matrix &m, s64 row, int c, float *lo, float *hi) {
   }
 }
 
+// Eight elements of a row from c, a multiple of 8, in bf16: GGUF's blocks by words.
+DEVICE uint4 decode8(const Matrix &m, s64 row, int c) {
+  float v[8];
+  auto bytes = [&](uint2 q, float scale, float less) INLINE {
+    UNROLL for (int i = 0; i < 8; i++) v[i] = scale * (float)((i < 4 ? q.x : q.y) >> (i % 4 * 8) & 255) - less;
+  };
+  if (m.type == T_Q4_K) {
+    const u8 *b = (const u8 *)m.at + (row * (m.cols / 256) + c / 256) * 144;
+    int sub = c % 256 / 32, s = sub % 2 * 4;
+    float sc, mn;
+    scale_q4_k(b, sub, &sc, &mn);
+    uint2 q = *(const uint2 *)(b + 16 + sub / 2 * 32 + c % 32);
+    bytes({q.x >> s & 0x0f0f0f0fu, q.y >> s & 0x0f0f0f0fu}, sc, mn);
+  } else if (m.type == T_Q6_K) {
+    s64 b = row * (m.cols / 256) + c / 256;
+    const u8 *at = (const u8 *)m.at + b * 208;
+    int n = c % 256 / 128, g = c % 128 / 32, l = c % 32, s = g / 2 * 4;
+    uint2 lo = *(const uint2 *)(at + n * 64 + g % 2 * 32 + l), hi = *(const uint2 *)(at + 128 + n * 32 + l);
+    float sc = f16_f(((const u16 *)m.scales)[b]) * (float)((const s8 *)at)[192 + n * 8 + g * 2 + l / 16];
+    bytes({(lo.x >> s & 0x0f0f0f0fu) | (hi.x >> 2 * g & 0x03030303u) << 4, (lo.y >> s & 0x0f0f0f0fu) | (hi.y >> 2 * g & 0x03030303u) << 4}, sc, 32 * sc);
+  } else if (m.type == T_Q8_0) {
+    s64 b = row * (m.cols / 32) + c / 32;
+    uint2 q = *(const uint2 *)((const u8 *)m.at + b * 32 + c % 32);
+    float sc = f16_f(((const u16 *)m.scales)[b]);
+    bytes({q.x ^ 0x80808080u, q.y ^ 0x80808080u}, sc, 128 * sc);
+  } else UNROLL for (int i = 0; i < 8; i += 2) decode2(m, row, c + i, v + i, v + i + 1);
+  return {bf16x2(v[0], v[1]), bf16x2(v[2], v[3]), bf16x2(v[4], v[5]), bf16x2(v[6], v[7])};
+}
+
 // A weight to bf16 [rows, ld], ld a multiple of 64, padded with zeros.
 struct DecodeArgs {
   Matrix m;
@@ -265,10 +293,10 @@ GLOBAL BOUNDS(256, 4) decode(CONSTANT_ARG DecodeArgs a) {
   let_next();
   wait_ahead();
   for (s64 row = bx; row < a.m.rows; row += gx)
-    for (int c = tid * 2; c < a.ld; c += 512) {
-      float lo = 0, hi = 0;
-      if (c < a.m.cols) decode2(a.m, row, c, &lo, &hi);
-      *(u32 *)(a.to + row * a.ld + c) = bf16x2(lo, hi);
+    for (int c = tid * 8; c < a.ld; c += 2048) {
+      uint4 v = {0, 0, 0, 0};
+      if (c < a.m.cols) v = decode8(a.m, row, c);
+      *(uint4 *)(a.to + row * a.ld + c) = v;
     }
 }
 
@@ -322,7 +350,7 @@ struct GemvQArgs {
   const s8 *x;
   const float *xscale;
   const int *tokens;
-  int n, k, pairs, first; // first: of the rows of x that this launch takes
+  int n, k, pairs, pad;
 };
 
 DEVICE int dot16(uint4 w, uint4 x) { return dp4a((int)w.x, (int)x.x, dp4a((int)w.y, (int)x.y, dp4a((int)w.z, (int)x.z, dp4a((int)w.w, (int)x.w, 0)))); }
@@ -338,7 +366,7 @@ template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, in
     uint4 w = load_once((const s8 *)o.w + i);
     float d = f16_f(((const u16 *)o.scale)[i / 32]);
     UNROLL for (int t = 0; t < T; t++)
-      sum[t] += d * a.xscale[(a.first + t) * (a.k / 32) + c / 32] * (float)dot16(w, load4(a.x + (s64)(a.first + t) * a.k + c));
+      sum[t] += d * a.xscale[t * (a.k / 32) + c / 32] * (float)dot16(w, load4(a.x + (s64)t * a.k + c));
   } else if constexpr (TYPE == T_Q4_K) { // 32 elements a lane: 16 of two neighbouring blocks of 32
     int sb = at / 256 + lane / 8, l = lane % 8;
     if (sb * 256 >= a.k) return;
@@ -351,8 +379,8 @@ template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, in
     scale_q4_k(b, sub + 1, &s1, &m1);
     int c = sb * 256 + sub * 32 + l % 2 * 16;
     UNROLL for (int t = 0; t < T; t++) {
-      const s8 *x = a.x + (s64)(a.first + t) * a.k + c;
-      const float *d = a.xscale + (a.first + t) * (a.k / 32) + c / 32;
+      const s8 *x = a.x + (s64)t * a.k + c;
+      const float *d = a.xscale + t * (a.k / 32) + c / 32;
       uint4 x0 = load4(x), x1 = load4(x + 32);
       sum[t] += d[0] * (s0 * (float)dot16(lo, x0) - m0 * (float)sum16(x0)) + d[1] * (s1 * (float)dot16(hi, x1) - m1 * (float)sum16(x1));
     }
@@ -370,9 +398,9 @@ template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, in
       u32 w0 = (q.x >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.x >> (2 * g) & 0x03030303u) << 4, w1 = (q.y >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.y >> (2 * g) & 0x03030303u) << 4;
       float s = d * (float)sc[g * 2];
       UNROLL for (int t = 0; t < T; t++) {
-        uint2 x = *(const uint2 *)(a.x + (s64)(a.first + t) * a.k + c + g * 32);
+        uint2 x = *(const uint2 *)(a.x + (s64)t * a.k + c + g * 32);
         int dot = dp4a((int)w0, (int)x.x, dp4a((int)w1, (int)x.y, 0)) - 32 * dp4a(ONES, (int)x.x, dp4a(ONES, (int)x.y, 0));
-        sum[t] += s * a.xscale[(a.first + t) * (a.k / 32) + (c + g * 32) / 32] * (float)dot;
+        sum[t] += s * a.xscale[t * (a.k / 32) + (c + g * 32) / 32] * (float)dot;
       }
     }
   }
@@ -383,7 +411,7 @@ template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
   constexpr int STEP = TYPE == T_Q8_0 ? 512 : 1024;
   let_next();
   wait_ahead();
-  int lane = tid % 32, tokens = *a.tokens - a.first;
+  int lane = tid % 32, tokens = *a.tokens;
   if (tokens <= 0) return;
   for (int pair = bx * 8 + tid / 32; pair < a.pairs; pair += gx * 8) {
     int i = 0;
@@ -399,8 +427,8 @@ template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
     UNROLL for (int r = 0; r < 2; r++) UNROLL for (int t = 0; t < T; t++) {
       float v = warp_sum(sum[r][t]);
       if (lane || t >= tokens || row + r >= o.rows) continue;
-      if (o.type == F32) put<float>(o, a.first + t, row + r, v);
-      else put<u16>(o, a.first + t, row + r, v);
+      if (o.type == F32) put<float>(o, t, row + r, v);
+      else put<u16>(o, t, row + r, v);
     }
   }
 }
@@ -411,7 +439,6 @@ template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
 GEMV_Q(1)
 GEMV_Q(2)
 GEMV_Q(4)
-GEMV_Q(8)
 
 // Random weights: numbers near 1/sqrt(cols) in size, for measuring.
 struct RandomArgs {
