@@ -20,7 +20,7 @@ type deviceOptions struct {
 	Device       string `help:"What computes: cuda, an NVIDIA GPU; cpu; auto, the GPU if there is one that weir can use, else the CPU." enum:"auto,cpu,cuda" default:"auto" placeholder:"auto" group:"Engine"`
 	GPU          int    `name:"gpu" help:"Number of the GPU, from 0." default:"0" group:"Engine"`
 	GPUKernels   string `name:"gpu-kernels" help:"Kernels to use on the GPU: sm_80, sm_89 or sm_90a; best: the fastest that it runs." default:"best" placeholder:"best" group:"Engine"`
-	GPUWeights   string `name:"gpu-weights" help:"How to hold matrices that the file has as BF16, F16 or F32 on a GPU: bf16, or fp8 (E4M3 with a scale a row), which takes half of it and is faster, less exactly." enum:"bf16,fp8" default:"bf16" placeholder:"bf16" group:"Engine"`
+	GPUWeights   string `name:"gpu-weights" help:"How to hold matrices that the file has as BF16, F16, F32 or a type without kernels of its own on a GPU: bf16, or fp8 (E4M3 with a scale a row), which takes half of it and is faster, less exactly." enum:"bf16,fp8" default:"bf16" placeholder:"bf16" group:"Engine"`
 	EnforceEager bool   `help:"On a GPU, start every kernel of every step by itself, and record no graphs; slower." group:"Engine"`
 }
 
@@ -145,8 +145,9 @@ func (o *opened) onGPU(e engineOptions, options engine.LoadOptions) error {
 	if err == nil {
 		return nil
 	}
+	wider := b.Widened() > 0 // so that its memory may be what is missing
 	err = errors.Join(err, b.Close())
-	if e.Device == "auto" && errors.Is(err, cuda.ErrUnsupported) {
+	if e.Device == "auto" && (wider || errors.Is(err, cuda.ErrUnsupported)) {
 		o.log.Warn("computing on the CPU: the GPU can't compute with this model", "reason", err)
 		return nil
 	}

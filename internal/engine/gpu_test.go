@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -214,9 +213,9 @@ func TestGPUAloneAhead(t *testing.T) {
 	}
 }
 
-// Small random checkpoints of each type that the GPU takes.
+// Small random checkpoints of each type that the GPU takes, as it is or as another.
 func TestGPUTypes(t *testing.T) {
-	for _, typ := range []weights.Type{weights.F32, weights.F16, weights.BF16, weights.Q8_0} {
+	for _, typ := range []weights.Type{weights.F32, weights.F16, weights.BF16, weights.Q8_0, weights.Q4_0, weights.Q5_0, weights.IQ4_NL, weights.Q4_1, weights.Q5_1} {
 		t.Run(typ.String(), func(t *testing.T) {
 			b := cudatest.Open(t, cuda.Options{})
 			f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 24, typ))
@@ -236,21 +235,6 @@ func TestGPUTypes(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// A file of a type that only the CPU computes with is refused by name.
-func TestGPURefusesTypes(t *testing.T) {
-	b := cudatest.Open(t, cuda.Options{})
-	defer b.Close()
-	f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 0, weights.Q5_0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	_, _, err = Load(f, LoadOptions{ID: "m", Backend: b, Budget: 1 << 30, PageSize: 16, Limits: sched.Limits{BatchTokens: 64, Running: 4}, MaxQueue: 10, StallAfter: time.Minute})
-	if !errors.Is(err, cuda.ErrUnsupported) {
-		t.Errorf("Load: %v; want ErrUnsupported", err)
 	}
 }
 

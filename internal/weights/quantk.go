@@ -122,10 +122,7 @@ func quantQ6K(b []byte, x []float32) {
 		b[192+i] = uint8(int8(s))
 	}
 	for e, v := range x {
-		q := uint8(clampRound(ratio(v, d*float32(sc[e>>4])), -32, 31) + 32)
-		k := e >> 5 & 3
-		b[e>>7*64+k&1*32+e&31] |= q & 15 << (k >> 1 * 4)
-		b[128+e>>7*32+e&31] |= q >> 4 << (k * 2)
+		put6K(b, e, uint8(clampRound(ratio(v, d*float32(sc[e>>4])), -32, 31)+32))
 	}
 }
 

@@ -19,6 +19,7 @@ type Backend struct {
 	module  *module
 	loader  *launcher // for what is done while loading
 	weights []*weight
+	widened int64 // bytes that widen added
 	kvs     []*kvCache
 	streams []*stream
 }
@@ -117,7 +118,7 @@ func (b *Backend) Load(t weights.Tensor, p backend.Placement) (backend.Weight, e
 	defer done()
 	w, err := b.load(t)
 	if err != nil {
-		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, b.tooWide(err))
 	}
 	b.weights = append(b.weights, w)
 	return w, nil

@@ -13,7 +13,7 @@
 // result in one of them: the stream knows which (act in stream.go).
 //
 // Matrices are bf16, E4M3 with a scale a row, or GGUF's Q8_0, Q4_K and Q6_K. F32
-// and F16 become bf16 when they are loaded. Rows are padded with zeros to 64
+// and F16 become bf16 when they are loaded, GGUF's other types what holds their numbers (widen.go). Rows are padded with zeros to 64
 // columns, so that no kernel has a remainder to care for.
 //
 // # Exactness
@@ -54,7 +54,7 @@ type Options struct {
 	Target string
 	// Eager: launch every kernel of every step, and record no graphs.
 	Eager bool
-	// Weights of matrices that files have as bf16, F16 or F32.
+	// Weights of matrices that files have as bf16, F16, F32 or types without kernels.
 	Weights Weights
 }
 

@@ -62,7 +62,7 @@ func (b *Backend) load(t weights.Tensor) (*weight, error) {
 	case t.Type == weights.BF16 || t.Type == weights.F16 || t.Type == weights.F32:
 		return w, b.loadPlain(w, t)
 	}
-	return nil, fmt.Errorf("is %v, which weir computes with on the CPU only: %w, or a file of BF16, F16, F32, Q8_0, Q6_K or Q4_K (such as Q4_K_M)", t.Type, ErrUnsupported)
+	return w, b.loadOther(w, t)
 }
 
 // bytesOf views numbers as bytes.
