@@ -17,11 +17,16 @@ func (b *Backend) loadOther(w *weight, t weights.Tensor) error {
 		return fmt.Errorf("is %v, which weir does not compute with: %w", t.TypeName(), ErrUnsupported)
 	}
 	wide := widen(t)
-	b.widened += int64(len(wide.Data) - len(t.Data))
-	if wide.Type == weights.BF16 {
-		return b.loadPlain(w, wide)
+	if wide.Type != weights.BF16 {
+		b.widened += int64(len(wide.Data) - len(t.Data))
+		return b.loadBlocks(w, wide)
 	}
-	return b.loadBlocks(w, wide)
+	size := len(wide.Data)
+	if b.options.Weights == AsE4M3 {
+		size /= 2
+	}
+	b.widened += int64(size - len(t.Data))
+	return b.loadPlain(w, wide)
 }
 
 // widen writes a matrix of blocks as what the kernels read.
@@ -78,5 +83,9 @@ func (b *Backend) tooWide(err error) error {
 	if b.widened <= 0 || !isOutOfMemory(err) {
 		return err
 	}
-	return fmt.Errorf("%w; some of the file's types are wider on a GPU, by %d MiB until here, and take their own size on the CPU: %w, or --gpu-weights fp8, or a file of Q4_K, Q6_K or Q8_0 (such as Q4_K_M)", err, b.widened>>20, ErrUnsupported)
+	or := "--gpu-weights fp8, or "
+	if b.options.Weights == AsE4M3 {
+		or = ""
+	}
+	return fmt.Errorf("%w; some of the file's types are wider on a GPU, by %d MiB until here, and take their own size on the CPU: %w, or %sa file of Q4_K, Q6_K or Q8_0 (such as Q4_K_M)", err, b.widened>>20, ErrUnsupported, or)
 }
