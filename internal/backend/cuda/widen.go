@@ -22,7 +22,7 @@ func (b *Backend) loadOther(w *weight, t weights.Tensor) error {
 		return b.loadBlocks(w, wide)
 	}
 	size := len(wide.Data)
-	if b.options.Weights == AsE4M3 {
+	if b.options.Weights == AsE4M3 && t.Name != embedding(t.Name) {
 		size /= 2
 	}
 	b.widened += int64(size - len(t.Data))
