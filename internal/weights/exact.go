@@ -16,14 +16,38 @@ func Exact(t Type) (Type, bool) {
 	return t, false
 }
 
-// RewriteRow writes src, whole blocks of t, as blocks of Exact's type: [DequantizeRow] gives the
+// As is t with its rows written anew as another type: to the last bit if that is Exact's, else as
+// [QuantizeRow] rounds. It panics where to's blocks don't divide a row.
+func (t Tensor) As(to Type) Tensor {
+	size, err := to.RowBytes(t.Cols())
+	if err != nil {
+		panic("weights: As: " + err.Error())
+	}
+	exact, ok := Exact(t.Type)
+	out := t
+	out.Type, out.Data = to, make([]byte, t.Rows()*size)
+	shareRows(t.Rows(), func(first, end int) {
+		numbers := make([]float32, t.Cols())
+		for i := first; i < end; i++ {
+			if ok && to == exact {
+				rewriteRow(t.Type, out.Row(i), t.Row(i))
+				continue
+			}
+			DequantizeRow(t.Type, numbers, t.Row(i))
+			QuantizeRow(to, out.Row(i), numbers)
+		}
+	})
+	return out
+}
+
+// rewriteRow writes src, whole blocks of t, as blocks of Exact's type: [DequantizeRow] gives the
 // same bits of both. It panics where Exact has none, or dst and src are not of as many blocks.
-func RewriteRow(t Type, dst, src []byte) {
+func rewriteRow(t Type, dst, src []byte) {
 	to, ok := Exact(t)
 	elems, from := t.Block()
 	_, size := to.Block()
 	if n := len(src) / from; !ok || n*from != len(src) || n*size != len(dst) {
-		panic("weights: RewriteRow: " + t.String() + " can't be rewritten, or its rows are not of as many blocks")
+		panic("weights: rewriteRow: " + t.String() + " can't be rewritten, or its rows are not of as many blocks")
 	}
 	var whole [256]float32
 	block := make([]byte, from)

@@ -28,7 +28,7 @@ func TestRewriteRow(t *testing.T) {
 		for i := range dst {
 			dst[i] = 0xee // what was there must not show
 		}
-		RewriteRow(typ, dst, src)
+		rewriteRow(typ, dst, src)
 		want, got := make([]float32, n), make([]float32, n)
 		DequantizeRow(typ, want, src)
 		DequantizeRow(to, got, dst)
@@ -52,5 +52,5 @@ func TestExactNone(t *testing.T) {
 			t.Error("rewriting Q4_1 did not panic")
 		}
 	}()
-	RewriteRow(Q4_1, make([]byte, 34), make([]byte, 20))
+	rewriteRow(Q4_1, make([]byte, 34), make([]byte, 20))
 }

@@ -121,18 +121,23 @@ func (t Tensor) scaled(scale Tensor, block [2]int) (high, wide int, err error) {
 	return 0, 0, fmt.Errorf("tensor %q: scales of shape %v: expected one, or [%d] or [%d, 1]: the configuration names no blocks; %s", scale.Name, scale.Shape, rows, rows, damaged)
 }
 
-// unscaleRows shares the rows out among the processors.
+// unscaleRows fills out in.
 func (t Tensor) unscaleRows(out Tensor, scale []float32, high, wide int) {
 	rows, cols := t.Rows(), t.Cols()
 	across := (cols-1)/wide + 1
+	shareRows(rows, func(first, end int) {
+		for i := first; i < end; i++ {
+			unscaleRow(out.Row(i), t.Row(i), scale[i/high*across:][:across], wide)
+		}
+	})
+}
+
+// shareRows has as many goroutines as there are processors do a part of the rows each.
+func shareRows(rows int, do func(first, end int)) {
 	var wg sync.WaitGroup
 	workers := min(runtime.GOMAXPROCS(0), rows)
 	for w := range workers {
-		wg.Go(func() {
-			for i := rows * w / workers; i < rows*(w+1)/workers; i++ {
-				unscaleRow(out.Row(i), t.Row(i), scale[i/high*across:][:across], wide)
-			}
-		})
+		wg.Go(func() { do(rows*w/workers, rows*(w+1)/workers) })
 	}
 	wg.Wait()
 }

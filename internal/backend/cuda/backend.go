@@ -19,7 +19,7 @@ type Backend struct {
 	module  *module
 	loader  *launcher // for what is done while loading
 	weights []*weight
-	widened int64 // bytes that widen added
+	widened int64 // bytes that stored types take more than the files'
 	kvs     []*kvCache
 	streams []*stream
 }

@@ -13,8 +13,8 @@
 // result in one of them: the stream knows which (act in stream.go).
 //
 // Matrices are bf16, E4M3 with a scale a row, or GGUF's Q8_0, Q4_K and Q6_K. F32
-// and F16 become bf16 when they are loaded, GGUF's other types what holds their numbers (widen.go). Rows are padded with zeros to 64
-// columns, so that no kernel has a remainder to care for.
+// and F16 become bf16 when they are loaded, GGUF's other types
+// one of these (widen.go). Rows are padded with zeros to 64 columns, so that no kernel has a remainder to care for.
 //
 // # Exactness
 //

@@ -149,14 +149,13 @@ func (p *meter) Arithmetic() float64 {
 
 // Held is what a tensor takes on the device.
 func (p *meter) Held(t weights.Tensor) int64 {
-	to, exact := weights.Exact(t.Type)
+	to := stored(t.Type)
 	switch {
 	case len(t.Shape) == 1:
 		return 4 * int64(t.Cols())
-	case exact:
-		return int64(t.Rows()) * int64(rowBytes(to, t.Cols()))
-	case t.Type == weights.Q8_0 || t.Type == weights.Q6_K || t.Type == weights.Q4_K:
-		return int64(len(t.Data))
+	case to != weights.BF16:
+		elems, size := to.Block()
+		return int64(t.Rows()) * int64(t.Cols()/elems*size)
 	case p.backend.options.Weights == AsE4M3 && t.Name != embedding(t.Name):
 		return int64(t.Rows()) * int64(padded(t.Cols())+4)
 	}

@@ -57,7 +57,7 @@ func (b *Backend) load(t weights.Tensor) (*weight, error) {
 	switch {
 	case w.vector:
 		return w, b.loadVector(w, t)
-	case t.Type == weights.Q8_0 || t.Type == weights.Q6_K || t.Type == weights.Q4_K:
+	case t.Type == stored(t.Type) && t.Type != weights.BF16:
 		return w, b.loadBlocks(w, t)
 	case t.Type == weights.BF16 || t.Type == weights.F16 || t.Type == weights.F32:
 		return w, b.loadPlain(w, t)

@@ -4,8 +4,6 @@ package cuda
 
 import (
 	"fmt"
-	"runtime"
-	"sync"
 
 	"weir/internal/weights"
 )
@@ -16,7 +14,7 @@ func (b *Backend) loadOther(w *weight, t weights.Tensor) error {
 	if !t.Type.Supported() {
 		return fmt.Errorf("is %v, which weir does not compute with: %w", t.TypeName(), ErrUnsupported)
 	}
-	wide := widen(t)
+	wide := t.As(stored(t.Type))
 	if wide.Type != weights.BF16 {
 		b.widened += int64(len(wide.Data) - len(t.Data))
 		return b.loadBlocks(w, wide)
@@ -29,48 +27,17 @@ func (b *Backend) loadOther(w *weight, t weights.Tensor) error {
 	return b.loadPlain(w, wide)
 }
 
-// widen writes a matrix of blocks as what the kernels read.
-func widen(t weights.Tensor) weights.Tensor {
-	to, exact := weights.Exact(t.Type)
-	rows, cols := t.Rows(), t.Cols()
-	if !exact {
-		to = weights.BF16
+// stored is what a matrix of a type becomes, before the options make E4M3 of bf16: itself if kernels read
+// it, what has the same numbers, or bf16.
+func stored(t weights.Type) weights.Type {
+	switch t {
+	case weights.Q8_0, weights.Q6_K, weights.Q4_K:
+		return t
 	}
-	from, size := rowBytes(t.Type, cols), rowBytes(to, cols)
-	data := make([]byte, rows*size)
-	shareRows(rows, func(first, end int) {
-		numbers := make([]float32, cols)
-		for r := first; r < end; r++ {
-			src, dst := t.Data[r*from:(r+1)*from], data[r*size:(r+1)*size]
-			if exact {
-				weights.RewriteRow(t.Type, dst, src)
-				continue
-			}
-			weights.DequantizeRow(t.Type, numbers, src)
-			weights.QuantizeRow(to, dst, numbers)
-		}
-	})
-	t.Type, t.Data = to, data
-	return t
-}
-
-// rowBytes is what a row takes, of a type and of columns that load has looked at.
-func rowBytes(t weights.Type, cols int) int {
-	n, err := t.RowBytes(cols)
-	if err != nil {
-		panic(fmt.Sprintf("cuda: %v", err))
+	if to, ok := weights.Exact(t); ok {
+		return to
 	}
-	return n
-}
-
-// shareRows has as many goroutines as there are processors do a part of the rows each.
-func shareRows(rows int, do func(first, end int)) {
-	var all sync.WaitGroup
-	n := min(rows, runtime.GOMAXPROCS(0))
-	for i := range n {
-		all.Go(func() { do(i*rows/n, (i+1)*rows/n) })
-	}
-	all.Wait()
+	return weights.BF16
 }
 
 // Widened is how many bytes the weights loaded so far take more than in the file, for types that

@@ -20,7 +20,7 @@ func TestWiden(t *testing.T) {
 		weights.Q4_1: weights.BF16, weights.Q5_1: weights.BF16, weights.Q5_K: weights.BF16, weights.Q2_K: weights.BF16, weights.IQ4_XS: weights.BF16,
 	} {
 		m := randomTensor(rng, typ, 37, 512)
-		wide := widen(m)
+		wide := m.As(stored(typ))
 		if wide.Type != to {
 			t.Errorf("%v becomes %v, want %v", typ, wide.Type, to)
 			continue
@@ -44,9 +44,7 @@ func randomTensor(rng *rand.Rand, typ weights.Type, rows, cols int) weights.Tens
 	for i := range numbers {
 		numbers[i] = float32(rng.NormFloat64())
 	}
-	m := weights.Tensor{Name: "m", Type: typ, Shape: []int{rows, cols}, Data: make([]byte, rows*rowBytes(typ, cols))}
-	weights.QuantizeRow(typ, m.Data, numbers)
-	return m
+	return weights.Tensor{Name: "m", Type: weights.F32, Shape: []int{rows, cols}, Data: bytesOf(numbers)}.As(typ)
 }
 
 // Memory that ran out after types became wider is a reason to compute on the CPU; without, it is not.

@@ -7,7 +7,7 @@
 // done to a weight is done once for all of them.
 //
 // What is multiplied is exact where it can be: of Q4_K and Q6_K the block's whole numbers times their
-// part's, with the block's own scale put to the sum of 128 columns. Q4_K's minima are a product of their own, with the
+// part's (of Q6_K up to 2048, and to eleven bits beyond), with the block's own scale put to the sum of 128 columns. Q4_K's minima are a product of their own, with the
 // tokens' sums of 32 columns. Tokens in bf16 become f16 as they are, since each has its greatest below
 // 1024 by a power of two: only what is less than 2^-26 of that is rounded.
 #pragma once
@@ -167,7 +167,7 @@ template <> struct Rows<T_Q6_K> {
   int t;
   uint2 low[2][2][2], high[2][2], parts[2][2]; // of a half, a row: 16 columns' lower four bits, 32 columns' upper two; scales of 16
   u16 next[2];
-  float whole[2], least[2];
+  float whole[2];
 
   METHOD void begin(const Out &o, const int *r, int k, int of_four) {
     all = (const u8 *)o.w, scales = (const u16 *)o.scale, t = of_four;
@@ -210,7 +210,6 @@ template <> struct Rows<T_Q8_0> {
   int t, parts;
   uint4 bytes[2][2][2]; // of a half, a row
   u16 scale[2][2][2];
-  float whole[2], least[2];
 
   METHOD void begin(const Out &o, const int *r, int k, int of_four) {
     all = (const u8 *)o.w, scales = (const u16 *)o.scale, t = of_four, parts = k / 32;
