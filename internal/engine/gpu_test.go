@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"regexp"
@@ -213,29 +214,64 @@ func TestGPUAloneAhead(t *testing.T) {
 	}
 }
 
-// Small random checkpoints of each type that the GPU takes, as it is or as another.
+// gpuTypes are types that the GPU takes, and what it makes of them when it loads them.
+var gpuTypes = []struct{ typ, as weights.Type }{
+	{weights.F32, weights.F32}, {weights.F16, weights.F16}, {weights.BF16, weights.BF16}, {weights.Q8_0, weights.Q8_0},
+	{weights.Q4_0, weights.Q8_0}, {weights.Q5_0, weights.Q8_0}, {weights.IQ4_NL, weights.Q8_0}, {weights.Q4_1, weights.BF16}, {weights.Q5_1, weights.BF16},
+}
+
+// Small random checkpoints of each type: those that the GPU takes as they are agree with the CPU, the others are to the
+// last bit what their files are as the other type.
 func TestGPUTypes(t *testing.T) {
-	for _, typ := range []weights.Type{weights.F32, weights.F16, weights.BF16, weights.Q8_0, weights.Q4_0, weights.Q5_0, weights.IQ4_NL, weights.Q4_1, weights.Q5_1} {
-		t.Run(typ.String(), func(t *testing.T) {
-			b := cudatest.Open(t, cuda.Options{})
-			f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 24, typ))
-			if err != nil {
-				t.Fatal(err)
+	for _, c := range gpuTypes {
+		t.Run(c.typ.String(), func(t *testing.T) {
+			file := tinyGGUFOf(t, 24, c.typ)
+			want, limit := gpuSays(t, reference(t), file), gpuTolerance
+			if c.as != c.typ {
+				want, limit = gpuSays(t, cudatest.Open(t, cuda.Options{}), rewritten(t, file, c.as)), 0
 			}
-			defer f.Close()
-			gpu, host := startOn(t, f, b, 4), startOn(t, f, reference(t), 4)
-			want, got := mustCollect(t, host, greedyRequest(5, 1)), mustCollect(t, gpu, greedyRequest(5, 1))
-			if len(want.prompt.Logprobs) == 0 {
-				t.Fatal("no log probabilities of the prompt")
+			got := gpuSays(t, cudatest.Open(t, cuda.Options{}), file)
+			if len(want) == 0 || len(got) != len(want) {
+				t.Fatalf("log probabilities of %d tokens of the prompt, %d wanted", len(got), len(want))
 			}
-			for i, w := range want.prompt.Logprobs {
-				g := got.prompt.Logprobs[i]
-				if w.Logprob != nil && math.Abs(*w.Logprob-*g.Logprob) > gpuTolerance {
-					t.Errorf("token %d of the prompt: log probability %.4f on the GPU, %.4f on the CPU", i, *g.Logprob, *w.Logprob)
+			for i, w := range want {
+				if w.Logprob != nil && !(math.Abs(*w.Logprob-*got[i].Logprob) <= limit) {
+					t.Errorf("token %d of the prompt: log probability %.4f on the GPU, want %.4f", i, *got[i].Logprob, *w.Logprob)
 				}
 			}
 		})
 	}
+}
+
+// gpuSays is what a prompt's tokens are given by a model in memory.
+func gpuSays(t *testing.T, b backend.Backend, file []byte) []llm.Token {
+	f, err := weights.OpenBytes("tiny", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return mustCollect(t, startOn(t, f, b, 4), greedyRequest(5, 1)).prompt.Logprobs
+}
+
+// rewritten is a file whose matrices are stored as another type.
+func rewritten(t *testing.T, file []byte, typ weights.Type) []byte {
+	f, err := weights.OpenBytes("tiny", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var tensors []weights.Tensor
+	for _, x := range f.Tensors() {
+		if len(x.Shape) > 1 {
+			x = x.As(typ)
+		}
+		tensors = append(tensors, x)
+	}
+	var out bytes.Buffer
+	if err := weights.WriteGGUF(&out, f.Meta().KVs(), tensors); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // Tokens are drawn on the GPU and steps run ahead: seeded requests repeat, alone, and
