@@ -111,7 +111,7 @@ func (b *bench) blocksOut(typ weights.Type, raw []byte, rows, k int) kern.Out {
 	}
 	elems, size := typ.Block()
 	n := int64(rows * k / elems)
-	r := kern.Repack{From: uint64(at), To: uint64(b.alloc(int(n) * (size - 2))), Scales: uint64(b.alloc(int(n) * 2)), Blocks: n, Type: int32(typ)}
+	r := kern.Repack{From: uint64(at), To: uint64(b.alloc(int(n) * (size - 2))), Scales: uint64(put(b, make([]byte, 2*n+scalesBehind))), Blocks: n, Type: int32(typ)}
 	b.must(b.launch(b.kernel("repack", 0), int(n+255)/256, 1, 1, 256, 0, unsafe.Pointer(&r)))
 	return kern.Out{W: r.To, Scale: r.Scales, Rows: int32(rows), LdD: int32(rows), Type: kern.F32}
 }

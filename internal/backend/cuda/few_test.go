@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"weir/internal/backend/cuda/kern"
+	"weir/internal/weights"
 )
 
 // fewCase is a product for a few tokens with what it takes along.
@@ -18,6 +19,7 @@ type fewCase struct {
 	rows                 []int
 	fp8, norm, res, bias bool
 	gate                 int32
+	typ                  weights.Type // of GGUF's, if not F32
 }
 
 var fewCases = []fewCase{
@@ -41,6 +43,21 @@ var fewCases = []fewCase{
 	{tokens: 1, k: 5120, rows: []int{7000, 1000}, fp8: true, norm: true},
 	{tokens: 2, k: 3072, rows: []int{9000, 9000}, fp8: true, gate: kern.PairSiLU},
 	{tokens: 1, k: 512, rows: []int{20000}},
+	// GGUF's blocks: rows that end within a step of 1024 columns, scales of odd numbers, more rows than warps.
+	{tokens: 1, k: 256, rows: []int{3}, typ: weights.Q4_K},
+	{tokens: 2, k: 256, rows: []int{1}, typ: weights.Q6_K, bias: true},
+	{tokens: 1, k: 32, rows: []int{9}, typ: weights.Q8_0},
+	{tokens: 1, k: 4096, rows: []int{4096, 1024, 1024}, typ: weights.Q4_K, norm: true},
+	{tokens: 3, k: 1792, rows: []int{501, 7, 30}, typ: weights.Q4_K, norm: true, bias: true},
+	{tokens: 4, k: 14336, rows: []int{700}, typ: weights.Q4_K, res: true},
+	{tokens: 1, k: 3072, rows: []int{9001, 9001}, typ: weights.Q4_K, norm: true, gate: kern.PairSiLU},
+	{tokens: 2, k: 1280, rows: []int{33, 33}, typ: weights.Q4_K, gate: kern.PairGELU, bias: true},
+	{tokens: 1, k: 14336, rows: []int{4096}, typ: weights.Q6_K, res: true, bias: true},
+	{tokens: 4, k: 2304, rows: []int{999, 999}, typ: weights.Q6_K, norm: true, gate: kern.PairSiLU},
+	{tokens: 3, k: 4096, rows: []int{20000, 11}, typ: weights.Q6_K, norm: true},
+	{tokens: 1, k: 2080, rows: []int{777, 3}, typ: weights.Q8_0, norm: true, bias: true},
+	{tokens: 2, k: 4864, rows: []int{896}, typ: weights.Q8_0, res: true},
+	{tokens: 4, k: 4096, rows: []int{5000, 5000}, typ: weights.Q8_0, norm: true, gate: kern.PairGELU},
 }
 
 // Products for few tokens, with a norm, a gate, biases and a residual, are what float64
@@ -49,7 +66,7 @@ func TestFew(t *testing.T) {
 	eachTarget(t, func(t *testing.T, b *bench) {
 		for _, c := range fewCases {
 			size := slots(c.tokens)
-			if b.target != kern.SM90a && fewShared(size, padded(c.k), c.fp8) > b.shared {
+			if c.typ == weights.F32 && b.target != kern.SM90a && fewShared(size, padded(c.k), c.fp8) > b.shared {
 				continue
 			}
 			b.fewCase(c, size)
@@ -64,12 +81,16 @@ func (b *bench) fewCase(c fewCase, size int) {
 	}
 	a := kern.Few{Tokens: uint64(put(b, []int32{int32(c.tokens)})), N: int32(len(c.rows)), Cols: int32(c.k), LdX: int32(ld), LdW: int32(ld), Gate: c.gate, Eps: 1e-5}
 	x := b.fewTokens(c, &a, ld)
+	unit := int32(16)
 	var want [][]float64 // of each matrix: [tokens * rows]
 	var size2 [][]float64
 	for i, rows := range c.rows {
-		w, wf, ws := b.fewMatrix(rows, c.k, ld, c.fp8)
 		o := &a.Out[i]
-		*o = kern.Out{W: uint64(w), Scale: uint64(put(b, ws)), Dst: uint64(poison(b, 4*rows)), Rows: int32(rows), LdD: int32(rows)}
+		var wf, ws []float32
+		if *o, wf, ws = b.fewOut(&c, rows, ld); c.typ != weights.F32 {
+			unit = 2
+		}
+		o.Dst, o.Rows, o.LdD = uint64(poison(b, 4*rows)), int32(rows), int32(rows)
 		bias := make([]float32, rows)
 		if c.bias {
 			for r := range bias {
@@ -77,7 +98,7 @@ func (b *bench) fewCase(c fewCase, size int) {
 			}
 			o.Bias = uint64(put(b, bias))
 		}
-		a.Units += int32(rows+15) / 16
+		a.Units += (int32(rows) + unit - 1) / unit
 		o.Tiles = a.Units
 		v, s := make([]float64, c.tokens*rows), make([]float64, c.tokens*rows)
 		for t := range c.tokens {
@@ -93,7 +114,8 @@ func (b *bench) fewCase(c fewCase, size int) {
 	}
 	rows := c.rows[0]
 	if c.gate != 0 {
-		a.Units = int32(rows+7) / 8
+		half := unit / 2
+		a.Units = (int32(rows) + half - 1) / half
 	}
 	res := make([]float32, 4*rows)
 	for i := range res {
@@ -104,12 +126,22 @@ func (b *bench) fewCase(c fewCase, size int) {
 		if c.res {
 			a.Residual, a.LdR = uint64(put(b, res)), int32(rows)
 		}
+		if c.typ != weights.F32 {
+			g := b.gemv(int32(c.typ), size, c.k)
+			blocks, warps := gemvBlocks(int(a.Units), g.warps, b.processors)
+			name = g.name
+			b.must(b.launch(b.kernel(name, g.shared), blocks, 1, 1, 32*warps, g.shared, unsafe.Pointer(&a)))
+			continue
+		}
 		b.startFew(name, &a, size, ld, c.fp8)
 	}
 	b.must(b.wait())
 	limit := func(i, at int) float64 { return 2e-3*size2[i][at]/math.Sqrt(float64(c.k)) + 1e-6 }
 	if c.norm || c.fp8 { // the tokens are rounded to bf16, or f16
 		limit = func(i, at int) float64 { return 1.5e-2*size2[i][at]/math.Sqrt(float64(c.k)) + 1e-6 }
+	}
+	if c.typ != weights.F32 { // to 8 bits
+		limit = func(i, at int) float64 { return 6e-2*size2[i][at]/math.Sqrt(float64(c.k)) + 1e-6 }
 	}
 	what := fmt.Sprintf("%v %+v", name, c)
 	for i, n := range c.rows {
@@ -191,6 +223,16 @@ func (b *bench) fewTokens(c fewCase, a *kern.Few, ld int) []float64 {
 		}
 	}
 	return x
+}
+
+// fewOut draws a matrix of a case, its values and its rows' scales.
+func (b *bench) fewOut(c *fewCase, rows, ld int) (o kern.Out, f, scale []float32) {
+	if c.typ == weights.F32 {
+		w, f, scale := b.fewMatrix(rows, c.k, ld, c.fp8)
+		return kern.Out{W: uint64(w), Scale: uint64(put(b, scale))}, f, scale
+	}
+	raw, f := b.rawBlocks(c.typ, rows*c.k)
+	return b.blocksOut(c.typ, raw, rows, c.k), f, slices.Repeat([]float32{1}, rows)
 }
 
 // fewMatrix draws a matrix of rows of ld, its values and scales.

@@ -44,7 +44,9 @@ type few struct {
 	pieces [kern.Group]kern.TensorMap // on Hopper
 	name   string
 	shared int
-	e4m3   bool // the weights
+	unit   int32 // rows of a matrix
+	warps  int   // of a kernel of gemv.h
+	e4m3   bool  // the weights
 	dst    [kern.Group]*act
 	rows   int // of the tokens
 }
@@ -194,7 +196,11 @@ func (s *stream) flush() {
 		return
 	}
 	s.wait.product = nil
-	if s.launch.target == kern.SM90a {
+	switch {
+	case p.warps > 0:
+		s.startGemv(p)
+		return
+	case s.launch.target == kern.SM90a:
 		s.startRing(p)
 		return
 	}
@@ -224,33 +230,46 @@ func fewBytes(tokens, ldw int, e4m3 bool) int {
 
 func fewSums(tokens int) int { return 8 * 8 * tokens * 16 * 4 }
 
-// fewFits tells whether a product is one for few.h, on Hopper for ring.h.
+// fewFits tells whether a product is one for few.h, on Hopper for ring.h, or of GGUF's blocks for gemv.h.
 func (s *stream) fewFits(p *product) bool {
 	kind := p.w[0].kind
-	if p.rows > gemvRows || kind != kern.TypeBF16 && kind != kern.TypeE4M3 || p.late {
+	switch {
+	case p.rows > gemvRows || p.late:
 		return false
-	}
-	if s.launch.target == kern.SM90a {
+	case blockNames[kind] != "":
+		return s.device.gemv(kind, slots(p.rows), p.x.spec.Cols).warps > 0
+	case s.launch.target == kern.SM90a:
 		return p.w[0].pieced && ringStages(slots(p.rows), ringXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= ringLeast(slots(p.rows))
 	}
 	return fewShared(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3)+ownShared <= s.device.shared
 }
 
-// hold makes p the product that waits.
-func (s *stream) hold(p *product) {
+// fewKernel is the kernel for a product of bf16 or E4M3.
+func (s *stream) fewKernel(p *product) few {
 	e4m3, tokens := p.w[0].kind == kern.TypeE4M3, slots(p.rows)
 	name := "bf16"
 	if e4m3 {
 		name = "e4m3"
 	}
-	f := &s.wait.room
-	*f = few{name: fmt.Sprintf("few_%s_%d", name, tokens), shared: fewShared(tokens, p.w[0].ld, e4m3), e4m3: e4m3, rows: p.rows}
+	f := few{name: fmt.Sprintf("few_%s_%d", name, tokens), shared: fewShared(tokens, p.w[0].ld, e4m3), e4m3: e4m3, unit: 16}
 	if s.launch.target == kern.SM90a {
 		f.name, f.shared = fmt.Sprintf("ring_%s_%d", name, tokens), ringXs(tokens, p.w[0].ld, e4m3)
 		for i, w := range p.w {
 			f.pieces[i] = w.pieces
 		}
 	}
+	return f
+}
+
+// hold makes p the product that waits.
+func (s *stream) hold(p *product) {
+	f := &s.wait.room
+	if kind := p.w[0].kind; blockNames[kind] != "" {
+		*f = s.device.gemv(kind, slots(p.rows), p.x.spec.Cols)
+	} else {
+		*f = s.fewKernel(p)
+	}
+	f.rows = p.rows
 	f.args = kern.Few{X: uint64(p.x.half), Tokens: s.count(p.x.spec.Gathered), N: int32(len(p.w)), Cols: int32(p.x.spec.Cols), LdX: int32(p.x.ld),
 		LdW: int32(p.w[0].ld)}
 	if n := &s.wait.norm; p.x == s.wait.made && !s.wait.isGate && n.Add == 0 && n.X.Type == kern.F32 {
@@ -259,7 +278,7 @@ func (s *stream) hold(p *product) {
 		s.reads(p.x)
 	}
 	for i := range p.out {
-		f.args.Units += (p.out[i].Rows + 15) / 16
+		f.args.Units += (p.out[i].Rows + f.unit - 1) / f.unit
 		p.out[i].Tiles = f.args.Units
 	}
 	copy(f.args.Out[:], p.out)
@@ -298,7 +317,8 @@ func (s *stream) takeGate(d, gate, up *act, what int32) bool {
 	}
 	to := d.become(kern.BF16)
 	a := &p.args
-	a.Gate, a.Units = what, (a.Out[0].Rows+7)/8
+	half := p.unit / 2 // a unit has rows of both
+	a.Gate, a.Units = what, (a.Out[0].Rows+half-1)/half
 	a.Out[0].Dst, a.Out[0].LdD, a.Out[0].Type = to.At, to.Ld, to.Type
 	s.settle()
 	return true

@@ -10,13 +10,9 @@ import (
 	"weir/internal/backend/cuda/kern"
 )
 
-const (
-	// gemvRows is the most rows that few.h takes, and of GGUF's blocks gemv_q.
-	gemvRows = 4
-	// blocksRows is up to how many rows GGUF's blocks are multiplied as they lie: to decode them
-	// all takes as long as to do so for every 64 rows of 128.
-	blocksRows = 128
-)
+// blocksRows is up to how many rows GGUF's blocks are multiplied as they lie: to decode them
+// all takes as long as to do so for every 64 rows of 128.
+const blocksRows = 128
 
 // product is one call of Linear or Logits, of matrices that are stored alike.
 type product struct {
@@ -121,8 +117,6 @@ func (s *stream) multiply(p *product) {
 	switch {
 	case kind == kern.TypeBF16:
 		s.manyTokens(p)
-	case p.rows <= gemvRows && kind != kern.TypeE4M3:
-		s.gemvQ(p)
 	case p.rows <= blocksRows && kind != kern.TypeE4M3:
 		s.blocks(p)
 	default:
@@ -141,16 +135,6 @@ func slots(rows int) int {
 	return 4
 }
 
-// pairs counts pairs of rows and notes where each matrix's end.
-func (p *product) pairs() int32 {
-	n := int32(0)
-	for i := range p.out {
-		n += (p.out[i].Rows + 1) / 2
-		p.out[i].Tiles = n
-	}
-	return n
-}
-
 // tiles counts tiles of 128 rows.
 func (p *product) tiles() int {
 	n := int32(0)
@@ -159,17 +143,6 @@ func (p *product) tiles() int {
 		p.out[i].Tiles = n
 	}
 	return int(n)
-}
-
-// gemvQ multiplies GGUF's blocks with activations in 8 bits.
-func (s *stream) gemvQ(p *product) {
-	n, k := slots(p.rows), p.x.spec.Cols
-	q := kern.Q8{From: uint64(p.x.half), To: uint64(s.q8), Scales: uint64(s.q8Scale), Count: s.count(p.x.spec.Gathered), K: int32(k), LdX: int32(p.x.ld)}
-	s.run("to_q8", min(32, (k/32+7)/8), p.rows, 1, 256, 0, args(&q), unsafe.Sizeof(q))
-	a := kern.GemvQ{X: uint64(s.q8), XScale: uint64(s.q8Scale), Tokens: q.Count, N: int32(len(p.w)), K: int32(k), Pairs: p.pairs()}
-	copy(a.Out[:], p.out)
-	blocks := min(4*s.device.processors, (int(a.Pairs)+7)/8)
-	s.run(fmt.Sprintf("gemv_%s_%d", blockNames[p.w[0].kind], n), blocks, 1, 1, 256, 0, args(&a), unsafe.Sizeof(a))
 }
 
 // decoded multiplies with weights that are brought to bf16 first, one matrix at a

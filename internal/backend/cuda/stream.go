@@ -28,25 +28,24 @@ type stream struct {
 	result  backend.Result
 
 	// On the device.
-	arena       pointer // activations, logits, what products need
-	size        int64
-	logits      pointer // [LogitRows, Vocab] f32
-	best        pointer // [LogitRows] the highest logit's id
-	wide        pointer // decoded weights, bf16: made when first needed
-	wideLen     int64
-	q8, q8Scale pointer // activations in 8 bits
-	blockX      pointer // tokens as blocks.h takes them
-	blockScale  pointer
-	work        pointer // where parts of sums meet
-	counts      pointer // zeros
-	meta        pointer
-	metaLen     int
-	slots       pointer // [Slots] token ids
-	copies      pointer // for CopyKV
-	copiesLen   int
-	ropes       map[*backend.Rope]pointer
-	maps        map[mapKey]kern.TensorMap
-	paired      map[[2]pointer]paired
+	arena      pointer // activations, logits, what products need
+	size       int64
+	logits     pointer // [LogitRows, Vocab] f32
+	best       pointer // [LogitRows] the highest logit's id
+	wide       pointer // decoded weights, bf16: made when first needed
+	wideLen    int64
+	blockX     pointer // tokens as blocks.h takes them
+	blockScale pointer
+	work       pointer // where parts of sums meet
+	counts     pointer // zeros
+	meta       pointer
+	metaLen    int
+	slots      pointer // [Slots] token ids
+	copies     pointer // for CopyKV
+	copiesLen  int
+	ropes      map[*backend.Rope]pointer
+	maps       map[mapKey]kern.TensorMap
+	paired     map[[2]pointer]paired
 
 	// Pinned, on the host.
 	hostLogits []byte
@@ -163,7 +162,6 @@ func (s *stream) layout(at pointer) {
 	}
 	s.logits = take(4 * int64(max(s.plan.LogitRows, minRows)) * int64(s.plan.Vocab))
 	s.best = take(4 * int64(max(s.plan.LogitRows, minRows)))
-	s.q8, s.q8Scale = take(gemvRows*int64(widest)), take(gemvRows*4*int64(widest/32+1))
 	s.blockX, s.blockScale = take(blocksRows*blockSteps(widest)*blocksRecord), take(4*blocksRows)
 	s.work, s.counts = take(workBytes), take(4*countSlots)
 	s.slots = take(4 * int64(s.plan.Slots+1))

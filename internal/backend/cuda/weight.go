@@ -277,6 +277,10 @@ func (b *Backend) multipliesE4M3() bool {
 	return b.options.Weights == AsE4M3 || slices.ContainsFunc(b.weights, func(w *weight) bool { return w.kind == kern.TypeE4M3 })
 }
 
+// scalesBehind is what lies behind a matrix's scales, in bytes: zeros. gemv.h copies words of two scales, one word more than a
+// row may have, and multiplies with zero what it finds there, which must be a number.
+const scalesBehind = 8
+
 // loadBlocks stores GGUF's blocks: Q4_K as they are, the others with their scales
 // apart.
 func (b *Backend) loadBlocks(w *weight, t weights.Tensor) (err error) {
@@ -298,7 +302,10 @@ func (b *Backend) loadBlocks(w *weight, t weights.Tensor) (err error) {
 	if w.at, err = b.device.allocate(blocks * int64(size-2)); err != nil {
 		return err
 	}
-	if w.scales, err = b.device.allocate(2 * blocks); err != nil {
+	if w.scales, err = b.device.allocate(2*blocks + scalesBehind); err != nil {
+		return err
+	}
+	if err := b.device.upload(w.scales+pointer(2*blocks), make([]byte, scalesBehind)); err != nil {
 		return err
 	}
 	a := kern.Repack{From: uint64(raw), To: uint64(w.at), Scales: uint64(w.scales), Blocks: blocks, Type: w.kind}

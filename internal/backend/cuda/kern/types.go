@@ -98,13 +98,6 @@ type Ring struct {
 	_                                     [40]byte // up to a multiple of 64 bytes
 }
 
-// GemvQ is GemvQArgs of quant.h.
-type GemvQ struct {
-	Out               [Group]Out
-	X, XScale, Tokens uint64
-	N, K, Pairs, _    int32
-}
-
 // Blocks is BlocksArgs of blocks.h.
 type Blocks struct {
 	Out               [Group]Out
@@ -266,12 +259,6 @@ type Embed struct {
 	Dst, Meta, Slots uint64
 	Ld               int32
 	Scale            float32
-}
-
-// Q8 is Q8Args of quant.h.
-type Q8 struct {
-	From, To, Scales, Count uint64
-	K, LdX                  int32
 }
 
 // ToBlocks is ToBlocksArgs of blocks.h.

@@ -9,6 +9,7 @@
 #include "quant.h"
 #include "gemm.h"
 #include "blocks.h"
+#include "gemv.h"
 #if SM < 90
 #include "few.h"
 #else

@@ -47,7 +47,9 @@ DEVICE double exact_exp(double x) {
   return mul(v, bits<double>((u64)((n >> 6) + 1023) << 52));
 }
 
-enum { DRAW_THREADS = 1024, X_BINS = 201, X_COPIES = 4 };
+// AT_ONCE is how many logits a thread has on their way: of 64 registers, which so many threads have, four of them
+// take what some cards' assemblers spill. 512 threads with eight take half as long again (H200).
+enum { DRAW_THREADS = 1024, AT_ONCE = SM >= 90 ? 4 : 2, X_BINS = 201, X_COPIES = 4 };
 #define UNITS 0x1p34
 #define LOWEST_X -25.0
 #define MAX_FLOAT bits<float>(0x7f7fffffu)
@@ -185,10 +187,10 @@ struct Cut {
 DEVICE u64 block_best(DrawSpace &s, u64 under) {
   const DrawView &v = s.v;
   u64 best = 0;
-  for (int i = tid; i < v.n; i += 4 * DRAW_THREADS) {
-    float f[4];
-    UNROLL for (int j = 0; j < 4; j++) f[j] = v.get(i + j * DRAW_THREADS);
-    UNROLL for (int j = 0; j < 4; j++) {
+  for (int i = tid; i < v.n; i += AT_ONCE * DRAW_THREADS) {
+    float f[AT_ONCE];
+    UNROLL for (int j = 0; j < AT_ONCE; j++) f[j] = v.get(i + j * DRAW_THREADS);
+    UNROLL for (int j = 0; j < AT_ONCE; j++) {
       if (!(f[j] > -INF)) continue;
       u64 p = (u64)order(f[j]) << 32 | (u32)~(i + j * DRAW_THREADS);
       if (p > best && p < under) best = p;
@@ -256,10 +258,10 @@ DEVICE bool cut_at(DrawSpace &s, const u64 *known, bool weighted, u64 need, doub
   } else {
     s.bins[tid] = 0;
     sync();
-    for (int i = tid; i < v.n; i += 4 * DRAW_THREADS) {
-      float f[4];
-      UNROLL for (int j = 0; j < 4; j++) f[j] = v.get(i + j * DRAW_THREADS);
-      UNROLL for (int j = 0; j < 4; j++) {
+    for (int i = tid; i < v.n; i += AT_ONCE * DRAW_THREADS) {
+      float f[AT_ONCE];
+      UNROLL for (int j = 0; j < AT_ONCE; j++) f[j] = v.get(i + j * DRAW_THREADS);
+      UNROLL for (int j = 0; j < AT_ONCE; j++) {
         if (!(f[j] > -INF) || order(f[j]) <= from) continue;
         int b = v.bin(f[j]);
         u64 c = b >= X_BINS ? 0 : weighted ? v.weight(f[j]) : 1;
@@ -290,10 +292,10 @@ DEVICE bool cut_at(DrawSpace &s, const u64 *known, bool weighted, u64 need, doub
     sync();
     s.bins[tid] = 0;
     sync();
-    for (int i = tid; i < v.n; i += 4 * DRAW_THREADS) {
-      float f[4];
-      UNROLL for (int j = 0; j < 4; j++) f[j] = v.get(i + j * DRAW_THREADS);
-      UNROLL for (int j = 0; j < 4; j++) {
+    for (int i = tid; i < v.n; i += AT_ONCE * DRAW_THREADS) {
+      float f[AT_ONCE];
+      UNROLL for (int j = 0; j < AT_ONCE; j++) f[j] = v.get(i + j * DRAW_THREADS);
+      UNROLL for (int j = 0; j < AT_ONCE; j++) {
         u32 k = order(f[j]);
         if (!(f[j] > -INF) || k < lo || k > hi) continue;
         u64 c = weighted ? v.weight(f[j]) : 1;
@@ -301,7 +303,7 @@ DEVICE bool cut_at(DrawSpace &s, const u64 *known, bool weighted, u64 need, doub
       }
     }
     sync();
-    find_bin(s, s.bins[tid], need - above);
+    find_bin(s, s.bins[tid], s.need - above);
     above += s.above;
     hi -= (u32)s.hit << shift;
     u32 least = (1u << shift) - 1;
@@ -309,7 +311,7 @@ DEVICE bool cut_at(DrawSpace &s, const u64 *known, bool weighted, u64 need, doub
   }
   u64 each = weighted ? v.weight(unorder(hi)) : 1;
   out.key = hi;
-  out.ties = (u32)((need - above + each - 1) / each);
+  out.ties = (u32)((s.need - above + each - 1) / each);
   return true;
 }
 
@@ -344,10 +346,10 @@ DEVICE int locate(DrawSpace &s, const u64 *known, Cut cut, double u) {
     u32 start = rank;
     u64 mine = 0;
     bool have = first && known;
-    for (int i0 = from; i0 < to && !have; i0 += 128) {
-      float f[4];
-      UNROLL for (int j = 0; j < 4; j++) f[j] = i0 + 32 * j < to ? v.get(i0 + 32 * j + lane) : -INF;
-      UNROLL for (int j = 0; j < 4; j++) {
+    for (int i0 = from; i0 < to && !have; i0 += 32 * AT_ONCE) {
+      float f[AT_ONCE];
+      UNROLL for (int j = 0; j < AT_ONCE; j++) f[j] = i0 + 32 * j < to ? v.get(i0 + 32 * j + lane) : -INF;
+      UNROLL for (int j = 0; j < AT_ONCE; j++) {
         u32 k = order(f[j]);
         bool there = f[j] > -INF, tie = ranked && there && k == cut.key;
         u32 ties = ballot(tie);
@@ -528,7 +530,7 @@ GLOBAL BOUNDS(1024, 1) draw(CONSTANT_ARG DrawArgs a) {
     }
     id = locate(s, w && !cut.key ? w->parts : nullptr, cut, r.u);
   }
-  if (tid == 0) s.raw = id < 0 ? 0 : x[id];
+  if (tid == 0) s.raw = id < 0 ? 0 : s.v.x[id];
   sync();
   int n = r.top >= 0 ? r.biases + r.bans + r.seens : 0;
   for (int i = tid; i < n; i += DRAW_THREADS) {

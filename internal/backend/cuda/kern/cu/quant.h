@@ -1,7 +1,6 @@
 // Quantised weights: E4M3 with a scale a row, and GGUF's Q8_0, Q4_K and Q6_K.
 //
-// For up to four tokens GGUF's blocks are multiplied as they lie, in integers (dp4a), with
-// activations quantised to 8 bits in blocks of 32: a warp a row, which nobody waits for. For more, blocks.h; for
+// For up to four tokens GGUF's blocks are multiplied as they lie, in integers (gemv.h); for more, in f16 (blocks.h); for
 // many, all are decoded to bf16 first, and multiplied as that. Q8_0 and Q6_K are stored with their scales
 // apart, so that what is read in 16 bytes lies at a multiple of 16.
 #pragma once
@@ -322,123 +321,6 @@ GLOBAL BOUNDS(256, 4) embed(CONSTANT_ARG EmbedArgs a) {
     a.dst[(u64)row * a.ld + c + 1] = hi * a.scale;
   }
 }
-
-// Activations in 8 bits: blocks of 32 with a scale.
-struct Q8Args {
-  const u16 *from; // [tokens, ldx] bf16
-  s8 *to;          // [tokens, k]
-  float *scales;   // [tokens, k/32]
-  const int *count;
-  int k, ldx;
-};
-GLOBAL BOUNDS(256, 4) to_q8(CONSTANT_ARG Q8Args a) {
-  let_next();
-  wait_ahead();
-  if (by >= *a.count) return;
-  for (int b = bx * 8 + tid / 32; b < a.k / 32; b += gx * 8) {
-    float v = bf16_f(a.from[(u64)by * a.ldx + b * 32 + tid % 32]), top = warp_max(v < 0 ? -v : v);
-    float d = top / 127;
-    int q;
-    asm("cvt.rni.s32.f32 %0, %1;" : "=r"(q) : "f"(d > 0 ? v / d : 0.0f));
-    a.to[(u64)by * a.k + b * 32 + tid % 32] = (s8)q;
-    if (tid % 32 == 0) a.scales[(u64)by * (a.k / 32) + b] = d;
-  }
-}
-
-struct GemvQArgs {
-  Out out[GROUP]; // scale: the f16 scales that are stored apart
-  const s8 *x;
-  const float *xscale;
-  const int *tokens;
-  int n, k, pairs, pad;
-};
-
-DEVICE int dot16(uint4 w, uint4 x) { return dp4a((int)w.x, (int)x.x, dp4a((int)w.y, (int)x.y, dp4a((int)w.z, (int)x.z, dp4a((int)w.w, (int)x.w, 0)))); }
-#define ONES 0x01010101
-DEVICE int sum16(uint4 x) { return dp4a(ONES, (int)x.x, dp4a(ONES, (int)x.y, dp4a(ONES, (int)x.z, dp4a(ONES, (int)x.w, 0)))); }
-
-// part adds what one lane has of a row's 512 (Q8_0) or 1024 elements from column at.
-template <int T, int TYPE> DEVICE void part(const GemvQArgs &a, const Out &o, int row, int at, int lane, float *sum) {
-  if constexpr (TYPE == T_Q8_0) { // 16 elements a lane
-    int c = at + lane * 16;
-    if (c >= a.k) return;
-    s64 i = (s64)row * a.k + c;
-    uint4 w = load_once((const s8 *)o.w + i);
-    float d = f16_f(((const u16 *)o.scale)[i / 32]);
-    UNROLL for (int t = 0; t < T; t++)
-      sum[t] += d * a.xscale[t * (a.k / 32) + c / 32] * (float)dot16(w, load4(a.x + (s64)t * a.k + c));
-  } else if constexpr (TYPE == T_Q4_K) { // 32 elements a lane: 16 of two neighbouring blocks of 32
-    int sb = at / 256 + lane / 8, l = lane % 8;
-    if (sb * 256 >= a.k) return;
-    const u8 *b = (const u8 *)o.w + ((s64)row * (a.k / 256) + sb) * 144;
-    uint4 w = load_once(b + 16 + l * 16), lo = {w.x & 0x0f0f0f0fu, w.y & 0x0f0f0f0fu, w.z & 0x0f0f0f0fu, w.w & 0x0f0f0f0fu};
-    uint4 hi = {w.x >> 4 & 0x0f0f0f0fu, w.y >> 4 & 0x0f0f0f0fu, w.z >> 4 & 0x0f0f0f0fu, w.w >> 4 & 0x0f0f0f0fu};
-    float s0, m0, s1, m1;
-    int sub = l / 2 * 2;
-    scale_q4_k(b, sub, &s0, &m0);
-    scale_q4_k(b, sub + 1, &s1, &m1);
-    int c = sb * 256 + sub * 32 + l % 2 * 16;
-    UNROLL for (int t = 0; t < T; t++) {
-      const s8 *x = a.x + (s64)t * a.k + c;
-      const float *d = a.xscale + t * (a.k / 32) + c / 32;
-      uint4 x0 = load4(x), x1 = load4(x + 32);
-      sum[t] += d[0] * (s0 * (float)dot16(lo, x0) - m0 * (float)sum16(x0)) + d[1] * (s1 * (float)dot16(hi, x1) - m1 * (float)sum16(x1));
-    }
-  } else { // Q6_K, 32 elements a lane: 8 of four blocks of 32
-    int sb = at / 256 + lane / 8, n = lane % 8 / 4, l = lane % 4 * 8;
-    if (sb * 256 >= a.k) return;
-    s64 i = (s64)row * (a.k / 256) + sb;
-    const u8 *b = (const u8 *)o.w + i * 208;
-    uint2 q0 = *(const uint2 *)(b + n * 64 + l), q1 = *(const uint2 *)(b + n * 64 + 32 + l), h = *(const uint2 *)(b + 128 + n * 32 + l);
-    const s8 *sc = (const s8 *)b + 192 + n * 8 + l / 16;
-    float d = f16_f(((const u16 *)o.scale)[i]);
-    int c = sb * 256 + n * 128 + l;
-    UNROLL for (int g = 0; g < 4; g++) {
-      uint2 q = g & 1 ? q1 : q0;
-      u32 w0 = (q.x >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.x >> (2 * g) & 0x03030303u) << 4, w1 = (q.y >> (g / 2 * 4) & 0x0f0f0f0fu) | (h.y >> (2 * g) & 0x03030303u) << 4;
-      float s = d * (float)sc[g * 2];
-      UNROLL for (int t = 0; t < T; t++) {
-        uint2 x = *(const uint2 *)(a.x + (s64)t * a.k + c + g * 32);
-        int dot = dp4a((int)w0, (int)x.x, dp4a((int)w1, (int)x.y, 0)) - 32 * dp4a(ONES, (int)x.x, dp4a(ONES, (int)x.y, 0));
-        sum[t] += s * a.xscale[t * (a.k / 32) + (c + g * 32) / 32] * (float)dot;
-      }
-    }
-  }
-}
-
-// A warp a row, two at a time.
-template <int T, int TYPE> DEVICE void gemv_q(const GemvQArgs &a) {
-  constexpr int STEP = TYPE == T_Q8_0 ? 512 : 1024;
-  let_next();
-  wait_ahead();
-  int lane = tid % 32, tokens = *a.tokens;
-  if (tokens <= 0) return;
-  for (int pair = bx * 8 + tid / 32; pair < a.pairs; pair += gx * 8) {
-    int i = 0;
-    while (i + 1 < a.n && pair >= a.out[i].tiles) i++;
-    const Out &o = a.out[i];
-    int row = 2 * (pair - (i ? a.out[i - 1].tiles : 0)), second = imin(row + 1, o.rows - 1);
-    float sum[2][T];
-    UNROLL for (int t = 0; t < T; t++) sum[0][t] = sum[1][t] = 0;
-    for (int c = 0; c < a.k; c += STEP) {
-      part<T, TYPE>(a, o, row, c, lane, sum[0]);
-      part<T, TYPE>(a, o, second, c, lane, sum[1]);
-    }
-    UNROLL for (int r = 0; r < 2; r++) UNROLL for (int t = 0; t < T; t++) {
-      float v = warp_sum(sum[r][t]);
-      if (lane || t >= tokens || row + r >= o.rows) continue;
-      if (o.type == F32) put<float>(o, t, row + r, v);
-      else put<u16>(o, t, row + r, v);
-    }
-  }
-}
-#define GEMV_Q(t)                                                                         \
-  GLOBAL BOUNDS(256, 2) gemv_q8_0_##t(CONSTANT_ARG GemvQArgs a) { gemv_q<t, T_Q8_0>(a); } \
-  GLOBAL BOUNDS(256, 2) gemv_q4_k_##t(CONSTANT_ARG GemvQArgs a) { gemv_q<t, T_Q4_K>(a); } \
-  GLOBAL BOUNDS(256, 2) gemv_q6_k_##t(CONSTANT_ARG GemvQArgs a) { gemv_q<t, T_Q6_K>(a); }
-GEMV_Q(1)
-GEMV_Q(2)
-GEMV_Q(4)
 
 // Random weights: numbers near 1/sqrt(cols) in size, for measuring.
 struct RandomArgs {

@@ -33,9 +33,6 @@ struct RingArgs {
 // Half of a piece: for each warp 128 bytes of eight rows, swizzled as the copy engine does.
 enum { MOST_STAGES = 16, PIECE = 1024, HALF_BYTES = 8 * PIECE, PIECE_BYTES = 2 * HALF_BYTES };
 
-// Loops that few shapes need are kept short: code has to be read, too.
-#define ROLLED _Pragma("nounroll")
-
 DEVICE u64 read_once() {
   u64 p;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(p));
