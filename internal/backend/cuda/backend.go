@@ -20,6 +20,7 @@ type Backend struct {
 	loader  *launcher // for what is done while loading
 	weights []*weight
 	widened int64 // bytes that stored types take more than the files'
+	halves  bool  // some are bf16 that AsE4M3 would halve
 	kvs     []*kvCache
 	streams []*stream
 }

@@ -3,9 +3,11 @@
 package cuda
 
 import (
+	"bytes"
 	"testing"
 
 	"weir/internal/backend/cuda/kern"
+	"weir/internal/weights"
 )
 
 // Rows are spread over the processors, and each has a warp.
@@ -38,6 +40,48 @@ func TestGemvRoom(t *testing.T) {
 		}
 		if f.warps > 0 && f.shared+ownShared > c.shared {
 			t.Errorf("%s of %d columns takes %d bytes of %d", f.name, c.cols, f.shared, c.shared)
+		}
+	}
+}
+
+// What lies behind a matrix's scales are zeros, whatever the memory had: kernels read it.
+func TestScalesBehind(t *testing.T) {
+	b := openGPU(t, Options{})
+	defer b.Close()
+	done, err := b.device.use()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	for _, typ := range []weights.Type{weights.Q8_0, weights.Q6_K} {
+		elems, size := typ.Block()
+		for range 20 { // of memory that had other things
+			dirty, err := b.device.allocate(1 << 20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.device.upload(dirty, bytes.Repeat([]byte{0xff}, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.device.free(dirty); err != nil {
+				t.Fatal(err)
+			}
+			w, err := b.load(weights.Tensor{Name: "w", Type: typ, Shape: []int{7, 3 * elems}, Data: make([]byte, 7*3*size)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, scalesBehind)
+			if err := b.device.download(got, w.scales+7*3*2); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, make([]byte, scalesBehind)) {
+				t.Errorf("behind the scales of %v: % x", typ, got)
+			}
+			for _, p := range []pointer{w.at, w.scales} {
+				if err := b.device.free(p); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 }

@@ -20,8 +20,12 @@ func (b *Backend) loadOther(w *weight, t weights.Tensor) error {
 		return b.loadBlocks(w, wide)
 	}
 	size := len(wide.Data)
-	if b.options.Weights == AsE4M3 && t.Name != embedding(t.Name) {
-		size /= 2
+	if t.Name != embedding(t.Name) {
+		if b.options.Weights == AsE4M3 {
+			size /= 2
+		} else {
+			b.halves = true
+		}
 	}
 	b.widened += int64(size - len(t.Data))
 	return b.loadPlain(w, wide)
@@ -50,9 +54,9 @@ func (b *Backend) tooWide(err error) error {
 	if b.widened <= 0 || !isOutOfMemory(err) {
 		return err
 	}
-	or := "--gpu-weights fp8, or "
-	if b.options.Weights == AsE4M3 {
-		or = ""
+	or := ""
+	if b.halves {
+		or = "--gpu-weights fp8, or "
 	}
 	return fmt.Errorf("%w; some of the file's types are wider on a GPU, by %d MiB until here, and take their own size on the CPU: %w, or %sa file of Q4_K, Q6_K or Q8_0 (such as Q4_K_M)", err, b.widened>>20, ErrUnsupported, or)
 }

@@ -54,6 +54,10 @@ func TestTooWide(t *testing.T) {
 		t.Errorf("nothing is wider, but: %v", err)
 	}
 	b := &Backend{widened: 5 << 20}
+	if err := b.tooWide(full); !errors.Is(err, ErrUnsupported) || strings.Contains(err.Error(), "fp8") {
+		t.Errorf("no weights are bf16: %v", err)
+	}
+	b.halves = true
 	err := b.tooWide(full)
 	if !errors.Is(err, ErrUnsupported) || !errors.Is(err, full) || !strings.Contains(err.Error(), "by 5 MiB") || !strings.Contains(err.Error(), "use --device cpu, or --gpu-weights fp8") {
 		t.Errorf("out of memory: %v", err)
