@@ -245,6 +245,7 @@ func TestGPUTypes(t *testing.T) {
 
 // gpuSays is what a prompt's tokens are given by a model in memory.
 func gpuSays(t *testing.T, b backend.Backend, file []byte) []llm.Token {
+	t.Helper()
 	f, err := weights.OpenBytes("tiny", file)
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +256,7 @@ func gpuSays(t *testing.T, b backend.Backend, file []byte) []llm.Token {
 
 // rewritten is a file whose matrices are stored as another type.
 func rewritten(t *testing.T, file []byte, typ weights.Type) []byte {
+	t.Helper()
 	f, err := weights.OpenBytes("tiny", file)
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ type Backend struct {
 	loader  *launcher // for what is done while loading
 	weights []*weight
 	widened int64 // bytes that stored types take more than the files'
-	halves  bool  // some are bf16 that AsE4M3 would halve
+	halves  bool  // some are held in bf16 and would be halved by AsE4M3
 	kvs     []*kvCache
 	streams []*stream
 }

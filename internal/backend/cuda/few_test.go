@@ -20,6 +20,7 @@ type fewCase struct {
 	fp8, norm, res, bias bool
 	gate                 int32
 	typ                  weights.Type // of GGUF's, if not F32
+	room                 int          // shared memory that gemv.h may have, if not all
 }
 
 var fewCases = []fewCase{
@@ -58,6 +59,11 @@ var fewCases = []fewCase{
 	{tokens: 1, k: 2080, rows: []int{777, 3}, typ: weights.Q8_0, norm: true, bias: true},
 	{tokens: 2, k: 4864, rows: []int{896}, typ: weights.Q8_0, res: true},
 	{tokens: 4, k: 4096, rows: []int{5000, 5000}, typ: weights.Q8_0, norm: true, gate: kern.PairGELU},
+	{tokens: 1, k: 2048, rows: []int{3001}, typ: weights.Q8_0, res: true}, // twelve warps a block on an H200
+	// As few warps as cards with less shared memory have.
+	{tokens: 4, k: 14336, rows: []int{600}, typ: weights.Q4_K, res: true, room: 99 << 10},
+	{tokens: 4, k: 4864, rows: []int{900, 2}, typ: weights.Q8_0, bias: true, room: 80 << 10},
+	{tokens: 2, k: 14336, rows: []int{300, 300}, typ: weights.Q6_K, gate: kern.PairSiLU, room: 99 << 10},
 }
 
 // Products for few tokens, with a norm, a gate, biases and a residual, are what float64
@@ -127,7 +133,11 @@ func (b *bench) fewCase(c fewCase, size int) {
 			a.Residual, a.LdR = uint64(put(b, res)), int32(rows)
 		}
 		if c.typ != weights.F32 {
-			g := b.gemv(int32(c.typ), size, c.k)
+			room := b.shared
+			if c.room > 0 {
+				room = min(room, c.room)
+			}
+			g := (&device{shared: room}).gemv(int32(c.typ), size, c.k)
 			blocks, warps := gemvBlocks(int(a.Units), g.warps, b.processors)
 			name = g.name
 			b.must(b.launch(b.kernel(name, g.shared), blocks, 1, 1, 32*warps, g.shared, unsafe.Pointer(&a)))

@@ -237,7 +237,8 @@ func (s *stream) fewFits(p *product) bool {
 	case p.rows > gemvRows || p.late:
 		return false
 	case blockNames[kind] != "":
-		return s.device.gemv(kind, slots(p.rows), p.x.spec.Cols).warps > 0
+		warps, _ := gemvFit(kind, slots(p.rows), p.x.spec.Cols, s.device.shared)
+		return warps > 0
 	case s.launch.target == kern.SM90a:
 		return p.w[0].pieced && ringStages(slots(p.rows), ringXs(slots(p.rows), p.w[0].ld, kind == kern.TypeE4M3), s.device.shared) >= ringLeast(slots(p.rows))
 	}

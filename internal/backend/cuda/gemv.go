@@ -12,7 +12,8 @@ import (
 const (
 	gemvRows  = 4  // the most tokens that kernels for few take
 	gemvWarps = 16 // the most of a block
-	gemvLeast = 8  // the fewest of rows that are few: they bring the tokens to 8 bits together
+	gemvLeast = 8  // fewer are not better for few rows: a block's warps bring the tokens to 8 bits together
+	gemvShort = 4  // the fewest where shared memory is short
 )
 
 // gemvStep is a step of gemv.h by how the weights are stored: its columns, what two rows take of a
@@ -31,25 +32,28 @@ func gemvShared(kind int32, tokens, cols, warps int) int {
 	return warps*s.slot*s.stages + tokens*((cols+s.cols-1)/s.cols)*s.token
 }
 
-// gemv is the kernel for a product of GGUF's blocks, with as many warps as find room; with
-// none: too long rows.
-func (d *device) gemv(kind int32, tokens, cols int) few {
-	f := few{name: fmt.Sprintf("gemv_%s_%d", blockNames[kind], tokens), unit: 2}
-	for warps := gemvWarps; warps >= 4 && f.warps == 0; warps /= 2 {
-		if f.shared = gemvShared(kind, tokens, cols, warps); f.shared+ownShared <= d.shared {
-			f.warps = warps
+// gemvFit is how many warps of a kernel find room, and its shared memory; none: rows are too long.
+func gemvFit(kind int32, tokens, cols, room int) (warps, shared int) {
+	for warps = gemvWarps; warps >= gemvShort; warps /= 2 {
+		if shared = gemvShared(kind, tokens, cols, warps); shared+ownShared <= room {
+			return warps, shared
 		}
 	}
+	return 0, 0
+}
+
+// gemv is the kernel for a product of GGUF's blocks.
+func (d *device) gemv(kind int32, tokens, cols int) few {
+	f := few{name: fmt.Sprintf("gemv_%s_%d", blockNames[kind], tokens), unit: 2}
+	f.warps, f.shared = gemvFit(kind, tokens, cols, d.shared)
 	return f
 }
 
 // gemvBlocks is over how many blocks units are divided, of so many warps at most, and the warps of each: of few
 // units fewer, so that more processors have some.
 func gemvBlocks(units, warps, processors int) (blocks, each int) {
-	for warps > gemvLeast && units <= processors*warps/2 {
-		warps /= 2
-	}
-	return min((units+warps-1)/warps, processors), warps
+	each = min(warps, max(gemvLeast, (units+processors-1)/processors))
+	return min((units+each-1)/each, processors), each
 }
 
 // startGemv starts it.

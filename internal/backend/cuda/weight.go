@@ -89,7 +89,11 @@ func (b *Backend) loadPlain(w *weight, t weights.Tensor) error {
 		return err
 	}
 	w.kind, w.at, w.bytes = kern.TypeBF16, at, 2*int64(w.rows)*int64(w.ld)
-	if b.options.Weights == AsE4M3 && t.Name != embedding(t.Name) {
+	switch {
+	case t.Name == embedding(t.Name):
+	case b.options.Weights != AsE4M3:
+		b.halves = true
+	default:
 		if err := b.toE4M3(w); err != nil {
 			return err
 		}
@@ -277,8 +281,8 @@ func (b *Backend) multipliesE4M3() bool {
 	return b.options.Weights == AsE4M3 || slices.ContainsFunc(b.weights, func(w *weight) bool { return w.kind == kern.TypeE4M3 })
 }
 
-// scalesBehind is what lies behind a matrix's scales, in bytes: zeros. gemv.h copies words of two scales, one word more than a
-// row may have, and multiplies with zero what it finds there, which must be a number.
+// scalesBehind is what lies behind a matrix's scales, in bytes: zeros. gemv.h copies words of two scales, of the last row up to
+// two that are not its own, and multiplies with zero what it finds there, which must be a number.
 const scalesBehind = 8
 
 // loadBlocks stores GGUF's blocks: Q4_K as they are, the others with their scales

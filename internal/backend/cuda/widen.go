@@ -20,12 +20,8 @@ func (b *Backend) loadOther(w *weight, t weights.Tensor) error {
 		return b.loadBlocks(w, wide)
 	}
 	size := len(wide.Data)
-	if t.Name != embedding(t.Name) {
-		if b.options.Weights == AsE4M3 {
-			size /= 2
-		} else {
-			b.halves = true
-		}
+	if b.options.Weights == AsE4M3 && t.Name != embedding(t.Name) {
+		size /= 2
 	}
 	b.widened += int64(size - len(t.Data))
 	return b.loadPlain(w, wide)

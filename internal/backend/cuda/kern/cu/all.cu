@@ -10,9 +10,7 @@
 #include "gemm.h"
 #include "blocks.h"
 #include "gemv.h"
-#if SM < 90
-#include "few.h"
-#else
+#if SM >= 90
 #include "wide.h"
 #include "attend90.h"
 #include "ring.h"

@@ -11,7 +11,7 @@
 #define BOUNDS(threads, blocks) __attribute__((launch_bounds(threads, blocks)))
 #define CONSTANT_ARG const __attribute__((grid_constant))
 #define UNROLL _Pragma("unroll")
-// Loops that few shapes need are kept short: code has to be read, too.
+// Loops that stay loops: code has to be read, too.
 #define ROLLED _Pragma("nounroll")
 
 typedef unsigned char u8;

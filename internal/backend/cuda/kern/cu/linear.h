@@ -8,7 +8,7 @@ enum { F32 = 0, BF16 = 1, F16 = 2 };
 // Out is one matrix of a group, and where its product goes.
 struct Out {
   const void *w;      // [rows, ld of the type]
-  const float *scale; // [rows], of E4M3; or nil
+  const float *scale; // [rows], of E4M3; of GGUF's blocks the f16 scales that are stored apart; or nil
   const float *bias;  // [rows], or nil
   void *dst;          // [tokens, ldd] of f32 or bf16
   int rows, ldd;
