@@ -145,9 +145,8 @@ func (o *opened) onGPU(e engineOptions, options engine.LoadOptions) error {
 	if err == nil {
 		return nil
 	}
-	wider := b.Widened() > 0 // so that its memory may be what is missing
-	err = errors.Join(err, b.Close())
-	if e.Device == "auto" && (wider || errors.Is(err, cuda.ErrUnsupported)) {
+	err = errors.Join(b.TooWide(err, errors.Is(err, engine.ErrNoRoom)), b.Close())
+	if e.Device == "auto" && errors.Is(err, cuda.ErrUnsupported) {
 		o.log.Warn("computing on the CPU: the GPU can't compute with this model", "reason", err)
 		return nil
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -38,13 +39,26 @@ type MemoryPlan struct {
 // minContext is the shortest context worth serving.
 const minContext = 256
 
+// ErrNoRoom is what errors of PlanMemory are.
+var ErrNoRoom = errors.New("no room")
+
+// roomError says in words of its own that there is no room.
+type roomError struct{ text string }
+
+func (e *roomError) Error() string        { return e.text }
+func (e *roomError) Is(target error) bool { return target == ErrNoRoom }
+
+func noRoom(format string, args ...any) (MemoryPlan, error) {
+	return MemoryPlan{}, &roomError{fmt.Sprintf(format, args...)}
+}
+
 // PlanMemory fits the context and the KV cache into the budget, or says what
 // would fit.
 func PlanMemory(in PlanInput) (MemoryPlan, error) {
 	left := in.Budget - in.ModelBytes - in.Scratch - in.Drafting
 	least := min(minContext, in.ModelCtx)
 	if left <= 0 {
-		return MemoryPlan{}, fmt.Errorf("the model does not fit: it needs %s (weights %s, scratch %s, KV cache for a context of %d), but the budget is %s, %s; use a smaller or more strongly quantised model, free memory, or raise --memory",
+		return noRoom("the model does not fit: it needs %s (weights %s, scratch %s, KV cache for a context of %d), but the budget is %s, %s; use a smaller or more strongly quantised model, free memory, or raise --memory",
 			size(in.Needs(least)), size(in.ModelBytes), size(in.Scratch), least, size(in.Budget), in.BudgetFrom)
 	}
 	most := in.longest(left)
@@ -53,11 +67,11 @@ func PlanMemory(in PlanInput) (MemoryPlan, error) {
 		ctx = min(in.ModelCtx, most)
 	}
 	if most < least && (in.Context == 0 || in.Context > most) {
-		return MemoryPlan{}, fmt.Errorf("no useful context fits: the budget is %s, %s, which leaves %s for the KV cache, room for %d tokens%s; a context of %d needs %s in all: use a smaller model, free memory, or raise --memory",
+		return noRoom("no useful context fits: the budget is %s, %s, which leaves %s for the KV cache, room for %d tokens%s; a context of %d needs %s in all: use a smaller model, free memory, or raise --memory",
 			size(in.Budget), in.BudgetFrom, size(left), most, in.cheaper(), least, size(in.Needs(least)))
 	}
 	if ctx > most {
-		return MemoryPlan{}, fmt.Errorf("a context of %d tokens needs %s in all, %s of it for the KV cache, but the budget is %s, %s; a context of %d fits%s, or raise --memory",
+		return noRoom("a context of %d tokens needs %s in all, %s of it for the KV cache, but the budget is %s, %s; a context of %d fits%s, or raise --memory",
 			ctx, size(in.Needs(ctx)), size(in.bytesFor(ctx)), size(in.Budget), in.BudgetFrom, most, in.cheaper())
 	}
 	return in.fill(ctx, left), nil

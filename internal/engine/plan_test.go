@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ func TestPlanRefusesWithWhatWouldFit(t *testing.T) {
 	in := planned()
 	in.Context, in.KVType = 100000, backend.KVF32
 	_, err := PlanMemory(in)
-	if err == nil || !strings.Contains(err.Error(), "a context of 44") || !strings.Contains(err.Error(), "--kv-type f16") {
+	if !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "a context of 44") || !strings.Contains(err.Error(), "--kv-type f16") {
 		t.Errorf("got %v", err)
 	}
 	in.Context = 44000
@@ -47,12 +48,12 @@ func TestPlanRefusesWithWhatWouldFit(t *testing.T) {
 		t.Errorf("what it said would fit: %v", err)
 	}
 	in.Budget = 4 << 30
-	if _, err := PlanMemory(in); err == nil || !strings.Contains(err.Error(), "the model does not fit") {
+	if _, err := PlanMemory(in); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "the model does not fit") {
 		t.Errorf("got %v", err)
 	}
 	in = planned()
 	in.Budget = 5<<30 + 120<<20
-	if _, err := PlanMemory(in); err == nil || !strings.Contains(err.Error(), "no useful context fits") {
+	if _, err := PlanMemory(in); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "no useful context fits") {
 		t.Errorf("got %v", err)
 	}
 }

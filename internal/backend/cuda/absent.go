@@ -24,8 +24,8 @@ func (b *Backend) Memory() (free, total int64, unified bool, err error) {
 // NewMeter would measure the GPU.
 func (b *Backend) NewMeter() (Meter, error) { return nil, ErrAbsent }
 
-// Widened is 0.
-func (b *Backend) Widened() int64 { return 0 }
+// TooWide adds nothing.
+func (b *Backend) TooWide(err error, _ bool) error { return err }
 
 // LoadRandom would make random numbers on the GPU.
 func (b *Backend) LoadRandom(weights.Tensor) (backend.Weight, error) { return nil, ErrAbsent }

@@ -119,7 +119,7 @@ func (b *Backend) Load(t weights.Tensor, p backend.Placement) (backend.Weight, e
 	defer done()
 	w, err := b.load(t)
 	if err != nil {
-		return nil, fmt.Errorf("tensor %q: %w", t.Name, b.tooWide(err))
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, b.TooWide(err, false))
 	}
 	b.weights = append(b.weights, w)
 	return w, nil

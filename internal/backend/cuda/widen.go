@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 
 	"weir/internal/weights"
@@ -40,19 +41,15 @@ func stored(t weights.Type) weights.Type {
 	return weights.BF16
 }
 
-// Widened is how many bytes the weights loaded so far take more than in the file, for types that
-// no kernel reads: a model that does not fit for their sake may fit on the CPU.
-func (b *Backend) Widened() int64 { return b.widened }
-
-// tooWide adds to an error for want of memory what wide types have to do with it: the CPU computes
-// with the file's own.
-func (b *Backend) tooWide(err error) error {
-	if b.widened <= 0 || !isOutOfMemory(err) {
+// TooWide adds to an error for want of memory, the device's or, with planned, that of a plan, what types that no kernel
+// reads have to do with it: a model that does not fit for their sake may fit on the CPU, which computes with the file's own.
+func (b *Backend) TooWide(err error, planned bool) error {
+	if b.widened <= 0 || !planned && !isOutOfMemory(err) || errors.Is(err, ErrUnsupported) {
 		return err
 	}
 	or := ""
 	if b.halves {
 		or = "--gpu-weights fp8, or "
 	}
-	return fmt.Errorf("%w; some of the file's types are wider on a GPU, by %d MiB until here, and take their own size on the CPU: %w, or %sa file of Q4_K, Q6_K or Q8_0 (such as Q4_K_M)", err, b.widened>>20, ErrUnsupported, or)
+	return fmt.Errorf("%w; some of the file's types are wider on a GPU, by %d MiB so far, and take their own size on the CPU: %w, or %sa file of Q4_K, Q6_K or Q8_0 (such as Q4_K_M)", err, b.widened>>20, ErrUnsupported, or)
 }

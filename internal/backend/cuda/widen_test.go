@@ -50,19 +50,25 @@ func randomTensor(rng *rand.Rand, typ weights.Type, rows, cols int) weights.Tens
 // Memory that ran out after types became wider is a reason to compute on the CPU; without, it is not.
 func TestTooWide(t *testing.T) {
 	full := error(&Error{Code: outOfMemory})
-	if err := (&Backend{}).tooWide(full); errors.Is(err, ErrUnsupported) {
+	if err := (&Backend{}).TooWide(full, false); errors.Is(err, ErrUnsupported) {
 		t.Errorf("nothing is wider, but: %v", err)
 	}
 	b := &Backend{widened: 5 << 20}
-	if err := b.tooWide(full); !errors.Is(err, ErrUnsupported) || strings.Contains(err.Error(), "fp8") {
+	if err := b.TooWide(full, false); !errors.Is(err, ErrUnsupported) || strings.Contains(err.Error(), "fp8") {
 		t.Errorf("no weights are bf16: %v", err)
 	}
 	b.halves = true
-	err := b.tooWide(full)
+	err := b.TooWide(full, false)
 	if !errors.Is(err, ErrUnsupported) || !errors.Is(err, full) || !strings.Contains(err.Error(), "by 5 MiB") || !strings.Contains(err.Error(), "use --device cpu, or --gpu-weights fp8") {
 		t.Errorf("out of memory: %v", err)
 	}
-	if other := errors.New("other"); b.tooWide(other) != other {
+	other := errors.New("other")
+	if b.TooWide(other, false) != other {
 		t.Error("an error that has nothing to do with memory is changed")
+	}
+	if planned := b.TooWide(other, true); !errors.Is(planned, ErrUnsupported) || !errors.Is(planned, other) {
+		t.Errorf("a plan without room: %v", planned)
+	} else if b.TooWide(planned, true) != planned {
+		t.Error("what has been said is said again")
 	}
 }
