@@ -137,7 +137,7 @@ func (b *bench) fewCase(c fewCase, size int) {
 			if c.room > 0 {
 				room = min(room, c.room)
 			}
-			g := (&device{shared: room}).gemv(int32(c.typ), size, c.k)
+			g := gemv(int32(c.typ), size, c.k, room)
 			blocks, warps := gemvBlocks(int(a.Units), g.warps, b.processors)
 			name = g.name
 			b.must(b.launch(b.kernel(name, g.shared), blocks, 1, 1, 32*warps, g.shared, unsafe.Pointer(&a)))

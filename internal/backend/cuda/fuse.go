@@ -266,7 +266,7 @@ func (s *stream) fewKernel(p *product) few {
 func (s *stream) hold(p *product) {
 	f := &s.wait.room
 	if kind := p.w[0].kind; blockNames[kind] != "" {
-		*f = s.device.gemv(kind, slots(p.rows), p.x.spec.Cols)
+		*f = gemv(kind, slots(p.rows), p.x.spec.Cols, s.device.shared)
 	} else {
 		*f = s.fewKernel(p)
 	}

@@ -43,9 +43,9 @@ func gemvFit(kind int32, tokens, cols, room int) (warps, shared int) {
 }
 
 // gemv is the kernel for a product of GGUF's blocks.
-func (d *device) gemv(kind int32, tokens, cols int) few {
+func gemv(kind int32, tokens, cols, room int) few {
 	f := few{name: fmt.Sprintf("gemv_%s_%d", blockNames[kind], tokens), unit: 2}
-	f.warps, f.shared = gemvFit(kind, tokens, cols, d.shared)
+	f.warps, f.shared = gemvFit(kind, tokens, cols, room)
 	return f
 }
 

@@ -148,16 +148,4 @@ func (p *meter) Arithmetic() float64 {
 }
 
 // Held is what a tensor takes on the device.
-func (p *meter) Held(t weights.Tensor) int64 {
-	to := stored(t.Type)
-	switch {
-	case len(t.Shape) == 1:
-		return 4 * int64(t.Cols())
-	case to != weights.BF16:
-		elems, size := to.Block()
-		return int64(t.Rows()) * int64(t.Cols()/elems*size)
-	case p.backend.options.Weights == AsE4M3 && t.Name != embedding(t.Name):
-		return int64(t.Rows()) * int64(padded(t.Cols())+4)
-	}
-	return 2 * int64(t.Rows()) * int64(padded(t.Cols()))
-}
+func (p *meter) Held(t weights.Tensor) int64 { return p.backend.held(t) }

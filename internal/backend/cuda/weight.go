@@ -89,16 +89,33 @@ func (b *Backend) loadPlain(w *weight, t weights.Tensor) error {
 		return err
 	}
 	w.kind, w.at, w.bytes = kern.TypeBF16, at, 2*int64(w.rows)*int64(w.ld)
-	switch {
-	case t.Name == embedding(t.Name):
-	case b.options.Weights != AsE4M3:
-		b.halves = true
-	default:
+	if b.asE4M3(t.Name) {
 		if err := b.toE4M3(w); err != nil {
 			return err
 		}
 	}
+	b.halves = b.halves || w.kind == kern.TypeBF16 && t.Name != embedding(t.Name)
 	return b.describe(w)
+}
+
+// asE4M3 tells whether the options make 8 bits of a matrix of plain numbers.
+func (b *Backend) asE4M3(name string) bool {
+	return b.options.Weights == AsE4M3 && name != embedding(name)
+}
+
+// held is what a tensor takes on the device.
+func (b *Backend) held(t weights.Tensor) int64 {
+	to := stored(t.Type)
+	switch {
+	case len(t.Shape) == 1:
+		return 4 * int64(t.Cols())
+	case to != weights.BF16:
+		elems, size := to.Block()
+		return int64(t.Rows()) * int64(t.Cols()/elems*size)
+	case b.asE4M3(t.Name):
+		return int64(t.Rows()) * int64(padded(t.Cols())+4)
+	}
+	return 2 * int64(t.Rows()) * int64(padded(t.Cols()))
 }
 
 // embedding is the name of the embedding's tensor, if that is what name is: it is
@@ -247,7 +264,7 @@ func (b *Backend) loadRandom(w *weight) (err error) {
 	n, rms := int64(w.rows)*int64(w.cols), float32(1/math.Sqrt(float64(w.cols)))
 	w.bytes = 2 * n
 	a := kern.Random{Seed: uint32(len(b.weights)), Kind: kern.TypeBF16, Size: rms * float32(math.Sqrt(3))} // uniform up to that
-	if b.options.Weights == AsE4M3 && w.name != embedding(w.name) {
+	if b.asE4M3(w.name) {
 		const unitRMS = 68.5 // of the codes that the kernel makes
 		w.kind, w.bytes, a.Kind = kern.TypeE4M3, n+4*int64(w.rows), kern.TypeE4M3
 		if w.scales, err = b.device.allocate(4 * int64(w.rows)); err != nil {

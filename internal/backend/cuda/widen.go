@@ -15,16 +15,11 @@ func (b *Backend) loadOther(w *weight, t weights.Tensor) error {
 	if !t.Type.Supported() {
 		return fmt.Errorf("is %v, which weir does not compute with: %w", t.TypeName(), ErrUnsupported)
 	}
+	b.widened += b.held(t) - int64(len(t.Data)) // ahead: memory may end with this one
 	wide := t.As(stored(t.Type))
 	if wide.Type != weights.BF16 {
-		b.widened += int64(len(wide.Data) - len(t.Data))
 		return b.loadBlocks(w, wide)
 	}
-	size := len(wide.Data)
-	if b.options.Weights == AsE4M3 && t.Name != embedding(t.Name) {
-		size /= 2
-	}
-	b.widened += int64(size - len(t.Data))
 	return b.loadPlain(w, wide)
 }
 
