@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"regexp"
@@ -16,6 +15,7 @@ import (
 	"weir/internal/backend/cuda/cudatest"
 	"weir/internal/builtin"
 	"weir/internal/llm"
+	"weir/internal/model/modeltest"
 	"weir/internal/sched"
 	"weir/internal/weights"
 )
@@ -225,12 +225,16 @@ var gpuTypes = []struct{ typ, as weights.Type }{
 func TestGPUTypes(t *testing.T) {
 	for _, c := range gpuTypes {
 		t.Run(c.typ.String(), func(t *testing.T) {
-			file := tinyGGUFOf(t, 24, c.typ)
-			want, limit := gpuSays(t, reference(t), file), gpuTolerance
-			if c.as != c.typ {
-				want, limit = gpuSays(t, cudatest.Open(t, cuda.Options{}), rewritten(t, file, c.as)), 0
+			f, err := weights.OpenBytes("tiny", tinyGGUFOf(t, 24, c.typ))
+			if err != nil {
+				t.Fatal(err)
 			}
-			got := gpuSays(t, cudatest.Open(t, cuda.Options{}), file)
+			t.Cleanup(func() { f.Close() })
+			want, limit := promptSaid(t, reference(t), f), gpuTolerance
+			if c.as != c.typ {
+				want, limit = promptSaid(t, cudatest.Open(t, cuda.Options{}), rewritten(t, f, c.as)), 0
+			}
+			got := promptSaid(t, cudatest.Open(t, cuda.Options{}), f)
 			if len(want) == 0 || len(got) != len(want) {
 				t.Fatalf("log probabilities of %d tokens of the prompt, %d wanted", len(got), len(want))
 			}
@@ -243,37 +247,25 @@ func TestGPUTypes(t *testing.T) {
 	}
 }
 
-// gpuSays is what a prompt's tokens are given by a model in memory.
-func gpuSays(t *testing.T, b backend.Backend, file []byte) []llm.Token {
+// promptSaid is what a prompt's tokens are given.
+func promptSaid(t *testing.T, b backend.Backend, f *weights.File) []llm.Token {
 	t.Helper()
-	f, err := weights.OpenBytes("tiny", file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
 	return mustCollect(t, startOn(t, f, b, 4), greedyRequest(5, 1)).prompt.Logprobs
 }
 
-// rewritten is a file whose matrices are stored as another type.
-func rewritten(t *testing.T, file []byte, typ weights.Type) []byte {
+// rewritten is a file with its matrices as another type.
+func rewritten(t *testing.T, f *weights.File, typ weights.Type) *weights.File {
 	t.Helper()
-	f, err := weights.OpenBytes("tiny", file)
+	b, err := modeltest.Reencode(f, typ)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var tensors []weights.Tensor
-	for _, x := range f.Tensors() {
-		if len(x.Shape) > 1 {
-			x = x.As(typ)
-		}
-		tensors = append(tensors, x)
-	}
-	var out bytes.Buffer
-	if err := weights.WriteGGUF(&out, f.Meta().KVs(), tensors); err != nil {
+	r, err := weights.OpenBytes("rewritten", b)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return out.Bytes()
+	t.Cleanup(func() { r.Close() })
+	return r
 }
 
 // Tokens are drawn on the GPU and steps run ahead: seeded requests repeat, alone, and
