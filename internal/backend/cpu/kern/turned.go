@@ -18,8 +18,8 @@ const turnedPassing = 8*(768+16*64) + 4*(16*64+2*272)
 // TurnedFloats is the size of the memory that DecodeTurned wants at Scratch.
 func (l Level) TurnedFloats() int {
 	switch l {
-	case AVX2: // struct realpass of rowsreal.h, wherever it begins
-		return (16*4*2*64 + 4*2048 + 64) / 4
+	case AVX2: // DECODE_ROWS realsums of rowsreal.h, wherever they begin
+		return (16*4*2*64 + 64) / 4
 	case AVX512, AVX512BF16, AMX: // struct passing of rows512.h, wherever it begins
 		return (turnedPassing + 64) / 4
 	}

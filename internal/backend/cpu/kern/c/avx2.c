@@ -55,7 +55,7 @@ INLINE i32x16 nearest(f32x16 v)
 	} while (0)
 
 #define REAL_ROWS 2
-#define REAL_TILE 1
+#define REAL_TILE 2
 #define REAL_TILE_ROWS 3
 #define PAIRED_ROWS
 #define DECODE_FEW 2 // from 3 rows on there is rows.h

@@ -26,7 +26,7 @@ INLINE i32x16 nearest(f32x16 v) { return (i32x16)_mm512_cvtps_epi32((__m512)v); 
 #define LINE_VECTORS // see floats.h
 #define DECODE_FEW 4
 #define REAL_TILE 4
-#define REAL_TILE_ROWS 3
+#define REAL_TILE_ROWS 6
 #define ENDS_IN_PLACE // see unpack_some
 #define KEYS_TOGETHER 8
 #define MANY_VECTORS 4

@@ -2,14 +2,17 @@
 //
 // A single row streams its weights; of more, each would pass over all of x, which no
 // first-level cache holds, for each row of weights. So REAL_WEIGHTS rows of weights meet a
-// piece of the columns at once, made float32 once for all rows of x, and sums wait in memory
-// from piece to piece: 8 KB of them, 8 KB of weights and a row of x at a time. Each sum
-// takes its columns in the order that it has alone, and so has the bits that it has alone.
+// piece of the columns at once, 8 KB of them, and sums wait in memory from piece to piece, as
+// much. A tile of rows of x takes the even sixteens of a piece's columns, then the odd ones:
+// so it has twice the rows for its registers, and weights become float32 half as often.
+// (Once for all rows and stored they cost more: stores of vectors take ports from a Zen 4's
+// multiply-adds.) Each sum takes its columns in the order that it has alone, and so has the
+// bits that it has alone.
 #ifndef ROWSREAL_H
 #define ROWSREAL_H
 #include "floats.h"
 
-#define REAL_PIECE 512
+#define REAL_PIECE 1024
 #define REAL_WEIGHTS 4
 
 // struct rows: a decode, and scratch memory, wherever it begins.
@@ -20,68 +23,82 @@ struct rows {
 
 INLINE void *aligned(uint8_t *scratch) { return (void *)(((uintptr_t)scratch + 63) / 64 * 64); }
 
-struct realpass {
-	float acc[DECODE_ROWS][REAL_WEIGHTS][2][16];
-	float w[REAL_WEIGHTS][REAL_PIECE];
+typedef float realsums[REAL_WEIGHTS][2][16];
+
+// pieces is some columns of REAL_WEIGHTS rows of weights, and how far behind them lies what
+// comes next but one.
+struct pieces {
+	const uint8_t *w[REAL_WEIGHTS];
+	int64_t cols, next;
 };
 
-// real_tile adds cols columns, a multiple of 32, of rows of x and REAL_TILE of the weights.
-INLINE void real_tile(int rows, int64_t cols, const float (*w)[REAL_PIECE], const uint8_t *x, int64_t ldx, float (*acc)[REAL_WEIGHTS][2][16])
-{
-	f32x16 s[REAL_TILE_ROWS][REAL_TILE][2];
-	UNROLL for (int r = 0; r < rows; r++)
-		UNROLL for (int i = 0; i < REAL_TILE; i++)
-			UNROLL for (int h = 0; h < 2; h++)
-				s[r][i][h] = LOAD(f32x16, acc[r][i][h]);
-	for (int64_t c = 0; c < cols; c += 32)
-		UNROLL for (int h = 0; h < 2; h++) {
-			f32x16 v[REAL_TILE];
-			UNROLL for (int i = 0; i < REAL_TILE; i++)
-				v[i] = LOAD(f32x16, w[i] + c + 16 * h);
-			UNROLL for (int r = 0; r < rows; r++) {
-				const f32x16 u = LOAD(f32x16, x + r * ldx + 4 * (c + 16 * h));
-				UNROLL for (int i = 0; i < REAL_TILE; i++)
-					s[r][i][h] = fma16(v[i], u, s[r][i][h]);
-			}
-		}
-	UNROLL for (int r = 0; r < rows; r++)
-		UNROLL for (int i = 0; i < REAL_TILE; i++)
-			UNROLL for (int h = 0; h < 2; h++)
-				STORE(f32x16, acc[r][i][h], s[r][i][h]);
-}
-
-// real_tiles adds them for all rows of x and all of the weights.
-INLINE void real_tiles(const struct decode *p, struct realpass *s, int64_t c, int64_t cols)
-{
-	for (int64_t r = 0, rows; r < p->rows; r += rows) {
-		const int64_t left = p->rows - r;
-		rows = left == 1 ? 1 : left == 2 || left == 4 ? 2 : REAL_TILE_ROWS;
-		const uint8_t *x = p->x + r * p->ldx + 4 * c;
-		for (int i = 0; i < REAL_WEIGHTS; i += REAL_TILE) {
-			float(*acc)[REAL_WEIGHTS][2][16] = (float(*)[REAL_WEIGHTS][2][16])(void *)s->acc[r][i];
-			if (rows == 1)
-				real_tile(1, cols, s->w + i, x, p->ldx, acc);
-			else if (rows == 2)
-				real_tile(2, cols, s->w + i, x, p->ldx, acc);
-			else
-				real_tile(REAL_TILE_ROWS, cols, s->w + i, x, p->ldx, acc);
-		}
-	}
-}
-
-// lay_real makes some columns of a row of weights float32, and asks for those that come
-// next: of this row, or of the one that follows with the next REAL_WEIGHTS.
-INLINE void lay_real(const struct decode *p, enum real t, float *to, const uint8_t *w, int64_t cols, int64_t next)
+// real_tile adds half h of each 32 of the columns, of rows of x and REAL_TILE weights, from i
+// on. Meanwhile memory is asked for what is next of two weights.
+INLINE void real_tile(enum real t, int rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
 {
 	const int size = t == F32 ? 4 : 2;
-	for (int64_t c = 0; c < cols; c += 32) {
-		prefetch_by(p->near ? next : 0, next, w + c * size, 32 * size);
-		STORE(f32x16, to + c, real16(t, w + c * size));
-		STORE(f32x16, to + c + 16, real16(t, w + (c + 16) * size));
+	f32x16 s[REAL_TILE_ROWS][REAL_TILE];
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int j = 0; j < REAL_TILE; j++)
+			s[r][j] = LOAD(f32x16, acc[r][i + j][h]);
+	for (int64_t c = 0; c < p->cols; c += 32) {
+		f32x16 v[REAL_TILE];
+		UNROLL for (int j = 0; j < 2; j++)
+			__builtin_prefetch(ask[j] + c * size, 0, 2);
+		UNROLL for (int j = 0; j < REAL_TILE; j++)
+			v[j] = real16(t, p->w[i + j] + (c + 16 * h) * size);
+		UNROLL for (int r = 0; r < rows; r++) {
+			const f32x16 u = LOAD(f32x16, x + r * ldx + 4 * (c + 16 * h));
+			UNROLL for (int j = 0; j < REAL_TILE; j++)
+				s[r][j] = fma16(v[j], u, s[r][j]);
+		}
+	}
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int j = 0; j < REAL_TILE; j++)
+			STORE(f32x16, acc[r][i + j][h], s[r][j]);
+}
+
+// real_tile_rows is how many of the rows that are left a tile takes.
+INLINE int64_t real_tile_rows(int64_t left)
+{
+	if (REAL_TILE_ROWS == 3)
+		return left == 2 || left == 4 ? 2 : left < 3 ? left : 3;
+	return left >= 6 && left != 8 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+INLINE void real_tile_of(enum real t, int64_t rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
+{
+	if (rows == REAL_TILE_ROWS)
+		real_tile(t, REAL_TILE_ROWS, h, i, p, ask, x, ldx, acc);
+	else if (REAL_TILE_ROWS > 4 && rows == 4)
+		real_tile(t, 4, h, i, p, ask, x, ldx, acc);
+	else if (rows == 2)
+		real_tile(t, 2, h, i, p, ask, x, ldx, acc);
+	else
+		real_tile(t, 1, h, i, p, ask, x, ldx, acc);
+}
+
+// real_tiles adds the columns for all rows of x and all of the weights. What is next is asked
+// for by parts, by pass after pass over the columns, or passes would wait for it.
+INLINE void real_tiles(enum real t, const struct decode *d, realsums *acc, const struct pieces *p, const uint8_t *x)
+{
+	int64_t passes = 0, pass = 0;
+	for (int64_t left = d->rows; left > 0; left -= real_tile_rows(left))
+		passes += 2 * REAL_WEIGHTS / REAL_TILE;
+	for (int64_t r = 0, rows; r < d->rows; r += rows, x += rows * d->ldx) {
+		rows = real_tile_rows(d->rows - r);
+		for (int i = 0; i < REAL_WEIGHTS; i += REAL_TILE)
+			UNROLL for (int h = 0; h < 2; h++, pass++) {
+				const int64_t from = REAL_WEIGHTS * pass / passes, to = REAL_WEIGHTS * (pass + 1) / passes;
+				const uint8_t *ask[2] = {p->w[i], p->w[i]}; // nothing new
+				if (from < to)
+					ask[0] = p->w[from] + p->next, ask[1] = p->w[to - 1] + p->next;
+				real_tile_of(t, rows, h, i, p, ask, x, d->ldx, acc + r);
+			}
 	}
 }
 
-INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
+INLINE void rows_real(const struct decode *p, enum real t, realsums *acc)
 {
 	const int size = t == F32 ? 4 : 2;
 	if (p->cols % 32) { // no model has such
@@ -92,19 +109,19 @@ INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 		const int64_t n = p->n - i < REAL_WEIGHTS ? p->n - i : REAL_WEIGHTS;
 		for (int64_t r = 0; r < p->rows; r++)
 			for (int64_t j = 0; j < REAL_WEIGHTS * 2; j++) {
-				STORE(f32x16, s->acc[r][0][j], (f32x16){});
+				STORE(f32x16, acc[r][0][j], (f32x16){});
 				BARRIER;
 			}
 		for (int64_t c = 0; c < p->cols; c += REAL_PIECE) {
-			const int64_t cols = p->cols - c < REAL_PIECE ? p->cols - c : REAL_PIECE;
-			const int64_t next = 2 * REAL_PIECE * size + (p->cols - c > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw);
-			for (int64_t j = 0; j < REAL_WEIGHTS; j++) // of fewer weights the last is repeated
-				lay_real(p, t, s->w[j], p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size, cols, next);
-			real_tiles(p, s, c, cols);
+			const int64_t left = p->cols - c;
+			struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE, .next = 2 * REAL_PIECE * size + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw)};
+			UNROLL for (int64_t j = 0; j < REAL_WEIGHTS; j++) // of fewer weights the last is repeated
+				some.w[j] = p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size;
+			real_tiles(t, p, acc, &some, p->x + 4 * c);
 		}
 		for (int64_t r = 0; r < p->rows; r++)
 			for (int64_t j = 0; j < n; j++)
-				p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, s->acc[r][j][0]) + LOAD(f32x16, s->acc[r][j][1]));
+				p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, acc[r][j][0]) + LOAD(f32x16, acc[r][j][1]));
 	}
 }
 
