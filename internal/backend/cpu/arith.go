@@ -152,7 +152,7 @@ func (s *stream) pack(t *linearTask) {
 // turned tells whether a span's rows meet weights by kern.DecodeTurned, those that are
 // quantised unless spans share them.
 func (t *linearTask) turned(sp span, quantized bool) bool {
-	n := t.arith.level.TurnedRows()
+	n := t.arith.level.TurnedRows(quantized)
 	return n > 0 && int(sp.end-sp.begin) >= n && !(quantized && t.few(sp))
 }
 

@@ -1,13 +1,19 @@
 package kern
 
-// TurnedRows is the least number of rows that DecodeTurned takes faster than Decode. 0: the
-// level has none.
-func (l Level) TurnedRows() int {
+// TurnedRows is the least number of rows that DecodeTurned takes faster than Decode, with
+// quantised weights and with others. 0: the level has none.
+func (l Level) TurnedRows(quantized bool) int {
 	switch l {
 	case AVX2:
-		return 3
+		if quantized {
+			return 3
+		}
+		return 2
 	case AVX512, AVX512BF16, AMX:
-		return 5
+		if quantized {
+			return 5
+		}
+		return 2
 	}
 	return 0
 }
