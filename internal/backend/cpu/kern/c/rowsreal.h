@@ -6,7 +6,8 @@
 // much. A tile of rows of x takes the even sixteens of a piece's columns, then the odd ones:
 // so it has twice the rows for its registers, and weights become float32 half as often.
 // (Once for all rows and stored they cost more: stores of vectors take ports from a Zen 4's
-// multiply-adds.) Each sum takes its columns in the order that it has alone, and so has the
+// multiply-adds.) Of up to four rows, which wait for memory, registers have room for both: then
+// a line is read by one load, see pair16. Each sum takes its columns in the order that it has alone, and so has the
 // bits that it has alone.
 #ifndef ROWSREAL_H
 #define ROWSREAL_H
@@ -58,6 +59,40 @@ INLINE void real_tile(enum real t, int rows, int h, int i, const struct pieces *
 			STORE(f32x16, acc[r][i + j][h], s[r][j]);
 }
 
+// real_lines adds the columns, of rows of x and REAL_WEIGHTS weights, and asks for what is next.
+INLINE void real_lines(enum real t, int rows, const struct pieces *p, const uint8_t *x, int64_t ldx, realsums *acc)
+{
+	const int size = t == F32 ? 4 : 2;
+	f32x16 s[3][REAL_WEIGHTS][2];
+	UNROLL for (int i = 0; i < rows * REAL_WEIGHTS * 2; i++)
+		s[0][0][i] = LOAD(f32x16, acc[0][0][i]);
+	for (int64_t c = 0; c < p->cols; c += 32)
+		UNROLL for (int j = 0; j < REAL_WEIGHTS; j++) {
+			f32x16 a, b;
+			__builtin_prefetch(p->w[j] + c * size + p->next, 0, 2);
+			pair16(t, p->w[j] + c * size, &a, &b);
+			UNROLL for (int r = 0; r < rows; r++) {
+				s[r][j][0] = fma16(a, LOAD(f32x16, x + r * ldx + 4 * c), s[r][j][0]);
+				s[r][j][1] = fma16(b, LOAD(f32x16, x + r * ldx + 4 * c + 64), s[r][j][1]);
+			}
+		}
+	UNROLL for (int i = 0; i < rows * REAL_WEIGHTS * 2; i++)
+		STORE(f32x16, acc[0][0][i], s[0][0][i]);
+}
+
+// real_begin adds the columns for the first rows of a few, as many as it returns; the others find
+// the weights in the first-level cache.
+INLINE int64_t real_begin(enum real t, const struct decode *d, realsums *acc, const struct pieces *p, const uint8_t *x)
+{
+	if (REAL_TILE < REAL_WEIGHTS || d->rows < 2 || d->rows > 4)
+		return 0;
+	if (d->rows == 3)
+		real_lines(t, 3, p, x, d->ldx, acc);
+	else
+		real_lines(t, 2, p, x, d->ldx, acc);
+	return d->rows == 3 ? 3 : 2;
+}
+
 // real_tile_rows is how many of the rows that are left a tile takes.
 INLINE int64_t real_tile_rows(int64_t left)
 {
@@ -82,18 +117,19 @@ INLINE void real_tile_of(enum real t, int64_t rows, int h, int i, const struct p
 // for by parts, by pass after pass over the columns, or passes would wait for it.
 INLINE void real_tiles(enum real t, const struct decode *d, realsums *acc, const struct pieces *p, const uint8_t *x)
 {
+	const int64_t begin = real_begin(t, d, acc, p, x), next = begin ? 0 : p->next; // has been asked for
 	int64_t passes = 0, pass = 0;
-	for (int64_t left = d->rows; left > 0; left -= real_tile_rows(left))
+	for (int64_t left = d->rows - begin; left > 0; left -= real_tile_rows(left))
 		passes += 2 * REAL_WEIGHTS / REAL_TILE;
-	for (int64_t r = 0, rows; r < d->rows; r += rows, x += rows * d->ldx) {
+	for (int64_t r = begin, rows; r < d->rows; r += rows) {
 		rows = real_tile_rows(d->rows - r);
 		for (int i = 0; i < REAL_WEIGHTS; i += REAL_TILE)
 			UNROLL for (int h = 0; h < 2; h++, pass++) {
 				const int64_t from = REAL_WEIGHTS * pass / passes, to = REAL_WEIGHTS * (pass + 1) / passes;
 				const uint8_t *ask[2] = {p->w[i], p->w[i]}; // nothing new
 				if (from < to)
-					ask[0] = p->w[from] + p->next, ask[1] = p->w[to - 1] + p->next;
-				real_tile_of(t, rows, h, i, p, ask, x, d->ldx, acc + r);
+					ask[0] = p->w[from] + next, ask[1] = p->w[to - 1] + next;
+				real_tile_of(t, rows, h, i, p, ask, x + r * d->ldx, d->ldx, acc + r);
 			}
 	}
 }
