@@ -7,8 +7,17 @@ import (
 	"weir/internal/weights"
 )
 
-// TestDecodeTurnedHasTheBitsOfDecode: a row has the same bits alone and among others.
+// TestDecodeTurnedHasTheBitsOfDecode: a row has the same bits alone and among others, by what is
+// fast on whichever maker's processors.
 func TestDecodeTurnedHasTheBitsOfDecode(t *testing.T) {
+	own := decodeAhead
+	t.Cleanup(func() { decodeAhead = own })
+	for _, decodeAhead = range []ahead{{far: 6144}, {near: 3072, far: 12288}} {
+		testTurned(t)
+	}
+}
+
+func testTurned(t *testing.T) {
 	eachLevel(t, func(t *testing.T, l Level) {
 		for _, typ := range weights.Types() {
 			if l.TurnedRows(!isFloat(typ)) > 0 {

@@ -414,7 +414,7 @@ INLINE void rows(const struct rows *all, enum type t)
 #undef QUANT
 #undef REAL
 #define REAL(T, NAME) \
-	KERNEL k_rows_##NAME(const struct rows *p) { rows_real(&p->all, T, (realsums *)aligned(p->scratch)); }
+	KERNEL k_rows_##NAME(const struct rows *p) { rows_real(&p->all, T, (struct realpass *)aligned(p->scratch)); }
 #define QUANT(T, NAME) \
 	KERNEL k_rows_##NAME(const struct rows *p) { rows(p, T); }
 #include "types.h"

@@ -5,8 +5,8 @@
 // piece of the columns at once, 8 KB of them, and sums wait in memory from piece to piece, as
 // much. A tile of rows of x takes the even sixteens of a piece's columns, then the odd ones:
 // so it has twice the rows for its registers, and weights become float32 half as often.
-// (Once for all rows and stored they cost more: stores of vectors take ports from a Zen 4's
-// multiply-adds.) Of up to four rows, which wait for memory, registers have room for both: then
+// (Once for all rows and stored they cost a Zen 4 more, whose stores of vectors take ports from
+// multiply-adds. An Intel Xeon's conversions do, so there the first tile keeps them.) Of up to four rows, which wait for memory, registers have room for both: then
 // a line is read by one load, see pair16. Each sum takes its columns in the order that it has alone, and so has the
 // bits that it has alone.
 #ifndef ROWSREAL_H
@@ -26,16 +26,27 @@ INLINE void *aligned(uint8_t *scratch) { return (void *)(((uintptr_t)scratch + 6
 
 typedef float realsums[REAL_WEIGHTS][2][16];
 
-// pieces is some columns of REAL_WEIGHTS rows of weights, and how far behind them lies what
-// comes next but one.
+struct realpass {
+	realsums acc[DECODE_ROWS];
+	float kept[REAL_WEIGHTS][REAL_PIECE];
+};
+_Static_assert(sizeof(struct realpass) == 16 * 4 * 2 * 64 + 4 * 4 * 1024, "turnedReal of turned.go is another size");
+
+// keeps tells whether the processor is one that should keep converted weights.
+INLINE int keeps(const struct decode *p) { return p->near != 0; }
+
+// pieces is some columns of REAL_WEIGHTS rows of weights, how far behind them lies what comes
+// next but one, of which 32 columns have that many bytes, and where they are kept as float32
+// (or null).
 struct pieces {
 	const uint8_t *w[REAL_WEIGHTS];
-	int64_t cols, next;
+	int64_t cols, next, bytes;
+	float (*keep)[REAL_PIECE];
 };
 
 // real_tile adds half h of each 32 of the columns, of rows of x and REAL_TILE weights, from i
 // on. Meanwhile memory is asked for what is next of two weights.
-INLINE void real_tile(enum real t, int rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
+INLINE void real_tile(enum real t, int keep, int rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
 {
 	const int size = t == F32 ? 4 : 2;
 	f32x16 s[REAL_TILE_ROWS][REAL_TILE];
@@ -45,9 +56,11 @@ INLINE void real_tile(enum real t, int rows, int h, int i, const struct pieces *
 	for (int64_t c = 0; c < p->cols; c += 32) {
 		f32x16 v[REAL_TILE];
 		UNROLL for (int j = 0; j < 2; j++)
-			__builtin_prefetch(ask[j] + c * size, 0, 2);
+			__builtin_prefetch(ask[j] + c / 32 * p->bytes, 0, 2);
 		UNROLL for (int j = 0; j < REAL_TILE; j++)
 			v[j] = real16(t, p->w[i + j] + (c + 16 * h) * size);
+		UNROLL for (int j = 0; keep && j < REAL_TILE; j++)
+			STORE(f32x16, p->keep[i + j] + c + 16 * h, v[j]);
 		UNROLL for (int r = 0; r < rows; r++) {
 			const f32x16 u = LOAD(f32x16, x + r * ldx + 4 * (c + 16 * h));
 			UNROLL for (int j = 0; j < REAL_TILE; j++)
@@ -84,7 +97,7 @@ INLINE void real_lines(enum real t, int rows, const struct pieces *p, const uint
 // the weights in the first-level cache.
 INLINE int64_t real_begin(enum real t, const struct decode *d, realsums *acc, const struct pieces *p, const uint8_t *x)
 {
-	if (REAL_TILE < REAL_WEIGHTS || d->rows < 2 || d->rows > 4)
+	if (REAL_TILE < REAL_WEIGHTS || d->rows < 2 || d->rows > (keeps(d) ? 3 : 4))
 		return 0;
 	if (d->rows == 3)
 		real_lines(t, 3, p, x, d->ldx, acc);
@@ -101,26 +114,44 @@ INLINE int64_t real_tile_rows(int64_t left)
 	return left >= 6 && left != 8 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-INLINE void real_tile_of(enum real t, int64_t rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
+INLINE void real_tile_rows_of(enum real t, int keep, int64_t rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
 {
 	if (rows == REAL_TILE_ROWS)
-		real_tile(t, REAL_TILE_ROWS, h, i, p, ask, x, ldx, acc);
+		real_tile(t, keep, REAL_TILE_ROWS, h, i, p, ask, x, ldx, acc);
 	else if (REAL_TILE_ROWS > 4 && rows == 4)
-		real_tile(t, 4, h, i, p, ask, x, ldx, acc);
+		real_tile(t, keep, 4, h, i, p, ask, x, ldx, acc);
 	else if (rows == 2)
-		real_tile(t, 2, h, i, p, ask, x, ldx, acc);
+		real_tile(t, keep, 2, h, i, p, ask, x, ldx, acc);
 	else
-		real_tile(t, 1, h, i, p, ask, x, ldx, acc);
+		real_tile(t, keep, 1, h, i, p, ask, x, ldx, acc);
+}
+
+INLINE void real_tile_of(enum real t, int64_t rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
+{
+	if (t != F32 && p->keep)
+		real_tile_rows_of(t, 1, rows, h, i, p, ask, x, ldx, acc);
+	else
+		real_tile_rows_of(t, 0, rows, h, i, p, ask, x, ldx, acc);
+}
+
+// real_kept is a tile of weights that have been kept.
+INLINE void real_kept(int64_t rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
+{
+	struct pieces kept = {.cols = p->cols, .bytes = p->bytes};
+	UNROLL for (int j = 0; j < REAL_WEIGHTS; j++)
+		kept.w[j] = (const uint8_t *)p->keep[j];
+	real_tile_of(F32, rows, h, i, &kept, ask, x, ldx, acc);
 }
 
 // real_tiles adds the columns for all rows of x and all of the weights. What is next is asked
 // for by parts, by pass after pass over the columns, or passes would wait for it.
-INLINE void real_tiles(enum real t, const struct decode *d, realsums *acc, const struct pieces *p, const uint8_t *x)
+INLINE void real_tiles(enum real t, const struct decode *d, struct realpass *s, struct pieces *p, const uint8_t *x)
 {
-	const int64_t begin = real_begin(t, d, acc, p, x), next = begin ? 0 : p->next; // has been asked for
+	const int64_t begin = real_begin(t, d, s->acc, p, x), next = begin ? 0 : p->next; // has been asked for
 	int64_t passes = 0, pass = 0;
 	for (int64_t left = d->rows - begin; left > 0; left -= real_tile_rows(left))
 		passes += 2 * REAL_WEIGHTS / REAL_TILE;
+	p->keep = t != F32 && keeps(d) && passes > 2 * REAL_WEIGHTS / REAL_TILE ? s->kept : 0;
 	for (int64_t r = begin, rows; r < d->rows; r += rows) {
 		rows = real_tile_rows(d->rows - r);
 		for (int i = 0; i < REAL_WEIGHTS; i += REAL_TILE)
@@ -129,12 +160,15 @@ INLINE void real_tiles(enum real t, const struct decode *d, realsums *acc, const
 				const uint8_t *ask[2] = {p->w[i], p->w[i]}; // nothing new
 				if (from < to)
 					ask[0] = p->w[from] + next, ask[1] = p->w[to - 1] + next;
-				real_tile_of(t, rows, h, i, p, ask, x + r * d->ldx, d->ldx, acc + r);
+				if (r > begin && p->keep)
+					real_kept(rows, h, i, p, ask, x + r * d->ldx, d->ldx, s->acc + r);
+				else
+					real_tile_of(t, rows, h, i, p, ask, x + r * d->ldx, d->ldx, s->acc + r);
 			}
 	}
 }
 
-INLINE void rows_real(const struct decode *p, enum real t, realsums *acc)
+INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 {
 	const int size = t == F32 ? 4 : 2;
 	if (p->cols % 32) { // no model has such
@@ -145,19 +179,19 @@ INLINE void rows_real(const struct decode *p, enum real t, realsums *acc)
 		const int64_t n = p->n - i < REAL_WEIGHTS ? p->n - i : REAL_WEIGHTS;
 		for (int64_t r = 0; r < p->rows; r++)
 			for (int64_t j = 0; j < REAL_WEIGHTS * 2; j++) {
-				STORE(f32x16, acc[r][0][j], (f32x16){});
+				STORE(f32x16, s->acc[r][0][j], (f32x16){});
 				BARRIER;
 			}
 		for (int64_t c = 0; c < p->cols; c += REAL_PIECE) {
 			const int64_t left = p->cols - c;
-			struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE, .next = 2 * REAL_PIECE * size + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw)};
+			struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE, .bytes = 32 * size, .next = 2 * REAL_PIECE * size + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw)};
 			UNROLL for (int64_t j = 0; j < REAL_WEIGHTS; j++) // of fewer weights the last is repeated
 				some.w[j] = p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size;
-			real_tiles(t, p, acc, &some, p->x + 4 * c);
+			real_tiles(t, p, s, &some, p->x + 4 * c);
 		}
 		for (int64_t r = 0; r < p->rows; r++)
 			for (int64_t j = 0; j < n; j++)
-				p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, acc[r][j][0]) + LOAD(f32x16, acc[r][j][1]));
+				p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, s->acc[r][j][0]) + LOAD(f32x16, s->acc[r][j][1]));
 	}
 }
 
