@@ -120,7 +120,7 @@ func (a arith) panelFloats(cols int) int {
 type operands struct {
 	quantized []float32 // decode rows, by row
 	packed    []float32 // prefill rows, in the order of classes.prefill
-	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor; then spans of linearTask.few
+	integers  []float32 // prefill rows once more, for weights of kern.Level.IntegersFor
 }
 
 func (o *operands) layout(a *arena, how arith, rows, cols int) {
@@ -149,11 +149,10 @@ func (s *stream) pack(t *linearTask) {
 	}
 }
 
-// turned tells whether a span's rows meet weights by kern.DecodeTurned, those that are
-// quantised unless spans share them.
+// turned tells whether a span's rows meet weights by kern.DecodeTurned.
 func (t *linearTask) turned(sp span, quantized bool) bool {
 	n := t.arith.level.TurnedRows(quantized)
-	return n > 0 && int(sp.end-sp.begin) >= n && !(quantized && t.few(sp))
+	return n > 0 && int(sp.end-sp.begin) >= n
 }
 
 // turn rearranges a quantised row for it.
@@ -192,10 +191,6 @@ func (p *packTask) Do(worker, item int) {
 		if n := int(sp.end - sp.begin); item >= n {
 			item -= n
 			continue
-		}
-		if t.few(sp) {
-			t.packFew(sp, item)
-			return
 		}
 		t.quantize(int(sp.begin) + item)
 		if t.turned(sp, true) {
@@ -259,12 +254,8 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	quantized := !isFloat(p.w.typ)
 	if quantized {
 		x, ld = t.packed.quantized, kern.QuantizedBytes(t.x.cols)
-		t.decodeFew(p, lo, hi, scratch)
 	}
 	for _, sp := range t.classes.decode {
-		if quantized && t.few(sp) {
-			continue
-		}
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
 			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}

@@ -19,7 +19,7 @@ import (
 // one panel, well below half a millisecond. A panel is laid once for them.
 const integerRows = 512
 
-// integers tells whether some rows, of prompts or of decode, are multiplied in integers.
+// integers tells whether some prompts are multiplied in integers.
 func (a arith) integers() bool { return a.fast() && a.level.IntegerWeights() > 0 }
 
 // integerFloats is the scratch memory of integers: a panel, sums, outputs that can't go
@@ -28,8 +28,7 @@ func (a arith) integerFloats() int {
 	if !a.integers() {
 		return 0
 	}
-	return a.level.IntegerPanelBytes(kern.IntegerCols)/4 +
-		max(integerRows*(mostPanels*panelRows+a.level.IntegerWeights()), fewSpans*fewSums(a.level))
+	return a.level.IntegerPanelBytes(kern.IntegerCols)/4 + integerRows*(mostPanels*panelRows+a.level.IntegerWeights())
 }
 
 // integersAt is where columns [c, c+width), a piece, of prefill row i lie. The rows of a piece

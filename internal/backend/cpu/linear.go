@@ -34,7 +34,6 @@ type linearTask struct {
 	scratch [][]float32
 	// How the prefill rows are multiplied: with the group's weights one or both.
 	byIntegers, byPanels bool
-	byShared             bool // decode rows: some spans share panels (few.go)
 	left                 bool // what rounding left of x is multiplied, and added to dst (finer.go)
 
 	// What becomes of logits.
@@ -108,7 +107,6 @@ func (t *linearTask) reset(s *stream, x mat, c *classes) {
 	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, s.scratch, 1, 0
 	t.arith, t.classes, t.packed = s.arith, c, &s.packed
 	t.byIntegers, t.byPanels, t.left = false, false, false
-	t.byShared = s.arith.fast() && t.shares()
 }
 
 func (t *linearTask) add(w *weight, bias []float32, dst mat) {

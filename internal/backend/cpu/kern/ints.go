@@ -13,17 +13,11 @@ import "weir/internal/weights"
 // products of a block of columns (32, or 16 where the type's scales are for 16) are summed
 // exactly. What follows is float32, one sum a result, in the order of the columns: another
 // order than Decode's.
-//
-// MultiplyFew takes FewRows rows to DecodeRows, and sums as Decode does: to the same bits.
-// Its Acc has 16 times as many floats. Next is where the weights lie that will be laid next,
-// in IntegerWeights rows of NextBytes, LdNext apart: it asks for them meanwhile.
 type Integers struct {
 	X, W                      *byte
 	Out, Acc                  *float32
 	Blocks, Rows, N, LdX, LdO int64
 	First, Last               int64
-	Next                      *byte
-	NextBytes, LdNext         int64
 }
 
 // IntegerCols is the columns of an Integers that are best taken at a time: its weights
@@ -41,31 +35,20 @@ func (l Level) integers() integers {
 	switch l {
 	case AVX2:
 		return integers{weights: 16, row: 896, panel: 16 * (32*2*16 + 4*16)}
-	case AVX512, AVX512BF16, AMX:
+	case AVX512, AVX512BF16:
 		return integers{weights: 32, row: 480, panel: 16 * (32*32 + 2*2*4*32)}
 	}
 	return integers{}
 }
 
 // IntegersFor tells whether the products of prompts with weights of type t are Integers at
-// this level. Level AMX has tiles for them, and takes decode rows alone as Integers.
+// this level. Level AMX has tiles for them.
 func (l Level) IntegersFor(t weights.Type) bool {
-	return l != AMX && l.integers().weights > 0 && t != weights.F32 && t != weights.F16 && t != weights.BF16
+	return l.integers().weights > 0 && t != weights.F32 && t != weights.F16 && t != weights.BF16
 }
 
 // IntegerWeights is the most weights of an Integers.
 func (l Level) IntegerWeights() int { return l.integers().weights }
-
-// FewRows is the least number of rows of each of several X that MultiplyFew takes, one after
-// another, with a panel that is laid once, faster than DecodeTurned takes them. 0: the level
-// has none.
-func (l Level) FewRows() int {
-	switch l {
-	case AVX512, AVX512BF16, AMX:
-		return 6
-	}
-	return 0
-}
 
 // IntegerBytes is the size of a row of cols columns that PackIntegers has made.
 func (l Level) IntegerBytes(cols int) int { return (cols + 255) / 256 * l.integers().row }

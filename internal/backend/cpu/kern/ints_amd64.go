@@ -35,23 +35,6 @@ func (l Level) MultiplyIntegers(t weights.Type, a *Integers) {
 	}
 }
 
-// MultiplyFew multiplies some packed rows with a panel of weights of type t.
-func (l Level) MultiplyFew(t weights.Type, a *Integers) {
-	p := unsafe.Pointer(a)
-	switch t {
-	case weights.Q8_0, weights.IQ4_NL, weights.IQ4_XS, weights.Q4_0, weights.Q5_0:
-		avx512_few(p)
-	case weights.Q4_1, weights.Q4_K, weights.Q5_1, weights.Q5_K:
-		avx512_few_min(p)
-	case weights.Q3_K, weights.Q6_K:
-		avx512_few_halves(p)
-	case weights.Q2_K:
-		avx512_few_halves_min(p)
-	default:
-		panic(unknownType(t))
-	}
-}
-
 // avx2Ints chooses by how the type is laid in a panel: see ints.h.
 func avx2Ints(t weights.Type, a unsafe.Pointer) {
 	switch t {

@@ -15,6 +15,3 @@ func (l Level) IntegerPanel(weights.Type, *Convert) { panic(noIntegers) }
 
 // MultiplyIntegers panics.
 func (l Level) MultiplyIntegers(weights.Type, *Integers) { panic(noIntegers) }
-
-// MultiplyFew panics.
-func (l Level) MultiplyFew(weights.Type, *Integers) { panic(noIntegers) }

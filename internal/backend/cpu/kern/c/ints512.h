@@ -32,8 +32,6 @@ struct ints {
 	const uint8_t *x, *w;
 	float *out, *acc;
 	int64_t blocks, rows, n, ldx, ldo, first, last;
-	const uint8_t *next;
-	int64_t nextbytes, ldnext;
 };
 
 // A panel has, of each block of 32 columns, one unit, or two of 16 columns where the
@@ -69,16 +67,15 @@ INLINE void unit_sums(struct kind k, int rows, const int8_t *x, const void *s, i
 }
 
 // unit multiplies a unit's columns of rows of x with 32 weights, and adds the sums, times
-// their scales, to those of the outputs, lda apart. s is the sums of x, or where the sums
-// begin.
-INLINE void unit(struct kind k, int rows, const int8_t *x, const float *d, const void *s, int64_t ldx, const uint8_t *w, float *acc, int64_t lda)
+// their scales, to those of the outputs. s is the sums of x, or where the sums begin.
+INLINE void unit(struct kind k, int rows, const int8_t *x, const float *d, const void *s, int64_t ldx, const uint8_t *w, float *acc)
 {
 	__m512i t[INT_ROWS][2];
 	unit_sums(k, rows, x, s, ldx, w, t);
 	const float *dw = (const float *)(const void *)(w + 32 * unit_cols(k));
 	UNROLL for (int r = 0; r < rows; r++)
 		UNROLL for (int c = 0; c < 2; c++) {
-			float *a = acc + lda * r + 16 * c;
+			float *a = acc + INT_WEIGHTS * r + 16 * c;
 			f32x16 v = floats((i32x16)t[r][c]) * LOAD(f32x16, dw + 16 * c);
 			if (k.min)
 				v = fma16(LOAD(f32x16, dw + 32 + 16 * c), (f32x16)every4((const uint8_t *)s + r * ldx), v);
@@ -108,12 +105,12 @@ INLINE void ints_tile(struct kind k, int rows, const struct ints *p, int64_t r)
 		UNROLL for (int i = 0; i < rows; i++) // what the next rows will need
 			PREFETCH(row + (rows + i) * p->ldx + (int64_t)sizeof(struct xints) / 8 * b);
 		if (!k.halves) {
-			unit(k, rows, x->q + 32 * j, x->d + j, k.min ? (const void *)(x->s + j) : (const void *)(x->base + j), p->ldx, w, acc, INT_WEIGHTS);
+			unit(k, rows, x->q + 32 * j, x->d + j, k.min ? (const void *)(x->s + j) : (const void *)(x->base + j), p->ldx, w, acc);
 			w += unit_bytes(k);
 			continue;
 		}
 		UNROLL for (int h = 0; h < 2; h++) {
-			unit(k, rows, x->q + 32 * j + 16 * h, x->d + j, k.min ? (const void *)(x->half[h] + j) : (const void *)(x->halfbase[h] + j), p->ldx, w, acc, INT_WEIGHTS);
+			unit(k, rows, x->q + 32 * j + 16 * h, x->d + j, k.min ? (const void *)(x->half[h] + j) : (const void *)(x->halfbase[h] + j), p->ldx, w, acc);
 			w += unit_bytes(k);
 		}
 	}

@@ -502,7 +502,7 @@ INLINE void decode(const struct decode *p, enum type t)
 	}
 }
 #elif defined(DECODE_FEW)
-// decode takes rows by fours: for more there are rows512.h and few512.h.
+// decode takes rows by fours: for more there is rows512.h.
 INLINE void decode(const struct decode *p, enum type t)
 {
 	for (int64_t r = 0; r < p->rows; r += DECODE_FEW) {
