@@ -94,8 +94,8 @@ INLINE void keep_half(struct kind k, struct turned *w, int h, __m512i v[4])
 		STORE(u8x64, w->q[h][j], (u8x64)v[j] + centre);
 }
 
-// keep_words copies one of two words that 16 blocks begin with, four at a time: stores are
-// what products and copies contend for.
+// keep_words copies one of two words that 16 blocks begin with, four at a time: there is one
+// store a cycle.
 INLINE void keep_words(struct kind k, union numbers *to, const uint8_t *w)
 {
 	UNROLL for (int b = 0; b < 16; b += 4, w += 4 * k.block) {
@@ -164,7 +164,7 @@ INLINE void lay(enum type t, const struct laying *l)
 		lay_step(t, l, step, v);
 }
 
-// only leaves nothing of the numbers of blocks from n on.
+// only_first leaves nothing of the numbers of blocks from n on.
 INLINE void only_first(struct kind k, struct turned *w, int n)
 {
 	for (int b = n; b < 16; b++)
@@ -385,7 +385,7 @@ INLINE void pass(enum type t, const struct decode *p, struct passing *s, struct 
 	lay_rest(t, p, s, next, laid);
 }
 
-// put_sums folds the sums of TILE_WEIGHTS weights, the first of which is row.
+// put_tiles folds the sums of TILE_WEIGHTS weights, the first of which is row.
 INLINE void put_tiles(const struct decode *p, struct passing *s, int64_t row)
 {
 	for (int64_t r = 0; r < p->rows && row < p->n; r += TILE_ROWS)

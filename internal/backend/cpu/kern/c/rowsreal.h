@@ -6,8 +6,9 @@
 // much. A tile of rows of x takes the even sixteens of a piece's columns, then the odd ones:
 // so it has twice the rows for its registers, and weights become float32 half as often.
 // (Once for all rows and stored they cost a Zen 4 more, whose stores of vectors take ports from
-// multiply-adds. An Intel Xeon's conversions do, so there the first tile keeps them.) Of up to four rows, which wait for memory, registers have room for both: then
-// a line is read by one load, see pair16. Each sum takes its columns in the order that it has alone, and so has the
+// multiply-adds. An Intel Xeon's conversions do, so there the first tile keeps them.) Of up to
+// four rows, which wait for memory, registers have room for both: then a line is read by one
+// load, see pair16. Each sum takes its columns in the order that it has alone, and so has the
 // bits that it has alone.
 #ifndef ROWSREAL_H
 #define ROWSREAL_H
@@ -36,8 +37,7 @@ _Static_assert(sizeof(struct realpass) == 16 * 4 * 2 * 64 + 4 * 4 * 1024, "turne
 INLINE int keeps(const struct decode *p) { return p->near != 0; }
 
 // pieces is some columns of REAL_WEIGHTS rows of weights, how far behind them lies what comes
-// next but one, of which 32 columns have that many bytes, and where they are kept as float32
-// (or null).
+// next but one, the bytes of 32 columns, and where they are kept as float32 (or null).
 struct pieces {
 	const uint8_t *w[REAL_WEIGHTS];
 	int64_t cols, next, bytes;
@@ -77,8 +77,10 @@ INLINE void real_lines(enum real t, int rows, const struct pieces *p, const uint
 {
 	const int size = t == F32 ? 4 : 2;
 	f32x16 s[3][REAL_WEIGHTS][2];
-	UNROLL for (int i = 0; i < rows * REAL_WEIGHTS * 2; i++)
-		s[0][0][i] = LOAD(f32x16, acc[0][0][i]);
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int j = 0; j < REAL_WEIGHTS; j++)
+			UNROLL for (int h = 0; h < 2; h++)
+				s[r][j][h] = LOAD(f32x16, acc[r][j][h]);
 	for (int64_t c = 0; c < p->cols; c += 32)
 		UNROLL for (int j = 0; j < REAL_WEIGHTS; j++) {
 			f32x16 a, b;
@@ -89,8 +91,10 @@ INLINE void real_lines(enum real t, int rows, const struct pieces *p, const uint
 				s[r][j][1] = fma16(b, LOAD(f32x16, x + r * ldx + 4 * c + 64), s[r][j][1]);
 			}
 		}
-	UNROLL for (int i = 0; i < rows * REAL_WEIGHTS * 2; i++)
-		STORE(f32x16, acc[0][0][i], s[0][0][i]);
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int j = 0; j < REAL_WEIGHTS; j++)
+			UNROLL for (int h = 0; h < 2; h++)
+				STORE(f32x16, acc[r][j][h], s[r][j][h]);
 }
 
 // real_begin adds the columns for the first rows of a few, as many as it returns; the others find
@@ -114,6 +118,7 @@ INLINE int64_t real_tile_rows(int64_t left)
 	return left >= 6 && left != 8 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
+// real_tile_rows_of is a tile of as many rows as real_tile_rows says.
 INLINE void real_tile_rows_of(enum real t, int keep, int64_t rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
 {
 	if (rows == REAL_TILE_ROWS)
@@ -168,6 +173,7 @@ INLINE void real_tiles(enum real t, const struct decode *d, struct realpass *s, 
 	}
 }
 
+// rows_real multiplies two rows or more.
 INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 {
 	const int size = t == F32 ? 4 : 2;
@@ -184,7 +190,9 @@ INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 			}
 		for (int64_t c = 0; c < p->cols; c += REAL_PIECE) {
 			const int64_t left = p->cols - c;
-			struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE, .bytes = 32 * size, .next = 2 * REAL_PIECE * size + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw)};
+			struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE,
+					      .next = 2 * REAL_PIECE * size + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw),
+					      .bytes = 32 * size};
 			UNROLL for (int64_t j = 0; j < REAL_WEIGHTS; j++) // of fewer weights the last is repeated
 				some.w[j] = p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size;
 			real_tiles(t, p, s, &some, p->x + 4 * c);
