@@ -107,7 +107,7 @@ func (a arith) tileScratch(cols int) int {
 		return tileRows * cols
 	}
 	if a.level.Blocked() {
-		return max(kern.PackRows*cols, a.blockFloats(), a.integerFloats(), a.level.TurnedFloats(), kern.PromptScratch(maxQueries, fastDim))
+		return max(kern.PackRows*cols, a.blockFloats(), a.level.TurnedFloats(), kern.PromptScratch(maxQueries, fastDim))
 	}
 	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats(), a.level.TurnedFloats())
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"weir/internal/backend"
@@ -148,4 +149,35 @@ func distance(a, b []float32) float64 {
 		off, size = off+d*d, size+float64(v)*float64(v)
 	}
 	return math.Sqrt(off / size)
+}
+
+// TestTurned: which spans of rows meet weights by kern.DecodeTurned.
+func TestTurned(t *testing.T) {
+	for _, c := range []struct {
+		level             kern.Level
+		rows              int
+		quantized, floats []bool
+	}{
+		{kern.Portable, 16, []bool{false}, []bool{false}},
+		{kern.AVX2, 35, []bool{true, true, true}, []bool{true, true, true}},
+		{kern.AVX2, 2, []bool{false}, []bool{true}},
+		{kern.AVX512, 1, []bool{false}, []bool{false}},
+		{kern.AVX512, 4, []bool{false}, []bool{true}},
+		{kern.AVX512, 5, []bool{true}, []bool{true}},
+		{kern.AVX512, 16, []bool{true}, []bool{true}},
+		{kern.AVX512BF16, 35, []bool{true, true, false}, []bool{true, true, true}},
+		{kern.AMX, 21, []bool{true, true}, []bool{true, true}},
+		{kern.NEON, 16, []bool{false}, []bool{false}},
+	} {
+		var rows classes
+		rows.set(c.rows, func(int) backend.Class { return backend.Decode })
+		task := linearTask{arith: arith{level: c.level}, classes: &rows}
+		var quantized, floats []bool
+		for _, sp := range rows.decode {
+			quantized, floats = append(quantized, task.turned(sp, true)), append(floats, task.turned(sp, false))
+		}
+		if !slices.Equal(quantized, c.quantized) || !slices.Equal(floats, c.floats) {
+			t.Errorf("%v, %d rows: %v of quantised weights and %v of others, want %v and %v", c.level, c.rows, quantized, floats, c.quantized, c.floats)
+		}
+	}
 }

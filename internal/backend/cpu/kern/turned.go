@@ -3,19 +3,15 @@ package kern
 // TurnedRows is the least number of rows that DecodeTurned takes faster than Decode, with
 // quantised weights and with others. 0: the level has none.
 func (l Level) TurnedRows(quantized bool) int {
-	switch l {
-	case AVX2:
-		if quantized {
-			return 3
-		}
+	switch {
+	case l.TurnedFloats() == 0:
+		return 0
+	case !quantized:
 		return 2
-	case AVX512, AVX512BF16, AMX:
-		if quantized {
-			return 5
-		}
-		return 2
+	case l == AVX2:
+		return 3
 	}
-	return 0
+	return 5
 }
 
 // turnedPassing is the size of rows512.h's struct passing, which holds it to that.

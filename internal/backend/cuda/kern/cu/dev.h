@@ -152,7 +152,6 @@ DEVICE uint4 load_once(const void *p) {
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
   return v;
 }
-DEVICE void prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 DEVICE uint4 load4(const void *p) { return *(const uint4 *)p; }
 
 DEVICE u32 shared_at(const void *p) { return (u32)(u64)(__attribute__((address_space(3))) const void *)p; }
