@@ -18,25 +18,41 @@ import (
 const (
 	// blockRows is how many rows of x are taken at a time.
 	blockRows = 512
-	// mostPanels is the most panels of an item.
-	mostPanels = 4
+	// mostPanels is the most panels of an item, whose columns of x come from the second-level
+	// cache for all panels but the first. From eight on no more is gained by it; their sums
+	// take as much of that cache as x does.
+	mostPanels = 8
 )
 
-// panels is how many panels an item has: more make less traffic, fewer share out
-// better.
-func (t *linearTask) panels(threads int) int {
-	if !t.arith.level.Blocked() && t.byPanels || len(t.classes.prefill) == 0 {
-		return 1
-	}
-	rows := 0
+// share is an item of prompts: rows [lo, hi) of a projection.
+type share struct{ projection, lo, hi int }
+
+// shares cuts the group for prompts. Many panels make an item less work, and few are shared
+// out better: so items shrink towards the end.
+func (t *linearTask) shares(threads int) {
+	left := 0
 	for i := range t.n {
-		rows += t.group[i].w.rows
+		left += panelsOf(t.group[i].w.rows)
 	}
-	n := mostPanels
-	for n > 1 && rows < 16*threads*n*panelRows {
-		n /= 2
+	t.items = t.items[:0]
+	for i := range t.n {
+		rows := t.group[i].w.rows
+		for lo := 0; lo < rows; {
+			n := max(1, min(mostPanels, left/(2*threads)))
+			hi := min(lo+n*panelRows, rows)
+			t.items = append(t.items, share{i, lo, hi})
+			left -= panelsOf(hi - lo)
+			lo = hi
+		}
 	}
-	return n
+}
+
+// panelsOf is how many panels some rows of weights are.
+func panelsOf(rows int) int { return (rows + panelRows - 1) / panelRows }
+
+// sharesPrompts tells whether items shrink: prompts are multiplied by panels that share x.
+func (t *linearTask) sharesPrompts() bool {
+	return t.arith.fast() && len(t.classes.prefill) > 0 && (t.arith.level.Blocked() || !t.byPanels)
 }
 
 // blockFloats is the scratch memory of blocks: two panels, sums, outputs that can't go

@@ -28,7 +28,8 @@ type linearTask struct {
 	x       mat
 	classes *classes // of the rows of x
 	packed  *operands
-	tile    int // rows of a tile
+	tile    int     // rows of a tile
+	items   []share // items of prompts, which are of different sizes; else none
 	group   [maxGroup]projection
 	n       int
 	scratch [][]float32
@@ -92,8 +93,11 @@ func (s *stream) runLinear() {
 	if s.arith.fast() {
 		s.pack(t)
 	}
-	tiles := t.cut(s.pool.Threads())
-	s.run(tiles, tiles*t.tile*t.x.cols*(t.x.rows+1), t)
+	rows := 0
+	for i := range t.n {
+		rows += t.group[i].w.rows
+	}
+	s.run(t.cut(s.pool.Threads()), rows*t.x.cols*(t.x.rows+1), t)
 }
 
 func (s *stream) classesOf(x backend.Act) *classes {
@@ -122,11 +126,16 @@ func (t *linearTask) add(w *weight, bias []float32, dst mat) {
 	}
 }
 
-// cut chooses the size of a tile and returns how many there are.
+// cut makes the items, and returns how many there are.
 func (t *linearTask) cut(threads int) int {
+	t.items = t.items[:0]
+	if t.sharesPrompts() {
+		t.shares(threads)
+		return len(t.items)
+	}
 	t.tile = tileRows
 	if t.arith.fast() {
-		t.tile = t.panels(threads) * panelRows
+		t.tile = panelRows
 	}
 	end := 0
 	for i := range t.n {
@@ -136,14 +145,24 @@ func (t *linearTask) cut(threads int) int {
 	return end
 }
 
-// Do computes one tile's outputs for all rows.
-func (t *linearTask) Do(worker, item int) {
-	begin, p := 0, &t.group[0]
-	for i := 1; item >= p.end; i++ {
-		begin, p = p.end, &t.group[i]
+// share returns what an item is.
+func (t *linearTask) share(item int) share {
+	if len(t.items) > 0 {
+		return t.items[item]
+	}
+	begin, i := 0, 0
+	for item >= t.group[i].end {
+		begin = t.group[i].end
+		i++
 	}
 	lo := (item - begin) * t.tile
-	hi := min(lo+t.tile, p.w.rows)
+	return share{i, lo, min(lo+t.tile, t.group[i].w.rows)}
+}
+
+// Do computes one tile's outputs for all rows.
+func (t *linearTask) Do(worker, item int) {
+	at := t.share(item)
+	p, lo, hi := &t.group[at.projection], at.lo, at.hi
 	if t.arith.fast() {
 		t.decode(p, lo, hi, t.scratch[worker])
 		t.prefill(p, lo, hi, t.scratch[worker])
