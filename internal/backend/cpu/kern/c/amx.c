@@ -15,6 +15,7 @@ INLINE i32x16 udot(i32x16 s, u8x64 w, i8x64 x)
 // Tiles multiply signed bytes.
 #define SDOT_BIAS 128
 INLINE u8x64 signed_(u8x64 w) { return w; }
+#define SIGNED_16 0 // the same of constants
 INLINE i32x16 sdot(i32x16 s, u8x64 w, i8x64 x) { return udot(s, w ^ 0x80, x); }
 
 INLINE f32x16 halves(u16x16 h) { return (f32x16)_mm512_cvtph_ps((__m256i)h); }

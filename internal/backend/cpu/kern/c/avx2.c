@@ -24,6 +24,7 @@ INLINE __m256i sdot32(__m256i w, __m256i x) { return udot32(_mm256_abs_epi8(w), 
 
 #define SDOT_BIAS 0
 INLINE u8x64 signed_(u8x64 w) { return w; }
+#define SIGNED_16 0 // the same of constants
 INLINE i32x16 sdot(i32x16 s, u8x64 w, i8x64 x)
 {
 	return s + JOIN(i32x16, sdot32(LOW(__m256i, w), LOW(__m256i, x)), sdot32(HIGH(__m256i, w), HIGH(__m256i, x)));

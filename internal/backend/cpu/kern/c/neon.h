@@ -19,6 +19,7 @@ INLINE i32x16 udot(i32x16 s, u8x64 w, i8x64 x) { return sdot(s, w, x); }
 
 #define SDOT_BIAS 0
 INLINE u8x64 signed_(u8x64 w) { return w; }
+#define SIGNED_16 0 // the same of constants
 
 // within takes bytes of the same quarter.
 INLINE u8x64 within(u8x64 v, u8x64 index)

@@ -52,6 +52,17 @@ INLINE u8x64 quarters(const uint8_t *p, int64_t a, int64_t b, int64_t c, int64_t
 	return cat(LOAD(u8x16, p + a), LOAD(u8x16, p + b), LOAD(u8x16, p + c), LOAD(u8x16, p + d));
 }
 
+// crossed reads half h of 32 bytes at a, 32 more, and as much at b.
+INLINE u8x64 crossed(const uint8_t *a, const uint8_t *b, int h)
+{
+#ifdef __AVX512F__
+	const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
+	return (u8x64)(h ? _mm512_shuffle_i32x4(x, y, 0xdd) : _mm512_shuffle_i32x4(x, y, 0x88));
+#else
+	return quarters(a + 16 * h, 0, 32, b - a, b - a + 32);
+#endif
+}
+
 // blocks32 reads 16 bytes at an offset of blocks j, j+4, j+8, j+12.
 INLINE u8x64 blocks32(const uint8_t *w, int size, int j, int at)
 {
@@ -74,9 +85,7 @@ INLINE u8x64 high5(u32x16 words, int half)
 INLINE void unpack5(struct group *g, const uint8_t *w, int size, int high, int low)
 {
 	UNROLL for (int j = 0; j < 4; j++) {
-		const uint8_t *p = w + j * size + high;
-		uint32_t a = ld32(p), b = ld32(p + 4 * size), c = ld32(p + 8 * size), d = ld32(p + 12 * size);
-		u32x16 words = {a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d};
+		const u32x16 words = (u32x16)blocks32(w, size, j, high); // and what follows them
 		u8x64 v = blocks32(w, size, j, low);
 		g->q[j][0] = (v & 15) | high5(words, 0);
 		g->q[j][1] = v >> 4 | high5(words, 1);
@@ -137,14 +146,27 @@ INLINE u8x64 bits4(const uint8_t *p, int h, int size)
 
 INLINE void unpack_2k(struct group *g, const uint8_t *w)
 {
+#ifdef __AVX512F__
+	// A word of two bytes for each block: scale and minimum of its first half, then of its second.
+	const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)w)), _mm_loadu_si128((const __m128i *)(const void *)(w + 84)), 1);
+	const u32x16 words = (u32x16)_mm512_cvtepu16_epi32(both);
+	const __m512 of = _mm512_castps128_ps512(_mm_cvtph_ps(_mm_unpacklo_epi32(_mm_cvtsi32_si128((int)ld32(w + 80)), _mm_cvtsi32_si128((int)ld32(w + 164)))));
+	const i32x16 at = {0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2};
+	const f32x16 d = (f32x16)_mm512_permutexvar_ps((__m512i)at, of), m = (f32x16)_mm512_permutexvar_ps((__m512i)(at + 1), of);
+	g->d0 = d * floats((i32x16)(words & 15));
+	g->m0 = -(m * floats((i32x16)(words >> 4 & 15)));
+	g->d1 = d * floats((i32x16)(words >> 8 & 15));
+	g->m1 = -(m * floats((i32x16)(words >> 12)));
+#else
 	u8x16 a = LOAD(u8x16, w), b = LOAD(u8x16, w + 84);
 	f32x16 d = pair(w + 80, w + 164), m = pair(w + 82, w + 166);
 	g->d0 = d * bytes_u(evens(a, b) & 15);
 	g->d1 = d * bytes_u(odds(a, b) & 15);
 	g->m0 = -(m * bytes_u(evens(a, b) >> 4));
 	g->m1 = -(m * bytes_u(odds(a, b) >> 4));
+#endif
 	UNROLL for (int h = 0; h < 2; h++) {
-		u8x64 v = quarters(w + 16 + 16 * h, 0, 32, 84, 116);
+		u8x64 v = crossed(w + 16, w + 100, h);
 		UNROLL for (int j = 0; j < 4; j++)
 			g->q[j][h] = v >> (2 * j) & 3;
 	}
@@ -152,12 +174,25 @@ INLINE void unpack_2k(struct group *g, const uint8_t *w)
 
 INLINE void unpack_3k(struct group *g, const uint8_t *w)
 {
+#ifdef __AVX512F__
+	// Words a, b and c of both blocks, and their scales: scales3 has the layout.
+	const __m128i v0 = _mm_loadu_si128((const __m128i *)(const void *)(w + 94)), v1 = _mm_loadu_si128((const __m128i *)(const void *)(w + 204));
+	const __m256i v = _mm256_alignr_epi8(_mm256_setzero_si256(), _mm256_inserti128_si256(_mm256_castsi128_si256(v0), v1, 1), 2);
+	const __m256i low = _mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi32(v, 0x44), _mm256_setr_epi32(0, 0, 4, 4, 0, 0, 4, 4)), _mm256_set1_epi32(0x0f0f0f0f));
+	const __m256i high = _mm256_rolv_epi32(_mm256_shuffle_epi32(v, 0xaa), _mm256_setr_epi32(4, 2, 0, 30, 4, 2, 0, 30));
+	const i32x16 both = (i32x16)_mm512_cvtepu16_epi32(_mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi32(0x30303030))));
+	const f32x16 d = (f32x16)_mm512_permutexvar_ps((__m512i)(i32x16){0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1},
+		_mm512_castps128_ps512(_mm_cvtph_ps(_mm_unpacklo_epi16(_mm_cvtsi32_si128(ld16(w + 108)), _mm_cvtsi32_si128(ld16(w + 218))))));
+	g->d0 = d * floats((both & 0xff) - 32);
+	g->d1 = d * floats((both >> 8) - 32);
+#else
 	u8x16 a = scales3(w + 96), b = scales3(w + 206);
 	f32x16 d = pair(w + 108, w + 218);
 	g->d0 = d * (bytes_u(evens(a, b)) - 32);
 	g->d1 = d * (bytes_u(odds(a, b)) - 32);
+#endif
 	UNROLL for (int h = 0; h < 2; h++) {
-		u8x64 v = quarters(w + 32 + 16 * h, 0, 32, 110, 142), top = bits4(w, h, 110);
+		u8x64 v = crossed(w + 32, w + 142, h), top = bits4(w, h, 110);
 		UNROLL for (int j = 0; j < 4; j++)
 			g->q[j][h] = (v >> (2 * j) & 3) | (top >> j & 1) << 2;
 	}
@@ -171,12 +206,7 @@ INLINE void unpack_6k(struct group *g, const uint8_t *w)
 	g->d1 = d * bytes_i((i8x16)odds(a, b));
 	UNROLL for (int h = 0; h < 2; h++) {
 		u8x64 v = quarters(w + 16 * h, 0, 64, 210, 274), u = quarters(w + 32 + 16 * h, 0, 64, 210, 274);
-#ifdef __AVX512F__
-		const __m512i x = _mm512_loadu_si512(w + 128), y = _mm512_loadu_si512(w + 338);
-		u8x64 top = (u8x64)(h ? _mm512_shuffle_i32x4(x, y, 0xdd) : _mm512_shuffle_i32x4(x, y, 0x88));
-#else
-		u8x64 top = quarters(w + 128 + 16 * h, 0, 32, 210, 242);
-#endif
+		u8x64 top = crossed(w + 128, w + 338, h);
 		g->q[0][h] = (v & 15) | (top << 4 & 0x30);
 		g->q[1][h] = (u & 15) | (top << 2 & 0x30);
 		g->q[2][h] = v >> 4 | (top & 0x30);
@@ -187,7 +217,6 @@ INLINE void unpack_6k(struct group *g, const uint8_t *w)
 // unpack reads 512 columns.
 INLINE void unpack(enum type t, struct group *g, const uint8_t *w)
 {
-	const u8x16 table = LOAD(u8x16, iq4_values);
 	switch (t) {
 	case Q4_0:
 	case Q4_1: {
@@ -213,9 +242,18 @@ INLINE void unpack(enum type t, struct group *g, const uint8_t *w)
 		break;
 	case Q8_0:
 		g->d0 = strided(w, 34);
-		UNROLL for (int j = 0; j < 4; j++)
+		UNROLL for (int j = 0; j < 4; j++) {
+#ifdef __AVX512F__
+			const uint8_t *p = w + 34 * j + 2;
+			const __m512i x = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)p)), _mm256_loadu_si256((const __m256i *)(const void *)(p + 136)), 1);
+			const __m512i y = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)(p + 272))), _mm256_loadu_si256((const __m256i *)(const void *)(p + 408)), 1);
+			g->q[j][0] = signed_((u8x64)_mm512_shuffle_i32x4(x, y, 0x88));
+			g->q[j][1] = signed_((u8x64)_mm512_shuffle_i32x4(x, y, 0xdd));
+#else
 			UNROLL for (int h = 0; h < 2; h++)
 				g->q[j][h] = signed_(blocks32(w, 34, j, 2 + 16 * h));
+#endif
+		}
 		break;
 	case Q2_K: unpack_2k(g, w); break;
 	case Q3_K: unpack_3k(g, w); break;
@@ -243,9 +281,10 @@ INLINE void unpack(enum type t, struct group *g, const uint8_t *w)
 			g->d0 = pair(w, w + 136) * (bytes_u((u8x16)sc) - 32);
 		}
 		UNROLL for (int j = 0; j < 4; j++) {
+			const u8x16 table = LOAD(u8x16, iq4_values) ^ SIGNED_16;
 			u8x64 v = t == IQ4_NL ? blocks32(w, 18, j, 2) : quarters(w + 8 + 16 * j, 0, 64, 136, 200);
-			g->q[j][0] = signed_(lookup(table, v & 15));
-			g->q[j][1] = signed_(lookup(table, v >> 4));
+			g->q[j][0] = lookup(table, v & 15);
+			g->q[j][1] = lookup(table, v >> 4);
 		}
 		break;
 	}
@@ -261,13 +300,46 @@ INLINE f32x16 halfsums(struct kind k, const struct group *g, const struct xgroup
 	return f - (float)k.offset * LOAD(f32x16, h ? x->s1 : x->s0); // whole numbers below 2^24: exact
 }
 
+#ifdef __AVX512F__
+// narrow_halfsums are those of both halves, where 16 products fit in 16 bits: q below 16.
+INLINE void narrow_halfsums(struct kind k, const struct group *g, const struct xgroup *x, f32x16 sums[2])
+{
+	const __m512i ones = _mm512_set1_epi16(1);
+	__m512i p[4];
+	UNROLL for (int j = 0; j < 4; j++) {
+		const __m512i a = (__m512i)udot((i32x16){}, g->q[j][0], LOAD(i8x64, x->q[j][0])), b = (__m512i)udot((i32x16){}, g->q[j][1], LOAD(i8x64, x->q[j][1]));
+		p[j] = _mm512_madd_epi16(_mm512_packs_epi32(a, b), ones);
+	}
+	const __m512i a = _mm512_madd_epi16(_mm512_packs_epi32(p[0], p[1]), ones), b = _mm512_madd_epi16(_mm512_packs_epi32(p[2], p[3]), ones);
+	sums[0] = floats((i32x16)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88));
+	sums[1] = floats((i32x16)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd));
+	if (k.offset) {
+		sums[0] -= (float)k.offset * LOAD(f32x16, x->s0);
+		sums[1] -= (float)k.offset * LOAD(f32x16, x->s1);
+	}
+}
+#endif
+
+INLINE void both_halfsums(struct kind k, const struct group *g, const struct xgroup *x, f32x16 sums[2])
+{
+#ifdef __AVX512F__
+	if (k.offset < 16) { // q below 8
+		narrow_halfsums(k, g, x, sums);
+		return;
+	}
+#endif
+	sums[0] = halfsums(k, g, x, 0);
+	sums[1] = halfsums(k, g, x, 1);
+}
+
 // step adds a group's products to the sums.
 INLINE f32x16 step(struct kind k, f32x16 acc, const struct group *g, const struct xgroup *x)
 {
 	f32x16 t;
 	if (k.halves) {
-		t = halfsums(k, g, x, 0) * g->d0;
-		t = fma16(halfsums(k, g, x, 1), g->d1, t);
+		f32x16 c[2];
+		both_halfsums(k, g, x, c);
+		t = fma16(c[1], g->d1, c[0] * g->d0);
 		if (k.min) {
 			t = fma16(g->m0, LOAD(f32x16, x->s0), t);
 			t = fma16(g->m1, LOAD(f32x16, x->s1), t);

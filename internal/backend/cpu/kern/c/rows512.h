@@ -148,8 +148,8 @@ INLINE void lay_step(enum type t, const struct laying *l, int step, __m512i v[4]
 	if (step % 4 < 4 / n) {
 		struct group g;
 		unpack(t, &g, l->w); // of which the rest is not computed
-		UNROLL for (int j = step % 4 * n; j < step % 4 * n + n; j++)
-			v[j] = (__m512i)g.q[j][h];
+		UNROLL for (int j = step % 4 * n; j < step % 4 * n + n; j++) // unpack reads both halves of Q8_0
+			v[j] = (__m512i)(t == Q8_0 ? signed_(blocks32(l->w, kind_of(t).block, j, 2 + 16 * h)) : g.q[j][h]);
 	}
 	if (step % 4 == 2)
 		keep_half(kind_of(t), l->to, h, v);
