@@ -99,9 +99,7 @@ INLINE void keep_half(struct kind k, struct turned *w, int h, __m512i v[4])
 INLINE void keep_words(struct kind k, union numbers *to, const uint8_t *w)
 {
 	UNROLL for (int b = 0; b < 16; b += 4, w += 4 * k.block) {
-		uint64_t four = ld16(w) | (uint32_t)ld16(w + k.block) << 16;
-		four |= (uint64_t)(ld16(w + 2 * k.block) | (uint32_t)ld16(w + 3 * k.block) << 16) << 32;
-		__asm__ volatile("" : "+r"(four)); // in registers, not vectors
+		const uint64_t four = four_words(w, k.block);
 		__builtin_memcpy_inline(to->h + b, &four, 8);
 	}
 }
