@@ -26,23 +26,24 @@ struct kind {
 	int min;    // it has m
 	int sign;   // q is signed
 	int offset;
+	int most; // greatest q where it is unsigned
 };
 
 INLINE struct kind kind_of(enum type t)
 {
 	switch (t) {
-	case Q4_0: return (struct kind){16 * 18, 18, 32, 0, 0, 0, 8};
-	case Q4_1: return (struct kind){16 * 20, 20, 32, 0, 1, 0, 0};
-	case Q5_0: return (struct kind){16 * 22, 22, 32, 0, 0, 0, 16};
-	case Q5_1: return (struct kind){16 * 24, 24, 32, 0, 1, 0, 0};
-	case Q8_0: return (struct kind){16 * 34, 34, 32, 0, 0, 1, 0};
-	case Q2_K: return (struct kind){2 * 84, 84, 256, 1, 1, 0, 0};
-	case Q3_K: return (struct kind){2 * 110, 110, 256, 1, 0, 0, 4};
-	case Q4_K: return (struct kind){2 * 144, 144, 256, 0, 1, 0, 0};
-	case Q5_K: return (struct kind){2 * 176, 176, 256, 0, 1, 0, 0};
-	case Q6_K: return (struct kind){2 * 210, 210, 256, 1, 0, 0, 32};
-	case IQ4_NL: return (struct kind){16 * 18, 18, 32, 0, 0, 1, 0};
-	case IQ4_XS: return (struct kind){2 * 136, 136, 256, 0, 0, 1, 0};
+	case Q4_0: return (struct kind){16 * 18, 18, 32, 0, 0, 0, 8, 15};
+	case Q4_1: return (struct kind){16 * 20, 20, 32, 0, 1, 0, 0, 15};
+	case Q5_0: return (struct kind){16 * 22, 22, 32, 0, 0, 0, 16, 31};
+	case Q5_1: return (struct kind){16 * 24, 24, 32, 0, 1, 0, 0, 31};
+	case Q8_0: return (struct kind){16 * 34, 34, 32, 0, 0, 1, 0, 0};
+	case Q2_K: return (struct kind){2 * 84, 84, 256, 1, 1, 0, 0, 3};
+	case Q3_K: return (struct kind){2 * 110, 110, 256, 1, 0, 0, 4, 7};
+	case Q4_K: return (struct kind){2 * 144, 144, 256, 0, 1, 0, 0, 15};
+	case Q5_K: return (struct kind){2 * 176, 176, 256, 0, 1, 0, 0, 31};
+	case Q6_K: return (struct kind){2 * 210, 210, 256, 1, 0, 0, 32, 63};
+	case IQ4_NL: return (struct kind){16 * 18, 18, 32, 0, 0, 1, 0, 0};
+	case IQ4_XS: return (struct kind){2 * 136, 136, 256, 0, 0, 1, 0, 0};
 	}
 	__builtin_unreachable();
 }

@@ -32,19 +32,41 @@ INLINE f32x16 halfsums(struct kind k, const struct group *g, const struct xgroup
 	return f - (float)k.offset * LOAD(f32x16, h ? x->s1 : x->s0); // whole numbers below 2^24: exact
 }
 
+#ifdef __AVX2__
+// Sums in 16 bits, for as long as they fit, take fewer instructions.
 #ifdef __AVX512F__
-// narrow_halfsums are those of both halves, where 16 products fit in 16 bits: q below 16.
+typedef __m512i packed;
+#define PACK(a, b) _mm512_packs_epi32(a, b)
+#define BY_TWOS(v) _mm512_madd_epi16(v, _mm512_set1_epi16(1))
+#define EVEN(a, b) (__m512i)_mm512_shuffle_ps((__m512)(a), (__m512)(b), 0x88)
+#define ODD(a, b) (__m512i)_mm512_shuffle_ps((__m512)(a), (__m512)(b), 0xdd)
+#else
+typedef __m256i packed;
+#define PACK(a, b) _mm256_packs_epi32(a, b)
+#define BY_TWOS(v) _mm256_madd_epi16(v, _mm256_set1_epi16(1))
+#define EVEN(a, b) (__m256i)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x88)
+#define ODD(a, b) (__m256i)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0xdd)
+#endif
+#define PARTS ((int)(64 / sizeof(packed)))
+union parts {
+	packed v[PARTS];
+	i32x16 all;
+};
+
+// narrow_halfsums are the sums of both halves, where 16 products fit in 16 bits.
 INLINE void narrow_halfsums(struct kind k, const struct group *g, const struct xgroup *x, f32x16 sums[2])
 {
-	const __m512i ones = _mm512_set1_epi16(1);
-	__m512i p[4];
-	UNROLL for (int j = 0; j < 4; j++) {
-		const __m512i a = (__m512i)udot((i32x16){}, g->q[j][0], LOAD(i8x64, x->q[j][0])), b = (__m512i)udot((i32x16){}, g->q[j][1], LOAD(i8x64, x->q[j][1]));
-		p[j] = _mm512_madd_epi16(_mm512_packs_epi32(a, b), ones);
+	union parts first, second;
+	UNROLL for (int i = 0; i < PARTS; i++) {
+		packed p[4];
+		UNROLL for (int j = 0; j < 4; j++) {
+			const union parts a = {.all = udot((i32x16){}, g->q[j][0], LOAD(i8x64, x->q[j][0]))}, b = {.all = udot((i32x16){}, g->q[j][1], LOAD(i8x64, x->q[j][1]))};
+			p[j] = BY_TWOS(PACK(a.v[i], b.v[i]));
+		}
+		const packed a = BY_TWOS(PACK(p[0], p[1])), b = BY_TWOS(PACK(p[2], p[3]));
+		first.v[i] = EVEN(a, b), second.v[i] = ODD(a, b);
 	}
-	const __m512i a = _mm512_madd_epi16(_mm512_packs_epi32(p[0], p[1]), ones), b = _mm512_madd_epi16(_mm512_packs_epi32(p[2], p[3]), ones);
-	sums[0] = floats((i32x16)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88));
-	sums[1] = floats((i32x16)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd));
+	sums[0] = floats(first.all), sums[1] = floats(second.all);
 	if (k.offset) {
 		sums[0] -= (float)k.offset * LOAD(f32x16, x->s0);
 		sums[1] -= (float)k.offset * LOAD(f32x16, x->s1);
@@ -52,16 +74,55 @@ INLINE void narrow_halfsums(struct kind k, const struct group *g, const struct x
 }
 #endif
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// narrow_sums are the sums of blocks, where 8 products fit in 16 bits; 16 of those that are
+// below 16 do.
+INLINE i32x16 narrow_sums(struct kind k, const struct group *g, const struct xgroup *x)
+{
+	union parts sums;
+	UNROLL for (int i = 0; i < PARTS; i++) {
+		packed p[4];
+		UNROLL for (int j = 0; j < 4; j++) {
+			const union parts a = {.all = (i32x16)g->q[j][0]}, b = {.all = (i32x16)g->q[j][1]};
+			const packed c = _mm256_maddubs_epi16(a.v[i], _mm256_loadu_si256((const __m256i *)(const void *)(x->q[j][0] + 32 * i)));
+			const packed d = _mm256_maddubs_epi16(b.v[i], _mm256_loadu_si256((const __m256i *)(const void *)(x->q[j][1] + 32 * i)));
+			p[j] = BY_TWOS(_mm256_add_epi16(c, d));
+		}
+		const packed a = BY_TWOS(PACK(p[0], p[1])), b = BY_TWOS(PACK(p[2], p[3]));
+		sums.v[i] = k.most < 16 ? BY_TWOS(PACK(a, b)) : _mm256_add_epi32(EVEN(a, b), ODD(a, b));
+	}
+	return sums.all;
+}
+#define NARROW_SUMS
+#endif
+
 INLINE void both_halfsums(struct kind k, const struct group *g, const struct xgroup *x, f32x16 sums[2])
 {
-#ifdef __AVX512F__
-	if (k.offset < 16) { // q below 8
+#ifdef __AVX2__
+	if (k.most < (PARTS == 1 ? 8 : 4)) { // with narrow registers Q3_K is slower by it
 		narrow_halfsums(k, g, x, sums);
 		return;
 	}
 #endif
 	sums[0] = halfsums(k, g, x, 0);
 	sums[1] = halfsums(k, g, x, 1);
+}
+
+INLINE i32x16 blocksums(struct kind k, const struct group *g, const struct xgroup *x)
+{
+#ifdef NARROW_SUMS
+	if (!k.sign && k.most < 32)
+		return narrow_sums(k, g, x);
+#endif
+	i32x16 p[4];
+	UNROLL for (int j = 0; j < 4; j++) {
+		p[j] = (i32x16){};
+		UNROLL for (int h = 0; h < 2; h++) {
+			i8x64 v = LOAD(i8x64, x->q[j][h]);
+			p[j] = k.sign ? sdot(p[j], g->q[j][h], v) : udot(p[j], g->q[j][h], v);
+		}
+	}
+	return sum4(p[0], p[1], p[2], p[3]);
 }
 
 // step adds a group's products to the sums.
@@ -78,15 +139,7 @@ INLINE f32x16 step(struct kind k, f32x16 acc, const struct group *g, const struc
 		}
 		return fma16(t, LOAD(f32x16, x->d), acc);
 	}
-	i32x16 p[4];
-	UNROLL for (int j = 0; j < 4; j++) {
-		p[j] = (i32x16){};
-		UNROLL for (int h = 0; h < 2; h++) {
-			i8x64 v = LOAD(i8x64, x->q[j][h]);
-			p[j] = k.sign ? sdot(p[j], g->q[j][h], v) : udot(p[j], g->q[j][h], v);
-		}
-	}
-	t = floats(sum4(p[0], p[1], p[2], p[3]));
+	t = floats(blocksums(k, g, x));
 	const float offset = k.sign ? SDOT_BIAS : k.offset;
 	if (offset != 0)
 		t -= offset * LOAD(f32x16, x->s); // exact, as above
