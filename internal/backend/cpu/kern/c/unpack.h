@@ -108,10 +108,24 @@ INLINE void unpack5(struct group *g, const uint8_t *w, int size, int high, int l
 	}
 }
 
+#ifdef __AVX2__
+// eights spreads number i, 0 or 1, to 8 lanes, and number i + 2.
+INLINE f32x16 eights(__m128 of, int i)
+{
+#ifdef __AVX512F__
+	const i32x16 at = {0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2};
+	return (f32x16)_mm512_permutexvar_ps((__m512i)(at + i), _mm512_castps128_ps512(of));
+#else
+	const __m128 next = i ? _mm_movehdup_ps(of) : of;
+	return JOIN(f32x16, _mm256_broadcastss_ps(next), _mm256_broadcastss_ps(_mm_movehl_ps(next, next)));
+#endif
+}
+#endif
+
 // scales4 unpacks the 6-bit scales and mins of two blocks of Q4_K or Q5_K.
 INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
 {
-#ifdef __AVX512F__
+#ifdef __AVX2__
 	// In vectors throughout: what came from other registers took a third of a group's time. A block
 	// begins with its scale and minimum, then words x, y and z.
 	const __m128i v0 = _mm_loadu_si128((const __m128i *)(const void *)a), v1 = _mm_loadu_si128((const __m128i *)(const void *)b);
@@ -122,10 +136,10 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
 	// Those of x and y of a, then of b; then all scales, all minimums.
 	const __m256i mixed = _mm256_alignr_epi8(_mm256_unpackhi_epi32(low, high), _mm256_unpacklo_epi32(low, high), 8);
 	const __m256i apart = _mm256_permute4x64_epi64(mixed, 0xd8);
-	const __m512 of = _mm512_castps128_ps512(_mm_cvtph_ps(_mm_unpacklo_epi32(v0, v1)));
-	const i32x16 d = {0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2};
-	g->d0 = (f32x16)_mm512_permutexvar_ps((__m512i)d, of) * bytes_u((u8x16)_mm256_castsi256_si128(apart));
-	g->m0 = -((f32x16)_mm512_permutexvar_ps((__m512i)(d + 1), of) * bytes_u((u8x16)_mm256_extracti128_si256(apart, 1)));
+	const u8x16 sc = (u8x16)_mm256_castsi256_si128(apart), mn = (u8x16)_mm256_extracti128_si256(apart, 1);
+	const __m128 of = _mm_cvtph_ps(_mm_unpacklo_epi32(v0, v1)); // d and m of a, of b
+	g->d0 = eights(of, 0) * bytes_u(sc);
+	g->m0 = -(eights(of, 1) * bytes_u(mn));
 #else
 	u32x4 sc, mn;
 	UNROLL for (int i = 0; i < 2; i++) {
@@ -177,21 +191,11 @@ INLINE u16x16 words16(const uint8_t *a, const uint8_t *b)
 	return (u16x16)_mm256_inserti128_si256(_mm256_castsi128_si256(x), y, 1);
 }
 
-// lanes8 spreads the first of two numbers of a pair, or the second, and of another pair: each for 8 lanes.
-INLINE f32x16 lanes8(__m512 of, int from)
-{
-	const i32x16 at = {0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2};
-	return (f32x16)_mm512_permutexvar_ps((__m512i)(at + from), of);
-}
-
 // of_pairs are the numbers of words a and b, two of each.
-INLINE __m512 of_pairs(uint32_t a, uint32_t b)
+INLINE __m128 of_pairs(uint32_t a, uint32_t b)
 {
-	return _mm512_castps128_ps512(_mm_cvtph_ps(_mm_unpacklo_epi32(_mm_cvtsi32_si128((int)a), _mm_cvtsi32_si128((int)b))));
+	return _mm_cvtph_ps(_mm_unpacklo_epi32(_mm_cvtsi32_si128((int)a), _mm_cvtsi32_si128((int)b)));
 }
-
-// eights is pair, of numbers that are there.
-INLINE f32x16 eights(uint16_t a, uint16_t b) { return lanes8(of_pairs(a, b), 0); }
 #endif
 
 INLINE void unpack_2k(struct group *g, const uint8_t *w)
@@ -199,8 +203,8 @@ INLINE void unpack_2k(struct group *g, const uint8_t *w)
 #ifdef __AVX512F__
 	// A word of two bytes for each block: scale and minimum of its first half, then of its second.
 	const u32x16 words = __builtin_convertvector(words16(w, w + 84), u32x16);
-	const __m512 of = of_pairs(ld32(w + 80), ld32(w + 164));
-	const f32x16 d = lanes8(of, 0), m = lanes8(of, 1);
+	const __m128 of = of_pairs(ld32(w + 80), ld32(w + 164));
+	const f32x16 d = eights(of, 0), m = eights(of, 1);
 	g->d0 = d * floats((i32x16)(words & 15));
 	g->m0 = -(m * floats((i32x16)(words >> 4 & 15)));
 	g->d1 = d * floats((i32x16)(words >> 8 & 15));
@@ -228,7 +232,7 @@ INLINE void unpack_3k(struct group *g, const uint8_t *w)
 	const __m256i low = _mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi32(v, 0x44), _mm256_setr_epi32(0, 0, 4, 4, 0, 0, 4, 4)), _mm256_set1_epi32(0x0f0f0f0f));
 	const __m256i high = _mm256_rolv_epi32(_mm256_shuffle_epi32(v, 0xaa), _mm256_setr_epi32(4, 2, 0, 30, 4, 2, 0, 30));
 	const i32x16 both = (i32x16)_mm512_cvtepu16_epi32(_mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi32(0x30303030))));
-	const f32x16 d = eights(ld16(w + 108), ld16(w + 218));
+	const f32x16 d = eights(of_pairs(ld16(w + 108), ld16(w + 218)), 0);
 	g->d0 = d * floats((both & 0xff) - 32);
 	g->d1 = d * floats((both >> 8) - 32);
 #else
