@@ -231,38 +231,43 @@ func TestDecode(t *testing.T) {
 	})
 }
 
-// TestDecodeIsTheSameHoweverSplit: neither the rows of a call, nor the level,
-// change a bit.
 // TestDecodeLargestSums: where sums are narrow they hold the largest there are, every weight's and
 // every product's.
 func TestDecodeLargestSums(t *testing.T) {
-	eachType(t, func(t *testing.T, l Level, typ weights.Type) {
-		if isFloat(typ) {
-			t.Skip("its sums are floats")
-		}
-		const rows, n, cols = 2, 3, 1024
-		_, bytes := typ.Block()
-		for _, fill := range []byte{0, 0x7f, 0x80, 0xff} {
-			for _, sign := range []float32{-1, 1} {
-				w, x := blocks(newRand(t), typ, n, cols), make([]float32, rows*cols)
-				for i := range x {
-					x[i] = sign
-				}
-				for b := 0; b < len(w); b += bytes {
-					for i := range bytes {
-						w[b+i] = fill
-					}
-					for _, at := range scaleOffsets(typ) {
-						binary.LittleEndian.PutUint16(w[b+at:], weights.F32ToF16(0.01))
-					}
-				}
-				o := newOperand(l, typ, x, rows, cols)
-				checkDecode(t, typ, w, o, decodeAll(t, l, typ, w, o, rows, n, cols), n, cols)
+	eachLevel(t, func(t *testing.T, l Level) {
+		for _, typ := range weights.Types() {
+			if !isFloat(typ) {
+				t.Run(typ.String(), func(t *testing.T) { testLargestSums(t, l, typ) })
 			}
 		}
 	})
 }
 
+func testLargestSums(t *testing.T, l Level, typ weights.Type) {
+	const rows, n, cols = 2, 3, 1024
+	_, bytes := typ.Block()
+	for _, fill := range []byte{0, 0x7f, 0x80, 0xff} {
+		for _, sign := range []float32{-1, 1} {
+			w, x := blocks(newRand(t), typ, n, cols), make([]float32, rows*cols)
+			for i := range x {
+				x[i] = sign
+			}
+			for b := 0; b < len(w); b += bytes {
+				for i := range bytes {
+					w[b+i] = fill
+				}
+				for _, at := range scaleOffsets(typ) {
+					binary.LittleEndian.PutUint16(w[b+at:], weights.F32ToF16(0.01))
+				}
+			}
+			o := newOperand(l, typ, x, rows, cols)
+			checkDecode(t, typ, w, o, decodeAll(t, l, typ, w, o, rows, n, cols), n, cols)
+		}
+	}
+}
+
+// TestDecodeIsTheSameHoweverSplit: neither the rows of a call, nor the level,
+// change a bit.
 func TestDecodeIsTheSameHoweverSplit(t *testing.T) {
 	eachType(t, func(t *testing.T, l Level, typ weights.Type) {
 		rng := newRand(t)
