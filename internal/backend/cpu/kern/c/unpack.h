@@ -64,13 +64,21 @@ INLINE u8x64 crossed(const uint8_t *a, const uint8_t *b, int h)
 #endif
 }
 
+#ifdef __AVX512F__
+// both32 reads 32 bytes from each of two places.
+INLINE __m512i both32(const uint8_t *a, const uint8_t *b)
+{
+	return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)a)), _mm256_loadu_si256((const __m256i *)(const void *)b), 1);
+}
+#endif
+
 // halves32 reads 32 bytes from four places, by halves.
 INLINE void halves32(u8x64 v[2], const uint8_t *p, int64_t b, int64_t c, int64_t d)
 {
 #ifdef __AVX512F__
 	// By 32 bytes, not 16: what reads a line often holds a Zen 4 up.
-	const __m512i x = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)p)), _mm256_loadu_si256((const __m256i *)(const void *)(p + b)), 1);
-	const __m512i y = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)(p + c))), _mm256_loadu_si256((const __m256i *)(const void *)(p + d)), 1);
+	const __m512i x = both32(p, p + b);
+	const __m512i y = both32(p + c, p + d);
 	v[0] = (u8x64)_mm512_shuffle_i32x4(x, y, 0x88);
 	v[1] = (u8x64)_mm512_shuffle_i32x4(x, y, 0xdd);
 #else
@@ -171,7 +179,7 @@ INLINE void nibbles4(struct group *g, const uint8_t *qs, int size)
 INLINE void bits4(u8x64 top[2], const uint8_t *p, int size)
 {
 #ifdef __AVX512F__
-	const __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)p)), _mm256_loadu_si256((const __m256i *)(const void *)(p + size)), 1);
+	const __m512i v = both32(p, p + size);
 	const __m512i by = _mm512_setr_epi64(0, 0, 0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004, 0x0004000400040004);
 	top[0] = (u8x64)_mm512_srlv_epi16(_mm512_shuffle_i32x4(v, v, 0xa0), by);
 	top[1] = (u8x64)_mm512_srlv_epi16(_mm512_shuffle_i32x4(v, v, 0xf5), by);
