@@ -49,7 +49,7 @@ type computeOptions struct {
 	deviceOptions
 	pool          *cpu.Pool `kong:"-"` // shared by several models; nil: one of its own
 	Threads       int       `help:"CPU threads to compute with; 0: one for each core that weir may use." default:"0" group:"Engine"`
-	CPULevel      string    `name:"cpu-level" help:"Instruction set to compute with: portable; avx2, avx512, avx512bf16 or amx; on arm64 neon or neonbf16; best: the fastest that this machine runs." default:"best" placeholder:"best" group:"Engine"`
+	CPULevel      string    `name:"cpu-level" help:"Instruction set to compute with: portable; avx2, avxvnni, avx512, avx512bf16 or amx; on arm64 neon or neonbf16; best: the fastest that this machine runs." default:"best" placeholder:"best" group:"Engine"`
 	Deterministic bool      `help:"The same bits on every machine and at every level, and the same for prompts as for generated tokens; slower." group:"Engine"`
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"debug/elf"
 	"fmt"
 	"os"
@@ -42,7 +43,8 @@ func build(t tools, work, dir string, l level, source string) (image, error) {
 		return image{}, err
 	}
 	args := append(slices.Clone(common), l.flags...)
-	if err := command(t.clang, append(args, "-I", filepath.Join(dir, "c"), "-c", source, "-o", object)...); err != nil {
+	args = append(args, "-I", filepath.Join(dir, "c"))
+	if err := compile(t, args, l.again, source, object); err != nil {
 		return image{}, err
 	}
 	if err := command(t.lld, "-static", "-e", "0", "--emit-relocs", "-T", script, object, "-o", linked); err != nil {
@@ -54,6 +56,26 @@ func build(t tools, work, dir string, l level, source string) (image, error) {
 	}
 	im.stack, err = readStackUse(filepath.Join(work, "k.su"))
 	return im, err
+}
+
+// compile makes the object, by way of assembly without named encodings if it is to be assembled
+// with other flags.
+func compile(t tools, args, again []string, source, object string) error {
+	if again == nil {
+		return command(t.clang, append(args, "-c", source, "-o", object)...)
+	}
+	text := strings.TrimSuffix(object, ".o") + ".s"
+	if err := command(t.clang, append(args, "-S", source, "-o", text)...); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(text)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(text, bytes.ReplaceAll(data, []byte("{vex}"), nil), 0o600); err != nil {
+		return err
+	}
+	return command(t.clang, append(slices.Clone(again), "-c", text, "-o", object)...)
 }
 
 func command(name string, args ...string) error {

@@ -28,7 +28,7 @@ func kernels(t *testing.T, source string) (tools, string, level) {
 	if err := os.WriteFile(filepath.Join(dir, "c", "k.c"), []byte(preamble+source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return found, dir, level{"test", "amd64", "k.c", append([]string{"-march=haswell"}, amd64...)}
+	return found, dir, level{name: "test", goarch: "amd64", source: "k.c", flags: append([]string{"-march=haswell"}, amd64...)}
 }
 
 func TestGenerate(t *testing.T) {
@@ -138,7 +138,7 @@ func TestKernelsAreCurrent(t *testing.T) {
 	if _, err := findTools(); err != nil {
 		t.Skipf("needs the pinned compiler: %v", err)
 	}
-	if err := run("../../internal/backend/cpu/kern", true); err != nil {
+	if err := run("../../internal/backend/cpu/kern", true, levels); err != nil {
 		t.Error(err)
 	}
 }

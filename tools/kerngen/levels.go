@@ -17,6 +17,7 @@ type level struct {
 	goarch string
 	source string   // main file in c/; the headers beside it may be included
 	flags  []string // of clang
+	again  []string // flags of an assembler that chooses the encoding where the compiler named one
 }
 
 // file names a generated file: z sorts it after what people wrote.
@@ -38,12 +39,25 @@ var amd64 = []string{"--target=x86_64-unknown-linux-gnu", "-mno-red-zone", "-mpr
 var arm64 = []string{"--target=aarch64-unknown-linux-gnu", "-mcmodel=tiny", "-ffixed-x28", "-ffixed-x18"}
 
 var levels = []level{
-	{"avx2", "amd64", "avx2.c", append([]string{"-march=haswell"}, amd64...)},
-	{"avx512", "amd64", "avx512.c", append([]string{"-march=cascadelake"}, amd64...)},
-	{"avx512bf16", "amd64", "bf16.c", append([]string{"-march=cooperlake"}, amd64...)},
-	{"amx", "amd64", "amx.c", append([]string{"-march=cooperlake", "-mamx-tile", "-mamx-bf16"}, amd64...)},
-	{"neon", "arm64", "neon.c", append([]string{"-march=armv8.2-a+dotprod"}, arm64...)},
-	{"neonbf16", "arm64", "neonbf16.c", append([]string{"-march=armv8.2-a+dotprod+bf16+i8mm"}, arm64...)},
+	{name: "avx2", goarch: "amd64", source: "avx2.c", flags: append([]string{"-march=haswell"}, amd64...)},
+	{name: "avxvnni", goarch: "amd64", source: "avxvnni.c", flags: append([]string{"-march=haswell", "-mavxvnni"}, amd64...)},
+	{name: "avx512", goarch: "amd64", source: "avx512.c", flags: append([]string{"-march=cascadelake"}, amd64...)},
+	{name: "avx512bf16", goarch: "amd64", source: "bf16.c", flags: append([]string{"-march=cooperlake"}, amd64...)},
+	{name: "amx", goarch: "amd64", source: "amx.c", flags: append([]string{"-march=cooperlake", "-mamx-tile", "-mamx-bf16"}, amd64...)},
+	{name: "neon", goarch: "arm64", source: "neon.c", flags: append([]string{"-march=armv8.2-a+dotprod"}, arm64...)},
+	{name: "neonbf16", goarch: "arm64", source: "neonbf16.c", flags: append([]string{"-march=armv8.2-a+dotprod+bf16+i8mm"}, arm64...)},
+}
+
+// chosen is all levels or, for a test, level avxvnni in the encoding that processors with
+// AVX-512 run.
+func chosen(vnni512 bool) []level {
+	if !vnni512 {
+		return levels
+	}
+	i := slices.IndexFunc(levels, func(l level) bool { return l.name == "avxvnni" })
+	l := levels[i]
+	l.again = []string{"--target=x86_64-unknown-linux-gnu", "-march=haswell", "-mavx512vl", "-mavx512vnni"}
+	return []level{l}
 }
 
 // tools are the programs and the version that their output depends on.

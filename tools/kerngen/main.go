@@ -21,6 +21,11 @@
 //
 //	go run ./tools/kerngen          # write the generated files
 //	go run ./tools/kerngen -check   # compare with the committed ones
+//
+// and for tests on a machine that has AVX-512 but no AVX-VNNI, in a copy of the tree:
+//
+//	go run ./tools/kerngen -dir COPY/internal/backend/cpu/kern -gpu '' -vnni512
+//	go test -tags vnni512 ./internal/backend/cpu/...    # there
 package main
 
 import (
@@ -35,10 +40,11 @@ func main() {
 	dir := flag.String("dir", "internal/backend/cpu/kern", "the CPU kernels' package; empty: leave them alone")
 	gpu := flag.String("gpu", "internal/backend/cuda/kern", "the GPU kernels' package; empty: leave them alone")
 	check := flag.Bool("check", false, "compare with the committed files instead of writing them")
+	vnni512 := flag.Bool("vnni512", false, "write level avxvnni alone, in AVX-512's encoding: for tests, not to be committed")
 	flag.Parse()
 	var err error
 	if *dir != "" {
-		err = run(*dir, *check)
+		err = run(*dir, *check, chosen(*vnni512))
 	}
 	if err == nil && *gpu != "" {
 		err = runGPU(*gpu, *check)
@@ -49,7 +55,7 @@ func main() {
 	}
 }
 
-func run(dir string, check bool) error {
+func run(dir string, check bool, levels []level) error {
 	tools, err := findTools()
 	if err != nil {
 		return err

@@ -161,6 +161,8 @@ func TestTurned(t *testing.T) {
 		{kern.Portable, 16, []bool{false}, []bool{false}},
 		{kern.AVX2, 35, []bool{true, true, true}, []bool{true, true, true}},
 		{kern.AVX2, 2, []bool{false}, []bool{true}},
+		{kern.AVXVNNI, 3, []bool{true}, []bool{true}},
+		{kern.AVXVNNI, 2, []bool{false}, []bool{true}},
 		{kern.AVX512, 1, []bool{false}, []bool{false}},
 		{kern.AVX512, 4, []bool{false}, []bool{true}},
 		{kern.AVX512, 5, []bool{true}, []bool{true}},

@@ -13,7 +13,7 @@ import (
 //
 //	for each piece of columns            x: [integerRows][kern.IntegerCols], 2 or 2.5 bytes each
 //	    for each panel of the item       w: [16 or 32][kern.IntegerCols], up to 24 KB
-//	        for each six or eight rows   sums: [6][16] or [8][32]
+//	        for each six rows            sums: [6][16] or [6][32]
 
 // integerRows is how many rows of x are taken at a time: of a piece of 512 columns and
 // one panel, well below half a millisecond. A panel is laid once for them.

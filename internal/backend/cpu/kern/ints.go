@@ -35,6 +35,8 @@ func (l Level) integers() integers {
 	switch l {
 	case AVX2:
 		return integers{weights: 16, row: 896, panel: 16 * (32*2*16 + 4*16)}
+	case AVXVNNI:
+		return integers{weights: 16, row: 480, panel: 16 * (32*16 + 2*2*4*16)}
 	case AVX512, AVX512BF16:
 		return integers{weights: 32, row: 480, panel: 16 * (32*32 + 2*2*4*32)}
 	}

@@ -9,9 +9,12 @@ import (
 // PackIntegers turns rows of float32 into what MultiplyIntegers multiplies. Cols is a
 // multiple of 32; a row takes IntegerBytes. Blocks of 32 are those of Quantize.
 func (l Level) PackIntegers(a *Convert) {
-	if l >= AVX512 {
+	switch {
+	case l >= AVX512:
 		avx512_pack_ints(unsafe.Pointer(a))
-	} else {
+	case l == AVXVNNI:
+		avxvnni_pack_ints(unsafe.Pointer(a))
+	default:
 		avx2_pack_ints(unsafe.Pointer(a))
 	}
 }
@@ -19,18 +22,24 @@ func (l Level) PackIntegers(a *Convert) {
 // IntegerPanel lays up to IntegerWeights rows of type t side by side. What lies LdY
 // bytes behind, for as many rows, is what will be laid next: memory is asked for it.
 func (l Level) IntegerPanel(t weights.Type, a *Convert) {
-	if l >= AVX512 {
+	switch {
+	case l >= AVX512:
 		avx512Panel(t, unsafe.Pointer(a))
-	} else {
+	case l == AVXVNNI:
+		avxvnniPanel(t, unsafe.Pointer(a))
+	default:
 		avx2Panel(t, unsafe.Pointer(a))
 	}
 }
 
 // MultiplyIntegers multiplies packed rows with a panel of weights of type t.
 func (l Level) MultiplyIntegers(t weights.Type, a *Integers) {
-	if l >= AVX512 {
+	switch {
+	case l >= AVX512:
 		avx512Ints(t, unsafe.Pointer(a))
-	} else {
+	case l == AVXVNNI:
+		avxvnniInts(t, unsafe.Pointer(a))
+	default:
 		avx2Ints(t, unsafe.Pointer(a))
 	}
 }
@@ -59,7 +68,7 @@ func avx2Ints(t weights.Type, a unsafe.Pointer) {
 	}
 }
 
-// avx512Ints: likewise, see ints512.h.
+// avx512Ints: likewise, see intsvnni.h.
 func avx512Ints(t weights.Type, a unsafe.Pointer) {
 	switch t {
 	case weights.Q8_0, weights.IQ4_NL, weights.IQ4_XS, weights.Q4_0, weights.Q5_0:
@@ -70,6 +79,22 @@ func avx512Ints(t weights.Type, a unsafe.Pointer) {
 		avx512_ints_halves(a)
 	case weights.Q2_K:
 		avx512_ints_halves_min(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+// avxvnniInts: the same in narrower registers.
+func avxvnniInts(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q8_0, weights.IQ4_NL, weights.IQ4_XS, weights.Q4_0, weights.Q5_0:
+		avxvnni_ints(a)
+	case weights.Q4_1, weights.Q4_K, weights.Q5_1, weights.Q5_K:
+		avxvnni_ints_min(a)
+	case weights.Q3_K, weights.Q6_K:
+		avxvnni_ints_halves(a)
+	case weights.Q2_K:
+		avxvnni_ints_halves_min(a)
 	default:
 		panic(unknownType(t))
 	}
@@ -132,6 +157,37 @@ func avx512Panel(t weights.Type, a unsafe.Pointer) {
 		avx512_panel_iq4_nl(a)
 	case weights.IQ4_XS:
 		avx512_panel_iq4_xs(a)
+	default:
+		panic(unknownType(t))
+	}
+}
+
+func avxvnniPanel(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q4_0:
+		avxvnni_panel_q4_0(a)
+	case weights.Q4_1:
+		avxvnni_panel_q4_1(a)
+	case weights.Q5_0:
+		avxvnni_panel_q5_0(a)
+	case weights.Q5_1:
+		avxvnni_panel_q5_1(a)
+	case weights.Q8_0:
+		avxvnni_panel_q8_0(a)
+	case weights.Q2_K:
+		avxvnni_panel_q2_k(a)
+	case weights.Q3_K:
+		avxvnni_panel_q3_k(a)
+	case weights.Q4_K:
+		avxvnni_panel_q4_k(a)
+	case weights.Q5_K:
+		avxvnni_panel_q5_k(a)
+	case weights.Q6_K:
+		avxvnni_panel_q6_k(a)
+	case weights.IQ4_NL:
+		avxvnni_panel_iq4_nl(a)
+	case weights.IQ4_XS:
+		avxvnni_panel_iq4_xs(a)
 	default:
 		panic(unknownType(t))
 	}

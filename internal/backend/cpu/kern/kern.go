@@ -39,6 +39,7 @@ type Level uint8
 const (
 	Portable   Level = iota + 1 // no kernels: the portable loops do everything
 	AVX2                        // amd64 with AVX2, FMA and F16C
+	AVXVNNI                     // and AVX-VNNI, which processors without AVX-512 have
 	AVX512                      // and AVX-512 F, BW, VL, DQ and VNNI
 	AVX512BF16                  // and AVX-512 BF16
 	AMX                         // and AMX TILE and BF16
@@ -50,8 +51,8 @@ const (
 	NEONBF16                     // and matrix products of bf16 and 8 bits
 )
 
-var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16",
-	AMX: "amx", NEON: "neon", NEONBF16: "neonbf16"}
+var names = map[Level]string{Portable: "portable", AVX2: "avx2", AVXVNNI: "avxvnni", AVX512: "avx512",
+	AVX512BF16: "avx512bf16", AMX: "amx", NEON: "neon", NEONBF16: "neonbf16"}
 
 func (l Level) String() string { return names[l] }
 

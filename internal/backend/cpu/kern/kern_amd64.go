@@ -17,6 +17,9 @@ func Levels() []Level {
 		return levels
 	}
 	levels = append(levels, AVX2)
+	if hasVNNI256() {
+		levels = append(levels, AVXVNNI)
+	}
 	if !x.HasAVX512F || !x.HasAVX512BW || !x.HasAVX512VL || !x.HasAVX512DQ || !x.HasAVX512VNNI {
 		return levels
 	}
@@ -65,9 +68,12 @@ func (l Level) Quantize(a *Convert) {
 // Decode multiplies few rows with weights of type t.
 func (l Level) Decode(t weights.Type, a *Decode) {
 	a.ahead = decodeAhead
-	if l >= AVX512 {
+	switch {
+	case l >= AVX512:
 		avx512Decode(t, unsafe.Pointer(a))
-	} else {
+	case l == AVXVNNI:
+		avxvnniDecode(t, unsafe.Pointer(a))
+	default:
 		avx2Decode(t, unsafe.Pointer(a))
 	}
 }
@@ -136,6 +142,8 @@ func (l Level) Peak(a *Probe) {
 		amx_peak(unsafe.Pointer(a))
 	case AVX512, AVX512BF16:
 		avx512_peak_ints(unsafe.Pointer(a))
+	case AVXVNNI:
+		avxvnni_peak_ints(unsafe.Pointer(a))
 	default:
 		avx2_peak_ints(unsafe.Pointer(a))
 	}

@@ -8,7 +8,7 @@ func (l Level) TurnedRows(quantized bool) int {
 		return 0
 	case !quantized:
 		return 2
-	case l == AVX2:
+	case l == AVX2 || l == AVXVNNI:
 		return 3
 	}
 	return 5
@@ -23,7 +23,7 @@ const turnedReal = 16*4*2*64 + 4*4*1024
 // TurnedFloats is the size of the memory that DecodeTurned wants at Scratch.
 func (l Level) TurnedFloats() int {
 	switch l {
-	case AVX2: // struct realpass of rowsreal.h, wherever it begins
+	case AVX2, AVXVNNI: // struct realpass of rowsreal.h, wherever it begins
 		return (turnedReal + 64) / 4
 	case AVX512, AVX512BF16, AMX: // struct passing of rows512.h, wherever it begins
 		return (max(turnedPassing, turnedReal) + 64) / 4

@@ -20,9 +20,12 @@ func (l Level) Turn(a *Convert) {
 // weights are quantised they have been turned.
 func (l Level) DecodeTurned(t weights.Type, a *Decode) {
 	a.ahead = decodeAhead
-	if l >= AVX512 {
+	switch {
+	case l >= AVX512:
 		avx512Rows(t, unsafe.Pointer(a))
-	} else {
+	case l == AVXVNNI:
+		avxvnniRows(t, unsafe.Pointer(a))
+	default:
 		avx2Rows(t, unsafe.Pointer(a))
 	}
 }
@@ -98,5 +101,37 @@ func avx512Rows(t weights.Type, a unsafe.Pointer) {
 		avx512_rows_iq4_xs(a)
 	default:
 		panic(unknownType(t))
+	}
+}
+
+// avxvnniRows: weights that are not quantised are AVX2's.
+func avxvnniRows(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q4_0:
+		avxvnni_rows_q4_0(a)
+	case weights.Q4_1:
+		avxvnni_rows_q4_1(a)
+	case weights.Q5_0:
+		avxvnni_rows_q5_0(a)
+	case weights.Q5_1:
+		avxvnni_rows_q5_1(a)
+	case weights.Q8_0:
+		avxvnni_rows_q8_0(a)
+	case weights.Q2_K:
+		avxvnni_rows_q2_k(a)
+	case weights.Q3_K:
+		avxvnni_rows_q3_k(a)
+	case weights.Q4_K:
+		avxvnni_rows_q4_k(a)
+	case weights.Q5_K:
+		avxvnni_rows_q5_k(a)
+	case weights.Q6_K:
+		avxvnni_rows_q6_k(a)
+	case weights.IQ4_NL:
+		avxvnni_rows_iq4_nl(a)
+	case weights.IQ4_XS:
+		avxvnni_rows_iq4_xs(a)
+	default:
+		avx2Rows(t, a)
 	}
 }

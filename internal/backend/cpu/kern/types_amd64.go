@@ -46,6 +46,38 @@ func avx2Decode(t weights.Type, a unsafe.Pointer) {
 	}
 }
 
+// avxvnniDecode: weights that are not quantised are AVX2's.
+func avxvnniDecode(t weights.Type, a unsafe.Pointer) {
+	switch t {
+	case weights.Q4_0:
+		avxvnni_decode_q4_0(a)
+	case weights.Q4_1:
+		avxvnni_decode_q4_1(a)
+	case weights.Q5_0:
+		avxvnni_decode_q5_0(a)
+	case weights.Q5_1:
+		avxvnni_decode_q5_1(a)
+	case weights.Q8_0:
+		avxvnni_decode_q8_0(a)
+	case weights.Q2_K:
+		avxvnni_decode_q2_k(a)
+	case weights.Q3_K:
+		avxvnni_decode_q3_k(a)
+	case weights.Q4_K:
+		avxvnni_decode_q4_k(a)
+	case weights.Q5_K:
+		avxvnni_decode_q5_k(a)
+	case weights.Q6_K:
+		avxvnni_decode_q6_k(a)
+	case weights.IQ4_NL:
+		avxvnni_decode_iq4_nl(a)
+	case weights.IQ4_XS:
+		avxvnni_decode_iq4_xs(a)
+	default:
+		avx2Decode(t, a)
+	}
+}
+
 func avx512Decode(t weights.Type, a unsafe.Pointer) {
 	switch t {
 	case weights.F32:

@@ -34,7 +34,9 @@ func TestFastest(t *testing.T) {
 		want   Level
 	}{
 		{[]Level{Portable}, true, Portable},
+		{[]Level{Portable, AVX2, AVXVNNI}, true, AVXVNNI},
 		{[]Level{Portable, AVX2, AVX512}, true, AVX512},
+		{[]Level{Portable, AVX2, AVXVNNI, AVX512}, false, AVX512},
 		{[]Level{Portable, AVX2, AVX512, AVX512BF16}, true, AVX512},
 		{[]Level{Portable, AVX2, AVX512, AVX512BF16}, false, AVX512BF16},
 		{[]Level{Portable, AVX2, AVX512, AVX512BF16, AMX}, true, AMX},

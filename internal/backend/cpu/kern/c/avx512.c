@@ -60,7 +60,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 	KERNEL k_decode_##NAME(const struct decode *p) { decode_real(p, T); } \
 	KERNEL k_expand_##NAME(const struct convert *p) { expand_real(T, TO_F32, p); }
 #include "types.h"
-#include "ints512.h"
+#include "intsvnni.h"
 #include "rows512.h"
 
 KERNEL k_gemm(const struct gemm *p) { gemm(p); }

@@ -22,6 +22,9 @@ struct xgroup {
 	float s0[16], s1[16]; // sums of its halves
 };
 
+// offset_of is what a group's numbers have more than they are worth.
+INLINE float offset_of(struct kind k) { return k.sign ? SDOT_BIAS : k.offset; }
+
 // halfsums are the integer sums of halves of the blocks, as floats.
 INLINE f32x16 halfsums(struct kind k, const struct group *g, const struct xgroup *x, int h)
 {
@@ -74,7 +77,7 @@ INLINE void narrow_halfsums(struct kind k, const struct group *g, const struct x
 }
 #endif
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(__AVXVNNI__)
 // narrow_sums are the sums of blocks, where 8 products fit in 16 bits; 16 of those that are
 // below 16 do.
 INLINE i32x16 narrow_sums(struct kind k, const struct group *g, const struct xgroup *x)
@@ -140,9 +143,8 @@ INLINE f32x16 step(struct kind k, f32x16 acc, const struct group *g, const struc
 		return fma16(t, LOAD(f32x16, x->d), acc);
 	}
 	t = floats(blocksums(k, g, x));
-	const float offset = k.sign ? SDOT_BIAS : k.offset;
-	if (offset != 0)
-		t -= offset * LOAD(f32x16, x->s); // exact, as above
+	if (offset_of(k) != 0)
+		t -= offset_of(k) * LOAD(f32x16, x->s); // exact, as above
 	t *= g->d0;
 	if (k.min)
 		t = fma16(g->m0, LOAD(f32x16, x->s), t);
@@ -413,6 +415,7 @@ INLINE void quantize_block(struct xgroup *g, int b, f32x16 lo, f32x16 hi)
 	g->s0[b] = s0, g->s1[b] = s1, g->s[b] = s0 + s1;
 }
 
+#ifndef INTEGERS_ONLY
 KERNEL k_quantize(const struct convert *p)
 {
 	for (int64_t r = 0; r < p->rows; r++) {
@@ -425,5 +428,6 @@ KERNEL k_quantize(const struct convert *p)
 			quantize_block(g + b / 16, b % 16, (f32x16){}, (f32x16){});
 	}
 }
+#endif
 
 #endif

@@ -12,7 +12,9 @@
 #ifndef ROWS_H
 #define ROWS_H
 #include "quant.h"
+#ifndef INTEGERS_ONLY
 #include "rowsreal.h"
+#endif
 
 // ROWS_TILE is how many rows of x meet a vector of weights at once.
 #define ROWS_TILE 4
@@ -36,6 +38,7 @@ INLINE void turn(__m256i v[4])
 INLINE void store256(void *p, __m256i v) { _mm256_storeu_si256((__m256i *)p, v); }
 INLINE __m256i fetch256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
+#ifndef INTEGERS_ONLY
 // k_turn turns xgroups where they are.
 KERNEL k_turn(const struct convert *p)
 {
@@ -57,6 +60,7 @@ KERNEL k_turn(const struct convert *p)
 		}
 	}
 }
+#endif
 
 // keep_turned turns a group of weights, or its first half.
 INLINE void keep_turned(struct kind k, struct turned *w, const struct group *g, int n)
@@ -88,6 +92,18 @@ INLINE void keep_turned(struct kind k, struct turned *w, const struct group *g, 
 // bits.
 INLINE void row_products(struct kind k, int n, int part, int rows, const uint8_t *q, const uint8_t *x, int64_t ldx, __m256i t[ROWS_TILE])
 {
+#ifdef __AVXVNNI__
+	(void)k, (void)part;
+	UNROLL for (int r = 0; r < rows; r++)
+		t[r] = _mm256_setzero_si256();
+	UNROLL for (int i = 0; i < n; i++) {
+		const __m256i w = fetch256(q + 32 * i);
+		UNROLL for (int r = 0; r < rows; r++) {
+			t[r] = _mm256_dpbusd_avx_epi32(t[r], w, fetch256(x + r * ldx + 32 * i));
+			HOLD_ROW(t[r]);
+		}
+	}
+#else
 	const __m256i one = _mm256_set1_epi16(1);
 	if (k.sign) {
 		UNROLL for (int i = 0; i < n; i++) {
@@ -115,6 +131,7 @@ INLINE void row_products(struct kind k, int n, int part, int rows, const uint8_t
 			t[r] = at ? _mm256_add_epi32(t[r], p) : p;
 		}
 	}
+#endif
 }
 
 // part_of is how many steps of two products fit 16 bits.
@@ -145,8 +162,8 @@ INLINE void row_step(enum type type, int rows, const struct turned *w, int c, co
 		row_products(k, 8, part_of(type), rows, q, xq, ldx, t);
 		UNROLL for (int r = 0; r < rows; r++) {
 			__m256 v = _mm256_cvtepi32_ps(t[r]);
-			if (k.offset)
-				v = _mm256_fnmadd_ps(_mm256_set1_ps((float)k.offset), OF_ROW(s), v); // exact, as in quant.h
+			if (offset_of(k) != 0)
+				v = _mm256_fnmadd_ps(_mm256_set1_ps(offset_of(k)), OF_ROW(s), v); // exact, as in quant.h
 			v = _mm256_mul_ps(v, floats256(w->d[0] + 8 * c));
 			if (k.min)
 				v = _mm256_fmadd_ps(floats256(w->m[0] + 8 * c), OF_ROW(s), v);
@@ -239,8 +256,12 @@ INLINE void rows(const struct decode *p, enum type t)
 
 #undef QUANT
 #undef REAL
+#ifdef INTEGERS_ONLY
+#define REAL(T, NAME)
+#else
 #define REAL(T, NAME) \
 	KERNEL k_rows_##NAME(const struct rows *p) { rows_real(&p->all, T, (struct realpass *)aligned(p->scratch)); }
+#endif
 #define QUANT(T, NAME) \
 	KERNEL k_rows_##NAME(const struct decode *p) { rows(p, T); }
 #include "types.h"
