@@ -12,6 +12,18 @@ struct group {
 	f32x16 d0, d1, m0, m1;
 };
 
+// STAY: bits of odd blocks stay where they lie in a byte, as multiples of 4 or 16, and their scales
+// are divided by that, exactly. Products with VNNI fit their sums nevertheless; a Zen 4 is short of
+// the units that shift.
+#if defined(__AVX512F__) || defined(__AVXVNNI__)
+#define STAY 1
+#else
+#define STAY 0
+#endif
+
+// odd_blocks is f for odd blocks, 1 for even ones.
+INLINE f32x16 odd_blocks(float f) { return (f32x16){1, f, 1, f, 1, f, 1, f, 1, f, 1, f, 1, f, 1, f}; }
+
 #ifdef __AVX512F__
 // four_words reads 4 words, stride bytes apart: in registers, not vectors, whose units a group
 // keeps busy.
@@ -130,8 +142,9 @@ INLINE f32x16 eights(__m128 of, int i)
 }
 #endif
 
-// scales4 unpacks the 6-bit scales and mins of two blocks of Q4_K or Q5_K.
-INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
+// scales4 unpacks the 6-bit scales and mins of two blocks of Q4_K or Q5_K; scales of odd blocks times
+// odd.
+INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b, float odd)
 {
 #ifdef __AVX2__
 	// In vectors throughout: what came from other registers took a third of a group's time. A block
@@ -146,7 +159,7 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
 	const __m256i apart = _mm256_permute4x64_epi64(mixed, 0xd8);
 	const u8x16 sc = (u8x16)_mm256_castsi256_si128(apart), mn = (u8x16)_mm256_extracti128_si256(apart, 1);
 	const __m128 of = _mm_cvtph_ps(_mm_unpacklo_epi32(v0, v1)); // d and m of a, of b
-	g->d0 = eights(of, 0) * bytes_u(sc);
+	g->d0 = (odd == 1 ? eights(of, 0) : eights(of, 0) * odd_blocks(odd)) * bytes_u(sc);
 	g->m0 = -(eights(of, 1) * bytes_u(mn));
 #else
 	u32x4 sc, mn;
@@ -158,19 +171,19 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b)
 		mn[2 * i] = y & 0x3f3f3f3f;
 		mn[2 * i + 1] = (z >> 4 & 0x0f0f0f0f) | (y >> 2 & 0x30303030);
 	}
-	g->d0 = pair(a, b) * bytes_u((u8x16)sc);
+	g->d0 = (odd == 1 ? pair(a, b) : pair(a, b) * odd_blocks(odd)) * bytes_u((u8x16)sc);
 	g->m0 = -(pair(a + 2, b + 2) * bytes_u((u8x16)mn));
 #endif
 }
 
-// nibbles4 unpacks the nibbles of two blocks of Q4_K or Q5_K.
-INLINE void nibbles4(struct group *g, const uint8_t *qs, int size)
+// nibbles4 unpacks the nibbles of two blocks of Q4_K or Q5_K; those of odd blocks may stay.
+INLINE void nibbles4(struct group *g, const uint8_t *qs, int size, int stay)
 {
 	UNROLL for (int i = 0; i < 2; i++)
 		UNROLL for (int h = 0; h < 2; h++) {
 			u8x64 v = quarters(qs + 32 * i + 16 * h, 0, 64, size, size + 64);
 			g->q[2 * i][h] = v & 15;
-			g->q[2 * i + 1][h] = v >> 4;
+			g->q[2 * i + 1][h] = stay ? v & 0xf0 : v >> 4;
 		}
 }
 
@@ -212,7 +225,7 @@ INLINE void unpack_2k(struct group *g, const uint8_t *w)
 	// A word of two bytes for each block: scale and minimum of its first half, then of its second.
 	const u32x16 words = __builtin_convertvector(words16(w, w + 84), u32x16);
 	const __m128 of = of_pairs(ld32(w + 80), ld32(w + 164));
-	const f32x16 d = eights(of, 0), m = eights(of, 1);
+	const f32x16 d = eights(of, 0) * odd_blocks(1.f / 4), m = eights(of, 1);
 	g->d0 = d * floats((i32x16)(words & 15));
 	g->m0 = -(m * floats((i32x16)(words >> 4 & 15)));
 	g->d1 = d * floats((i32x16)(words >> 8 & 15));
@@ -220,6 +233,8 @@ INLINE void unpack_2k(struct group *g, const uint8_t *w)
 #else
 	u8x16 a = LOAD(u8x16, w), b = LOAD(u8x16, w + 84);
 	f32x16 d = pair(w + 80, w + 164), m = pair(w + 82, w + 166);
+	if (STAY)
+		d *= odd_blocks(1.f / 4);
 	g->d0 = d * bytes_u(evens(a, b) & 15);
 	g->d1 = d * bytes_u(odds(a, b) & 15);
 	g->m0 = -(m * bytes_u(evens(a, b) >> 4));
@@ -228,7 +243,7 @@ INLINE void unpack_2k(struct group *g, const uint8_t *w)
 	UNROLL for (int h = 0; h < 2; h++) {
 		u8x64 v = crossed(w + 16, w + 100, h);
 		UNROLL for (int j = 0; j < 4; j++)
-			g->q[j][h] = v >> (2 * j) & 3;
+			g->q[j][h] = STAY && j % 2 ? v >> (2 * j - 2) & 12 : v >> (2 * j) & 3;
 	}
 }
 
@@ -311,13 +326,13 @@ INLINE void unpack(enum type t, struct group *g, const uint8_t *w)
 	case Q2_K: unpack_2k(g, w); break;
 	case Q3_K: unpack_3k(g, w); break;
 	case Q4_K:
-		scales4(g, w, w + 144);
-		nibbles4(g, w + 16, 144);
+		scales4(g, w, w + 144, STAY ? 1.f / 16 : 1);
+		nibbles4(g, w + 16, 144, STAY);
 		break;
 	case Q5_K: {
 		u8x64 top[2];
-		scales4(g, w, w + 176);
-		nibbles4(g, w + 48, 176);
+		scales4(g, w, w + 176, 1);
+		nibbles4(g, w + 48, 176, 0);
 		bits4(top, w + 16, 176);
 		UNROLL for (int h = 0; h < 2; h++)
 			UNROLL for (int j = 0; j < 4; j++)
