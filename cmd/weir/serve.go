@@ -199,15 +199,16 @@ func reachable(addr net.Addr) string {
 
 // warmUp sends a real request down the real path, so that the first client does
 // not pay for what happens once: on a GPU a step of decoding is other kernels than a
-// prompt, on a CPU one token has touched what there is to touch.
+// prompt, on a CPU a prompt of one token has touched what there is to touch. (A text
+// may be ten, which take half as long again.)
 func warmUp(e *engine.Engine, on backend.Backend) error {
 	p := llm.DefaultParams()
-	tokens := 2
+	prompt, tokens := llm.Prompt(llm.Text("Hello")), 2
 	if _, ok := on.(*cpu.Backend); ok {
-		tokens = 1
+		prompt, tokens = llm.Tokens{0}, 1
 	}
 	p.MaxTokens, p.Temperature, p.IgnoreEOS = &tokens, 0, true
-	for _, err := range e.Generate(context.Background(), &llm.Request{ID: "warm-up", Prompt: llm.Text("Hello"), Params: p}) {
+	for _, err := range e.Generate(context.Background(), &llm.Request{ID: "warm-up", Prompt: prompt, Params: p}) {
 		if err != nil {
 			return err
 		}

@@ -72,6 +72,17 @@ INLINE uint64_t scales_xs(const uint8_t *p)
 // AHEAD is how far memory is asked for before it is used, where nothing else is said.
 #define AHEAD 3072
 
+// ASK asks for every line of some bytes, into cache level 2 or 3 (the first). Tensors begin at
+// multiples of 32; bytes that are no multiple of as much begin anywhere in a line, so the last
+// line has to be named, unless they fill the others so that it can't be another.
+#define ASK(w, bytes, level)                                                         \
+	do {                                                                         \
+		for (int64_t i_ = 0; i_ < (bytes); i_ += 64)                         \
+			__builtin_prefetch((w) + i_, 0, level);                      \
+		if (((bytes) - 1) % 64 >= (((bytes) | 32) & -((bytes) | 32)))        \
+			__builtin_prefetch((w) + (bytes) - 1, 0, level);             \
+	} while (0)
+
 // prefetch_by asks for what lies so far behind some weights; 0 asks for nothing more.
 INLINE void prefetch_by(int64_t near, int64_t far, const uint8_t *w, int64_t bytes)
 {

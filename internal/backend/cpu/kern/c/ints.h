@@ -313,8 +313,7 @@ INLINE void panel_ints(enum type t, const struct convert *p)
 #define ROW(j) (from + (i + (j) < p->rows ? i + (j) : p->rows - 1) * p->ldx)
 			for (int j = 0; j < 8; j++) {
 				const uint8_t *w = ROW(j);
-				UNROLL for (int64_t at = 0; at < k.bytes; at += 64)
-					__builtin_prefetch(w + p->ldy + at, 0, 2);
+				ASK(w + p->ldy, k.bytes, 2);
 				if (direct) {
 					put_scales(l, scales, j, strided(w, 34), (f32x16){});
 					continue;

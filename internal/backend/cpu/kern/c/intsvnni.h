@@ -237,8 +237,7 @@ INLINE void panel_ints(enum type t, const struct convert *p)
 			for (int i = 0; i < 16; i++) {
 				const int64_t row = 16 * s + i < p->rows ? 16 * s + i : p->rows - 1;
 				const uint8_t *w = p->x + row * p->ldx + c / 512 * k.bytes;
-				UNROLL for (int at = 0; at < k.bytes; at += 64) // what will be laid next
-					__builtin_prefetch(w + p->ldy + at, 0, 2);
+				ASK(w + p->ldy, k.bytes, 2); // what will be laid next
 				unpack_some(t, &g, w, left, end, buffer);
 				uint8_t *q = y + i / 4 * 4 * block + i % 4 * STEP, *d = y + i * block + scales;
 				UNROLL for (int v = 0; v < 4; v++)

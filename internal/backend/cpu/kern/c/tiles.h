@@ -69,10 +69,11 @@ INLINE void expect(const struct block *p, int64_t r)
 			__builtin_prefetch(p->out + q * p->ldo, 1, 3);
 			__builtin_prefetch(p->out + q * p->ldo + 16, 1, 3);
 		}
+	if (p->nextbytes == 0)
+		return;
 	const int64_t parts = (p->rows + 31) / 32, part = r / 32;
 	for (int64_t i = 32 * part / parts; i < 32 * (part + 1) / parts; i++)
-		for (int64_t at = 0; at < p->nextbytes; at += 64)
-			_mm_prefetch((const char *)p->next + i * p->ldnext + at, _MM_HINT_T1);
+		ASK(p->next + i * p->ldnext, p->nextbytes, 2);
 }
 
 // load asks for what comes once: it leaves the panel of weights, which all rows of x
@@ -127,8 +128,7 @@ struct laid {
 INLINE void lay_unit(const struct block *p, struct laid l, struct laying *at)
 {
 	if (at->c == 0) // what comes eight rows later
-		for (int64_t i = 0; i < p->rawcols / l.cols * l.bytes; i += 64)
-			PREFETCH(at->w + 8 * p->ldraw + i);
+		ASK(at->w + 8 * p->ldraw, p->rawcols / l.cols * l.bytes, 3);
 	const uint8_t *w = at->w + at->c / l.cols * l.bytes;
 	if (l.t == NO_TYPE)
 		put32(TO_BF16, at->y, at->c, real16(l.real, w), real16(l.real, w + l.bytes / 2));
