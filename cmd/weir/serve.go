@@ -197,7 +197,7 @@ func reachable(addr net.Addr) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
 }
 
-// warmUp sends a real request down the real path, so that the first client does
+// warmUp sends a real request down the real path (on a CPU all but the tokeniser), so that the first client does
 // not pay for what happens once: on a GPU a step of decoding is other kernels than a
 // prompt, on a CPU a prompt of one token has touched what there is to touch. (A text
 // may be ten, which take half as long again.)

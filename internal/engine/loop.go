@@ -164,6 +164,7 @@ func kvGroups(spec backend.KVSpec) []kv.Group {
 // run is the loop. It ends when the inbox is closed, or when it cannot go on.
 func (l *loop) run() {
 	defer close(l.e.done)
+	l.report() // before anyone is answered
 	for strikes := 0; ; strikes++ {
 		good, err := l.steps()
 		if good > 0 {

@@ -101,7 +101,7 @@ func readSources(t tools, dir string, l level) (string, string, error) {
 	files := strings.Fields(strings.ReplaceAll(list, "\\\n", " "))
 	slices.Sort(files)
 	h := sha256.New()
-	fmt.Fprintln(h, strings.Join(args, " "))
+	fmt.Fprintln(h, strings.Join(append(args, l.again...), " "))
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {

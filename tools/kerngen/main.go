@@ -42,6 +42,10 @@ func main() {
 	check := flag.Bool("check", false, "compare with the committed files instead of writing them")
 	vnni512 := flag.Bool("vnni512", false, "write level avxvnni alone, in AVX-512's encoding: for tests, not to be committed")
 	flag.Parse()
+	if *vnni512 && (*check || *dir == "" || *dir == flag.Lookup("dir").DefValue) {
+		fmt.Fprintln(os.Stderr, "kerngen: -vnni512 writes what must not be committed: give the -dir of a copy of the tree, and no -check")
+		os.Exit(2)
+	}
 	var err error
 	if *dir != "" {
 		err = run(*dir, *check, chosen(*vnni512))

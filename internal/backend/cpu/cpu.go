@@ -23,8 +23,8 @@
 //   - A level's fast kernels: matrix products have two arithmetics, one a
 //     backend.Class. Decode rows are multiplied with the weights as they lie in
 //     the file, in integers where those are quantised; prefill rows with panels
-//     of decoded weights, in bf16 or float32, or at AVX2 in integers again, in
-//     another order of sums. Keys of BF16 weights meet
+//     of decoded weights, in bf16 or float32, or where weights are quantised and
+//     there is no AMX in integers again (amd64), in another order of sums. Keys of BF16 weights meet
 //     what rounding leaves of the prompt's rows, too (finer.go). Norms, rotations and the KV cache
 //     are exact; gates and attention are float32 for both classes. Mixtures of
 //     experts use exact products for both.

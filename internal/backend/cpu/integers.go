@@ -11,7 +11,7 @@ import (
 // IntegerWeights, which stay in the first-level cache while all rows of x pass, from
 // the second. The sums of the rows and panels of an item wait in the second, too:
 //
-//	for each piece of columns            x: [integerRows][kern.IntegerCols], 2 or 2.5 bytes each
+//	for each piece of columns            x: [integerRows][kern.IntegerCols], 1.5 to 2.5 bytes each
 //	    for each panel of the item       w: [16 or 32][kern.IntegerCols], up to 24 KB
 //	        for each six rows            sums: [6][16] or [6][32]
 

@@ -237,6 +237,24 @@ func TestIntegersAreTheSameHoweverSplit(t *testing.T) {
 	})
 }
 
+// Levels lay and multiply in their own ways, but sum in one order.
+func TestIntegersAreTheSameAtEveryLevel(t *testing.T) {
+	eachInteger(t, func(t *testing.T, l Level, typ weights.Type) {
+		rng := newRand(t)
+		elems, _ := typ.Block()
+		for range 10 {
+			rows, n, cols := 1+rng.IntN(20), 1+rng.IntN(16), elems*(1+rng.IntN(2048/elems))
+			w, x := blocks(rng, typ, n, cols), random(rng, rows*cols, false)
+			want := newIntegers(lowest(), typ, w, x, rows, n, cols).all(t)
+			for i, v := range newIntegers(l, typ, w, x, rows, n, cols).all(t) {
+				if !sameBits(v, want[i]) {
+					t.Fatalf("%d rows, %d weights, %d columns: result %d is %v at %v, %v here", rows, n, cols, i, want[i], lowest(), v)
+				}
+			}
+		}
+	})
+}
+
 // BenchmarkIntegers is a prompt of 256 against random weights, whose panels are made for
 // each pass; "multiply" is the product alone.
 func BenchmarkIntegers(b *testing.B) {

@@ -39,8 +39,8 @@ type Level uint8
 const (
 	Portable   Level = iota + 1 // no kernels: the portable loops do everything
 	AVX2                        // amd64 with AVX2, FMA and F16C
-	AVXVNNI                     // and AVX-VNNI, which processors without AVX-512 have
-	AVX512                      // and AVX-512 F, BW, VL, DQ and VNNI
+	AVXVNNI                     // and AVX-VNNI
+	AVX512                      // AVX2's and AVX-512 F, BW, VL, DQ and VNNI; not AVX-VNNI
 	AVX512BF16                  // and AVX-512 BF16
 	AMX                         // and AMX TILE and BF16
 )

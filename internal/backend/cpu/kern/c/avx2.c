@@ -14,7 +14,7 @@
 #define REAL_TILE_ROWS 3
 #define PAIRED_ROWS
 #define DECODE_FEW 2 // from 3 rows on there is rows.h
-#define ENDS_IN_PLACE // see readable
+#define ENDS_IN_PLACE // see unpack_some
 #define KEYS_TOGETHER 4
 #define MANY_VECTORS 1
 #define MIX_TOGETHER 4

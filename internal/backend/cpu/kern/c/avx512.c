@@ -7,11 +7,7 @@ INLINE i32x16 udot(i32x16 s, u8x64 w, i8x64 x)
 	return (i32x16)_mm512_dpbusd_epi32((__m512i)s, (__m512i)w, (__m512i)x);
 }
 
-// The instruction wants unsigned weights: signed ones get 128 more.
-#define SDOT_BIAS 128
-INLINE u8x64 signed_(u8x64 w) { return w ^ 0x80; }
-#define SIGNED_16 0x80 // the same of constants
-INLINE i32x16 sdot(i32x16 s, u8x64 w, i8x64 x) { return udot(s, w, x); }
+#include "vnni.h"
 
 INLINE f32x16 halves(u16x16 h) { return (f32x16)_mm512_cvtph_ps((__m256i)h); }
 

@@ -26,7 +26,7 @@ struct kind {
 	int min;    // it has m
 	int sign;   // q is signed
 	int offset;
-	int most; // greatest q where it is unsigned
+	int most; // greatest q where it is unsigned (in unpack.h four or sixteen times that may STAY)
 };
 
 INLINE struct kind kind_of(enum type t)
@@ -72,15 +72,17 @@ INLINE uint64_t scales_xs(const uint8_t *p)
 // AHEAD is how far memory is asked for before it is used, where nothing else is said.
 #define AHEAD 3072
 
-// ASK asks for every line of some bytes, into cache level 2 or 3 (the first). Tensors begin at
-// multiples of 32; bytes that are no multiple of as much begin anywhere in a line, so the last
-// line has to be named, unless they fill the others so that it can't be another.
-#define ASK(w, bytes, level)                                                         \
-	do {                                                                         \
-		for (int64_t i_ = 0; i_ < (bytes); i_ += 64)                         \
-			__builtin_prefetch((w) + i_, 0, level);                      \
-		if (((bytes) - 1) % 64 >= (((bytes) | 32) & -((bytes) | 32)))        \
-			__builtin_prefetch((w) + (bytes) - 1, 0, level);             \
+// ASK asks for every line of some bytes of one of several rows, stride bytes apart, to be read
+// soon (3: into the first-level cache) or later (2: into the second). Tensors begin at multiples of
+// 32, and so may such bytes, if bytes and strides are such multiples, too; others begin anywhere in
+// a line, and the last line has to be named, unless they fill the others so that it can't be another.
+#define ASK(w, bytes, stride, soon)                                                               \
+	do {                                                                                      \
+		const int64_t apart_ = (bytes) | (stride) | 32;                                   \
+		for (int64_t i_ = 0; i_ < (bytes); i_ += 64)                                      \
+			__builtin_prefetch((w) + i_, 0, soon);                                    \
+		if (((bytes) - 1) % 64 >= (apart_ & -apart_))                                     \
+			__builtin_prefetch((w) + (bytes) - 1, 0, soon);                           \
 	} while (0)
 
 // prefetch_by asks for what lies so far behind some weights; 0 asks for nothing more.

@@ -160,17 +160,8 @@ INLINE void ints_tile(struct laid l, int centred, int rows, const struct ints *p
 	}
 	if (!p->last)
 		return;
-	for (int i = 0; i < rows; i++) {
-		float *out = p->out + (r + i) * p->ldo;
-		if (p->n == INT_WEIGHTS) {
-			STORE(f32x16, out, LOAD(f32x16, acc + INT_WEIGHTS * i));
-			continue;
-		}
-		for (int64_t j = 0; j < p->n; j++) {
-			out[j] = acc[INT_WEIGHTS * i + j];
-			BARRIER;
-		}
-	}
+	for (int i = 0; i < rows; i++)
+		put_sums(p->out + (r + i) * p->ldo, acc + INT_WEIGHTS * i, p->n);
 }
 
 INLINE void ints(struct laid l, int centred, const struct ints *p)
@@ -313,7 +304,7 @@ INLINE void panel_ints(enum type t, const struct convert *p)
 #define ROW(j) (from + (i + (j) < p->rows ? i + (j) : p->rows - 1) * p->ldx)
 			for (int j = 0; j < 8; j++) {
 				const uint8_t *w = ROW(j);
-				ASK(w + p->ldy, k.bytes, 2);
+				ASK(w + p->ldy, k.bytes, p->ldx, 2);
 				if (direct) {
 					put_scales(l, scales, j, strided(w, 34), (f32x16){});
 					continue;

@@ -110,25 +110,16 @@ INLINE void unit(struct kind k, int rows, const int8_t *x, const float *d, const
 		}
 }
 
-// put_sums stores those of a row, n up to INT_WEIGHTS.
-INLINE void put_sums(float *out, const float *acc, int64_t n)
-{
 #ifdef __AVX512F__
+// put_sums stores the first n of INT_WEIGHTS sums.
+INLINE void put_sums(float *out, const float *sums, int64_t n)
+{
 	const uint32_t m = n < 32 ? (1u << n) - 1 : ~0u;
-	_mm512_mask_storeu_ps(out, (__mmask16)m, (__m512)LOAD(f32x16, acc));
+	_mm512_mask_storeu_ps(out, (__mmask16)m, (__m512)LOAD(f32x16, sums));
 	if (n > 16)
-		_mm512_mask_storeu_ps(out + 16, (__mmask16)(m >> 16), (__m512)LOAD(f32x16, acc + 16));
-#else
-	if (n == INT_WEIGHTS) {
-		STORE(f32x16, out, LOAD(f32x16, acc));
-		return;
-	}
-	for (int64_t j = 0; j < n; j++) {
-		out[j] = acc[j];
-		BARRIER;
-	}
-#endif
+		_mm512_mask_storeu_ps(out + 16, (__mmask16)(m >> 16), (__m512)LOAD(f32x16, sums + 16));
 }
+#endif
 
 INLINE void ints_tile(struct kind k, int rows, const struct ints *p, int64_t r)
 {
@@ -237,7 +228,7 @@ INLINE void panel_ints(enum type t, const struct convert *p)
 			for (int i = 0; i < 16; i++) {
 				const int64_t row = 16 * s + i < p->rows ? 16 * s + i : p->rows - 1;
 				const uint8_t *w = p->x + row * p->ldx + c / 512 * k.bytes;
-				ASK(w + p->ldy, k.bytes, 2); // what will be laid next
+				ASK(w + p->ldy, k.bytes, p->ldx, 2); // what will be laid next
 				unpack_some(t, &g, w, left, end, buffer);
 				uint8_t *q = y + i / 4 * 4 * block + i % 4 * STEP, *d = y + i * block + scales;
 				UNROLL for (int v = 0; v < 4; v++)

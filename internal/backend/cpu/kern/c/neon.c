@@ -15,7 +15,7 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 #define GEMM_N 4
 #define GEMM_STEP(acc, x, w) fma16((f32x16)(x), splat(__builtin_bit_cast(float, w)), acc)
 
-#define ENDS_IN_PLACE // see readable
+#define ENDS_IN_PLACE // see unpack_some
 
 #include "dequant.h"
 #include "floats.h"

@@ -56,7 +56,7 @@ union parts {
 	i32x16 all;
 };
 
-// narrow_halfsums are the sums of both halves, where 16 products fit in 16 bits.
+// narrow_halfsums are the sums of both halves, where 8 products fit in 16 bits.
 INLINE void narrow_halfsums(struct kind k, const struct group *g, const struct xgroup *x, f32x16 sums[2])
 {
 	union parts first, second;
@@ -102,7 +102,7 @@ INLINE i32x16 narrow_sums(struct kind k, const struct group *g, const struct xgr
 INLINE void both_halfsums(struct kind k, const struct group *g, const struct xgroup *x, f32x16 sums[2])
 {
 #ifdef __AVX2__
-	if (k.most < (PARTS == 1 ? 8 : 4)) { // with narrow registers Q3_K is slower by it; four times that fits, too (STAY)
+	if (k.most < (PARTS == 1 ? 8 : 4)) { // with narrow registers Q3_K is slower by it; what STAYs fits, too
 		narrow_halfsums(k, g, x, sums);
 		return;
 	}

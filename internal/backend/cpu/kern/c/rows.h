@@ -3,7 +3,7 @@
 //
 // A vector has 4 columns of 8 blocks: a lane belongs to one block from its first product to
 // the last, and to one of the 16 sums of quant.h. So nothing is summed up across lanes, and
-// bytes of few bits are summed in 16 bits as far as these go, as in ints.h. Both operands have
+// bytes of few bits are summed in 16 bits as far as these go, as in ints.h (with VNNI in 32 throughout). Both operands have
 // to be turned for that: weights once for all rows, in a buffer that stays in the first-level
 // cache; rows of x once for all weights (k_turn). A block's sum is an exact integer, and what
 // follows has the steps of quant.h: so a row has the bits that it has alone.

@@ -73,7 +73,7 @@ INLINE void expect(const struct block *p, int64_t r)
 		return;
 	const int64_t parts = (p->rows + 31) / 32, part = r / 32;
 	for (int64_t i = 32 * part / parts; i < 32 * (part + 1) / parts; i++)
-		ASK(p->next + i * p->ldnext, p->nextbytes, 2);
+		ASK(p->next + i * p->ldnext, p->nextbytes, p->ldnext, 2);
 }
 
 // load asks for what comes once: it leaves the panel of weights, which all rows of x
@@ -128,7 +128,7 @@ struct laid {
 INLINE void lay_unit(const struct block *p, struct laid l, struct laying *at)
 {
 	if (at->c == 0) // what comes eight rows later
-		ASK(at->w + 8 * p->ldraw, p->rawcols / l.cols * l.bytes, 3);
+		ASK(at->w + 8 * p->ldraw, p->rawcols / l.cols * l.bytes, p->ldraw, 3);
 	const uint8_t *w = at->w + at->c / l.cols * l.bytes;
 	if (l.t == NO_TYPE)
 		put32(TO_BF16, at->y, at->c, real16(l.real, w), real16(l.real, w + l.bytes / 2));

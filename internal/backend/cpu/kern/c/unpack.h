@@ -159,7 +159,7 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b, float o
 	const __m256i apart = _mm256_permute4x64_epi64(mixed, 0xd8);
 	const u8x16 sc = (u8x16)_mm256_castsi256_si128(apart), mn = (u8x16)_mm256_extracti128_si256(apart, 1);
 	const __m128 of = _mm_cvtph_ps(_mm_unpacklo_epi32(v0, v1)); // d and m of a, of b
-	g->d0 = (odd == 1 ? eights(of, 0) : eights(of, 0) * odd_blocks(odd)) * bytes_u(sc);
+	g->d0 = eights(of, 0) * odd_blocks(odd) * bytes_u(sc);
 	g->m0 = -(eights(of, 1) * bytes_u(mn));
 #else
 	u32x4 sc, mn;
@@ -171,7 +171,7 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b, float o
 		mn[2 * i] = y & 0x3f3f3f3f;
 		mn[2 * i + 1] = (z >> 4 & 0x0f0f0f0f) | (y >> 2 & 0x30303030);
 	}
-	g->d0 = (odd == 1 ? pair(a, b) : pair(a, b) * odd_blocks(odd)) * bytes_u((u8x16)sc);
+	g->d0 = pair(a, b) * odd_blocks(odd) * bytes_u((u8x16)sc);
 	g->m0 = -(pair(a + 2, b + 2) * bytes_u((u8x16)mn));
 #endif
 }

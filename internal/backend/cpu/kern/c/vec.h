@@ -1,9 +1,9 @@
 // Vectors of 64 bytes, for kernels that are written once for all levels. The
 // compiler splits them where registers are narrower, so that a sum has the same
 // order, and a kernel the same bits, at every level. What the language has no
-// operator for stands in the level's own file, above its includes:
+// operator for stands in the level's own file, above its includes, or in vec256.h, vnni.h or neon.h:
 //
-//	i32x16 udot(i32x16 s, u8x64 w, i8x64 x)   s + sums of 4 products, w unsigned <= 128
+//	i32x16 udot(i32x16 s, u8x64 w, i8x64 x)   s + sums of 4 products, w unsigned <= 128 (with VNNI any)
 //	i32x16 sdot(i32x16 s, i8x64 w, i8x64 x)   the same, w signed; exact after
 //	                                          SDOT_BIAS * (sum of x) is taken away
 //	f32x16 halves(u16x16 h)                   binary16 to float

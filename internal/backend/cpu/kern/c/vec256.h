@@ -10,6 +10,19 @@
 struct two { __m256i lo, hi; };
 #define JOIN(T, a, b) __builtin_bit_cast(T, ((struct two){(__m256i)(a), (__m256i)(b)}))
 
+// put_sums stores the first n of 16 sums.
+INLINE void put_sums(float *out, const float *sums, int64_t n)
+{
+	if (n == 16) {
+		STORE(f32x16, out, LOAD(f32x16, sums));
+		return;
+	}
+	for (int64_t j = 0; j < n; j++) {
+		out[j] = sums[j];
+		BARRIER;
+	}
+}
+
 #ifdef __AVXVNNI__
 INLINE i32x16 udot(i32x16 s, u8x64 w, i8x64 x)
 {
@@ -17,11 +30,7 @@ INLINE i32x16 udot(i32x16 s, u8x64 w, i8x64 x)
 		    _mm256_dpbusd_avx_epi32(HIGH(__m256i, s), HIGH(__m256i, w), HIGH(__m256i, x)));
 }
 
-// The instruction wants unsigned weights: signed ones get 128 more.
-#define SDOT_BIAS 128
-INLINE u8x64 signed_(u8x64 w) { return w ^ 0x80; }
-#define SIGNED_16 0x80 // the same of constants
-INLINE i32x16 sdot(i32x16 s, u8x64 w, i8x64 x) { return udot(s, w, x); }
+#include "vnni.h"
 #else
 INLINE __m256i udot32(__m256i w, __m256i x)
 {
