@@ -68,35 +68,53 @@ func avx2Ints(t weights.Type, a unsafe.Pointer) {
 	}
 }
 
-// avx512Ints: likewise, see intsvnni.h.
-func avx512Ints(t weights.Type, a unsafe.Pointer) {
+// vnniPanel is how intsvnni.h lays a type: centred or with minimums, in halves or not.
+type vnniPanel uint8
+
+const (
+	centred vnniPanel = iota
+	withMinimums
+	centredHalves
+	halvesWithMinimums
+)
+
+func vnniPanelOf(t weights.Type) vnniPanel {
 	switch t {
 	case weights.Q8_0, weights.IQ4_NL, weights.IQ4_XS, weights.Q4_0, weights.Q5_0:
-		avx512_ints(a)
+		return centred
 	case weights.Q4_1, weights.Q4_K, weights.Q5_1, weights.Q5_K:
-		avx512_ints_min(a)
+		return withMinimums
 	case weights.Q3_K, weights.Q6_K:
-		avx512_ints_halves(a)
+		return centredHalves
 	case weights.Q2_K:
+		return halvesWithMinimums
+	}
+	panic(unknownType(t))
+}
+
+func avx512Ints(t weights.Type, a unsafe.Pointer) {
+	switch vnniPanelOf(t) {
+	case centred:
+		avx512_ints(a)
+	case withMinimums:
+		avx512_ints_min(a)
+	case centredHalves:
+		avx512_ints_halves(a)
+	case halvesWithMinimums:
 		avx512_ints_halves_min(a)
-	default:
-		panic(unknownType(t))
 	}
 }
 
-// avxvnniInts: the same in narrower registers.
 func avxvnniInts(t weights.Type, a unsafe.Pointer) {
-	switch t {
-	case weights.Q8_0, weights.IQ4_NL, weights.IQ4_XS, weights.Q4_0, weights.Q5_0:
+	switch vnniPanelOf(t) {
+	case centred:
 		avxvnni_ints(a)
-	case weights.Q4_1, weights.Q4_K, weights.Q5_1, weights.Q5_K:
+	case withMinimums:
 		avxvnni_ints_min(a)
-	case weights.Q3_K, weights.Q6_K:
+	case centredHalves:
 		avxvnni_ints_halves(a)
-	case weights.Q2_K:
+	case halvesWithMinimums:
 		avxvnni_ints_halves_min(a)
-	default:
-		panic(unknownType(t))
 	}
 }
 

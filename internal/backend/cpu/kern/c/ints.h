@@ -199,10 +199,7 @@ KERNEL k_pack_ints(const struct convert *p)
 			struct xgroup g;
 			struct xints *to = y + b / 8;
 			const int k = b & 7;
-			if (b < blocks)
-				quantize_block(&g, 0, LOAD(f32x16, x + 32 * b), LOAD(f32x16, x + 32 * b + 16));
-			else
-				quantize_block(&g, 0, (f32x16){}, (f32x16){});
+			quantize_alone(&g, x, b, blocks);
 			UNROLL for (int h = 0; h < 2; h++) {
 				const i8x16 q = LOAD(i8x16, g.q[0][h]);
 				STORE(i8x16, to->q + 32 * k + 16 * h, q);

@@ -415,6 +415,15 @@ INLINE void quantize_block(struct xgroup *g, int b, f32x16 lo, f32x16 hi)
 	g->s0[b] = s0, g->s1[b] = s1, g->s[b] = s0 + s1;
 }
 
+// quantize_alone makes block b of a row of so many the first of g: zeros if the row has no more.
+INLINE void quantize_alone(struct xgroup *g, const float *x, int64_t b, int64_t blocks)
+{
+	if (b < blocks)
+		quantize_block(g, 0, LOAD(f32x16, x + 32 * b), LOAD(f32x16, x + 32 * b + 16));
+	else
+		quantize_block(g, 0, (f32x16){}, (f32x16){});
+}
+
 #ifndef INTEGERS_ONLY
 KERNEL k_quantize(const struct convert *p)
 {

@@ -142,10 +142,11 @@ INLINE f32x16 eights(__m128 of, int i)
 }
 #endif
 
-// scales4 unpacks the 6-bit scales and mins of two blocks of Q4_K or Q5_K; scales of odd blocks times
-// odd.
-INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b, float odd)
+// scales4 unpacks the 6-bit scales and mins of two blocks of Q4_K or Q5_K, for nibbles that
+// stay if they do.
+INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b, int stay)
 {
+	const f32x16 by = odd_blocks(stay ? 1.f / 16 : 1);
 #ifdef __AVX2__
 	// In vectors throughout: what came from other registers took a third of a group's time. A block
 	// begins with its scale and minimum, then words x, y and z.
@@ -159,7 +160,7 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b, float o
 	const __m256i apart = _mm256_permute4x64_epi64(mixed, 0xd8);
 	const u8x16 sc = (u8x16)_mm256_castsi256_si128(apart), mn = (u8x16)_mm256_extracti128_si256(apart, 1);
 	const __m128 of = _mm_cvtph_ps(_mm_unpacklo_epi32(v0, v1)); // d and m of a, of b
-	g->d0 = eights(of, 0) * odd_blocks(odd) * bytes_u(sc);
+	g->d0 = eights(of, 0) * by * bytes_u(sc);
 	g->m0 = -(eights(of, 1) * bytes_u(mn));
 #else
 	u32x4 sc, mn;
@@ -171,7 +172,7 @@ INLINE void scales4(struct group *g, const uint8_t *a, const uint8_t *b, float o
 		mn[2 * i] = y & 0x3f3f3f3f;
 		mn[2 * i + 1] = (z >> 4 & 0x0f0f0f0f) | (y >> 2 & 0x30303030);
 	}
-	g->d0 = pair(a, b) * odd_blocks(odd) * bytes_u((u8x16)sc);
+	g->d0 = pair(a, b) * by * bytes_u((u8x16)sc);
 	g->m0 = -(pair(a + 2, b + 2) * bytes_u((u8x16)mn));
 #endif
 }
@@ -326,12 +327,12 @@ INLINE void unpack(enum type t, struct group *g, const uint8_t *w)
 	case Q2_K: unpack_2k(g, w); break;
 	case Q3_K: unpack_3k(g, w); break;
 	case Q4_K:
-		scales4(g, w, w + 144, STAY ? 1.f / 16 : 1);
+		scales4(g, w, w + 144, STAY);
 		nibbles4(g, w + 16, 144, STAY);
 		break;
 	case Q5_K: {
 		u8x64 top[2];
-		scales4(g, w, w + 176, 1);
+		scales4(g, w, w + 176, 0);
 		nibbles4(g, w + 48, 176, 0);
 		bits4(top, w + 16, 176);
 		UNROLL for (int h = 0; h < 2; h++)
