@@ -32,7 +32,7 @@ type benchCmd struct {
 
 type benchEngineCmd struct {
 	modelArg
-	Load  string `help:"How to read the weights: mmap maps the file; large does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"mmap,large,read" default:"mmap" placeholder:"mmap" group:"Model"`
+	Load  string `help:"How to hold the weights: compact maps the file and, where a CPU computes and memory has room, keeps BF16 matrices in three quarters of their bytes before measuring, with all their bits; mmap only maps it; large does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"compact,mmap,large,read" default:"compact" placeholder:"compact" group:"Model"`
 	Shape string `help:"Measure random weights of a named shape instead, such as llama-3.1-8b: nothing is downloaded." placeholder:"NAME" group:"Model"`
 	Type  string `help:"With --shape, what the weights are stored as: a type such as q8_0, the mixes q4_k_m and q5_k_m, or fp8, which only a GPU computes with (default: q8_0)." placeholder:"TYPE" group:"Model"`
 
@@ -147,8 +147,8 @@ func (c *benchEngineCmd) Validate() error {
 		return errors.New("a model and --shape are given; random weights need no model")
 	case c.Shape == "" && c.Type != "":
 		return errors.New("--type is what random weights are stored as, so it needs --shape; a model's file has its own")
-	case c.Shape != "" && c.Load != "mmap":
-		return errors.New("--load says how to read a file; random weights of --shape have none")
+	case c.Shape != "" && c.Load != "compact" && c.Load != "mmap":
+		return fmt.Errorf("--load %s is a way to read a file; random weights of --shape have none, so they are held compact or, with mmap, as they are", c.Load)
 	case c.Shape == "" && c.Save != "":
 		return errors.New("--save writes random weights, so it needs --shape")
 	case c.BatchTokens < running || c.BatchTokens > 1<<16:
@@ -252,7 +252,7 @@ func (c *benchEngineCmd) open(log *slog.Logger) (o bench.Options, closeAll func(
 	}
 	open = append(open, e.Close)
 	if meter == nil {
-		enlarge(context.Background(), c.Load, planned(plan), log.Info, f)
+		settle(context.Background(), c.Load, b, planned(plan), log.Info, f)
 		if level, err = kern.ParseLevel(b.Info().Level); err != nil {
 			return o, nil, err
 		}
@@ -261,6 +261,9 @@ func (c *benchEngineCmd) open(log *slog.Logger) (o bench.Options, closeAll func(
 		Settings: c.settings(), Engine: e, File: f, Source: source, Pool: pool, Level: level, KV: plan.KV, Chunk: options.Limits.BatchTokens,
 		Deterministic: c.Deterministic, Version: version(), Command: c.command(),
 		Progress: func(what string) { log.Info(what) },
+	}
+	if held, ok := b.(*cpu.Backend); ok {
+		o.Held = held.Held
 	}
 	if meter != nil {
 		o.GPU = meter
@@ -393,7 +396,7 @@ func (c *benchEngineCmd) command() string {
 	} else if c.Model != "" {
 		words = append(words, c.Model)
 	}
-	if c.Load != "mmap" {
+	if c.Load != "compact" {
 		words = append(words, "--load "+c.Load)
 	}
 	batches := "none"

@@ -70,7 +70,7 @@ func TestBenchEngineRefuses(t *testing.T) {
 	}{
 		{"--shape gpt-5", exitUsage, `there is no shape "gpt-5"; there are llama-68m`},
 		{"--shape llama-3.1-8b --type q9", exitUsage, `there is no weight type "q9"; there are f32`},
-		{"--shape llama-3.1-8b --load read", exitUsage, "--load says how to read a file"},
+		{"--shape llama-3.1-8b --load read", exitUsage, "--load read is a way to read a file"},
 		{"model.gguf --shape llama-3.1-8b", exitUsage, "a model and --shape are given"},
 		{"--type q4_0", exitUsage, "--type is what random weights are stored as, so it needs --shape"},
 		{"--save x.gguf", exitUsage, "--save writes random weights, so it needs --shape"},

@@ -60,6 +60,7 @@ func (o *opened) close() error {
 	if o.saves != nil {
 		logSaved(o.log, o.engine.Saved(), o.plan.KV.PageSize, o.saves.path)
 	}
+	o.settling.end() // it reads the files, and writes what is the backend's
 	return errors.Join(err, o.backend.Close(), o.closeFiles())
 }
 
@@ -221,7 +222,7 @@ func (o *opened) keepCache(to *engine.LoadOptions, e engineOptions) (err error) 
 }
 
 // loads are the values of --load.
-var loads = map[string]weights.Load{"large": weights.Mmap, "mmap": weights.Mmap, "read": weights.Read}
+var loads = map[string]weights.Load{"compact": weights.Mmap, "large": weights.Mmap, "mmap": weights.Mmap, "read": weights.Read}
 
 // openFile opens the model that the options name, or the built-in one.
 func (m modelArg) openFile(load weights.Load, read *reading) (*weights.File, error) {

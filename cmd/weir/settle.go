@@ -5,14 +5,16 @@ import (
 	"sync"
 	"time"
 
+	"weir/internal/backend"
+	"weir/internal/backend/cpu"
 	"weir/internal/backend/cuda"
 	"weir/internal/engine"
 	"weir/internal/host"
 	"weir/internal/weights"
 )
 
-// Decode is as fast as memory is read, and some processors read large pages faster than the small ones that many
-// files are mapped in. Copying takes longer than a warm start should, so a server does it once it answers.
+// Decode is as fast as memory is read: so BF16 weights are kept in fewer bytes, and some processors read large pages
+// faster than the small ones that many files are mapped in. Copying takes longer than a warm start should, so a server does it once it answers.
 
 // settling copies weights behind an engine that runs. Its zero value does nothing.
 type settling struct {
@@ -20,11 +22,11 @@ type settling struct {
 	work sync.WaitGroup
 }
 
-// begin copies the files' weights into large pages, if --load is large.
-func (s *settling) begin(load string, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
+// begin does it beside its caller.
+func (s *settling) begin(do func(context.Context)) {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.work.Go(func() { enlarge(ctx, load, reserve, log, files...) })
+	s.work.Go(func() { do(ctx) })
 }
 
 // end returns when nothing is copied any more.
@@ -35,7 +37,7 @@ func (s *settling) end() {
 	}
 }
 
-// settle begins to copy an engine's weights where a processor reads them.
+// settle begins to put an engine's weights where a processor reads them, as --load says.
 func (o *opened) settle(load string, p *portion, log func(msg string, args ...any)) {
 	if _, ok := o.backend.(*cuda.Backend); ok {
 		notOnGPU(load, log)
@@ -49,7 +51,40 @@ func (o *opened) settle(load string, p *portion, log func(msg string, args ...an
 	if p != nil {
 		reserve = int64(p.loaded)*reserve + p.largest - p.weights
 	}
-	o.settling.begin(load, reserve, log, files...)
+	o.settling.begin(func(ctx context.Context) { settle(ctx, load, o.backend, reserve, log, files...) })
+}
+
+// settle puts weights where a processor reads them, as --load says. Reserve bytes of memory are left.
+func settle(ctx context.Context, load string, b backend.Backend, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
+	if c, ok := b.(*cpu.Backend); ok && load == "compact" {
+		compact(ctx, c, reserve, log, files...)
+	}
+	enlarge(ctx, load, reserve, log, files...)
+}
+
+// compact keeps the backend's BF16 matrices in fewer bytes, tells what came of it, and lets go of the files' pages.
+func compact(ctx context.Context, b *cpu.Backend, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
+	machine, began, missing := host.New("/"), time.Now(), int64(0)
+	c, err := b.Compact(ctx, func(size int64) bool {
+		have, err := machine.Memory()
+		short := size + reserve - have.Available()
+		missing = max(missing, short)
+		return err == nil && short <= 0
+	})
+	took := time.Since(began).Round(time.Millisecond)
+	switch {
+	case err != nil:
+		log("BF16 weights stay as the file has them", "matrices", c.Left, "reason", err)
+	case c.Matrices > 0:
+		log("BF16 weights are compact", "matrices", c.Matrices, "of", c.Matrices+c.Left, "bytes", host.Bytes(c.From), "now", host.Bytes(c.To), "took", took)
+	case missing > 0:
+		log("BF16 weights stay as the file has them: memory has no room to keep them in fewer bytes", "matrices", c.Left, "missing", host.Bytes(missing))
+	}
+	if c.Matrices > 0 {
+		for _, f := range files {
+			f.Rest()
+		}
+	}
 }
 
 // notOnGPU tells who asked for large pages that they would be of no use.

@@ -9,19 +9,22 @@ import (
 	"strings"
 	"testing"
 
+	"weir/internal/backend/cpu"
+	"weir/internal/backend/cpu/kern"
 	"weir/internal/bench"
 	"weir/internal/host"
+	"weir/internal/model"
 	"weir/internal/weights"
 )
 
 // mediumFile is a model's file of some megabytes, written as most files are: in small pages.
-func mediumFile(t *testing.T) *weights.File {
+func mediumFile(t *testing.T, typ string) *weights.File {
 	t.Helper()
 	shape, err := bench.ParseShape("llama-68m")
 	if err != nil {
 		t.Fatal(err)
 	}
-	quant, err := bench.ParseQuant("q4_0")
+	quant, err := bench.ParseQuant(typ)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +64,7 @@ func TestEnlargeWithinMemory(t *testing.T) {
 	if !host.New("/").LargePages() {
 		t.Skip("the kernel has no large pages to ask for")
 	}
-	f := mediumFile(t)
+	f := mediumFile(t, "q4_0")
 	said := ""
 	log := func(msg string, args ...any) { said += msg + fmt.Sprint(args...) + "\n" }
 	for _, c := range []struct {
@@ -94,4 +97,59 @@ func TestEnlargeWithinMemory(t *testing.T) {
 	if enlarge(ended, "large", 0, log, f); said != "" {
 		t.Errorf("once ended it said %q", said)
 	}
+}
+
+// TestCompactWithinMemory: BF16 weights are kept in fewer bytes where --load and memory allow it, and the file's pages are given back.
+func TestCompactWithinMemory(t *testing.T) {
+	if len(kern.Levels()) == 1 {
+		t.Skip("needs a processor level with kernels: this machine has the portable one only")
+	}
+	f := mediumFile(t, "bf16")
+	said := ""
+	log := func(msg string, args ...any) { said += msg + fmt.Sprint(args...) + "\n" }
+	b, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := model.Load(f, b, model.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Prefetch(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		load    string
+		reserve int64
+		want    string
+	}{
+		{"mmap", 0, ""}, {"read", 0, ""},
+		{"compact", math.MaxInt64 / 2, "BF16 weights stay as the file has them: memory has no room"},
+		{"compact", 0, "BF16 weights are compact"},
+		{"compact", 0, ""}, // they are already
+	} {
+		said = ""
+		before := resident(t)
+		settle(t.Context(), c.load, b, c.reserve, log, f)
+		if (said == "") != (c.want == "") || !strings.Contains(said, c.want) {
+			t.Errorf("--load %s with %d in reserve said %q, want %q", c.load, c.reserve, said, c.want)
+		}
+		if after := resident(t); c.want == "BF16 weights are compact" && after > before-f.Bytes()/8 {
+			t.Errorf("%d bytes are resident with a file of %d, before %d", after, f.Bytes(), before)
+		}
+	}
+}
+
+// resident is how much of the process's memory is in use.
+func resident(t *testing.T) (sum int64) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	if _, err := fmt.Sscan(string(data), &size, &sum); err != nil {
+		t.Fatal(err)
+	}
+	return sum * int64(os.Getpagesize())
 }

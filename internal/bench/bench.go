@@ -119,6 +119,9 @@ type Options struct {
 	KV     backend.KVSpec
 	Chunk  int // most rows of a step
 
+	// Held is what a step reads of a tensor on a processor; nil: what the file has of it.
+	Held func(weights.Tensor) int64
+
 	Deterministic bool
 	Version       string             // weir's
 	Command       string             // that repeats the measurement
@@ -168,6 +171,9 @@ func (o *Options) prober(probeBytes int64) (prober, error) {
 func (o *Options) costs(c model.Config) Costs {
 	if o.GPU != nil {
 		return count(o.File.Tensors(), o.GPU.Held, c, o.KV.Type)
+	}
+	if o.Held != nil {
+		return count(o.File.Tensors(), o.Held, c, o.KV.Type)
 	}
 	return NewCosts(o.File, c, o.KV.Type)
 }

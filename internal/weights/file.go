@@ -52,14 +52,15 @@ func (f Format) String() string {
 // File is an open model: its tensors and what is said about them. Its methods
 // may be called from any goroutine; Close only when no Tensor of it is in use.
 type File struct {
-	format  Format
-	name    string
-	dir     string // where JSON looks; "" for a GGUF
-	paths   []string
-	meta    *Metadata
-	tensors []Tensor
-	index   map[string]int // name -> index into tensors
-	regions []region
+	format   Format
+	name     string
+	dir      string // where JSON looks; "" for a GGUF
+	paths    []string
+	meta     *Metadata
+	tensors  []Tensor
+	index    map[string]int // name -> index into tensors
+	regions  []region
+	enlarged bool // regions may hold copies that are in no file
 }
 
 // damaged closes the messages about files that contradict themselves.

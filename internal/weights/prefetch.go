@@ -65,6 +65,7 @@ func (r region) prefetch(ctx context.Context, path string, p Progress) error {
 // in large pages already, stays as it is. Nothing may Close the file before it has returned.
 func (f *File) Enlarge(ctx context.Context, fits func(left int64) bool) (int64, error) {
 	var sum int64
+	f.enlarged = true
 	for _, r := range f.regions {
 		moved, err := r.enlarge(ctx, fits)
 		if sum += moved; err != nil {
@@ -72,6 +73,17 @@ func (f *File) Enlarge(ctx context.Context, fits func(left int64) bool) (int64, 
 		}
 	}
 	return sum, nil
+}
+
+// Rest gives back the memory of what is mapped: what is read again comes again, from the system's cache or
+// the file. Weights that are not used as the file has them are not to take memory twice. It does nothing after Enlarge, whose
+// copies are all there is.
+func (f *File) Rest() {
+	for _, r := range f.regions {
+		if r.mapped && !f.enlarged {
+			r.rest()
+		}
+	}
 }
 
 // readAll fills b from the file's beginning.

@@ -22,5 +22,8 @@ func newRegion(f *os.File, size int, _ Load, p Progress) (region, error) {
 // free leaves the bytes to the collector.
 func (r region) free() error { return nil }
 
+// rest is for mappings.
+func (r region) rest() {}
+
 // populate is for mappings.
 func populate([]byte) error { return nil }

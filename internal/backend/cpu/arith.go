@@ -249,7 +249,7 @@ func (t *linearTask) packedAt(i, c, n int) int {
 }
 
 // decode multiplies the decode rows with rows [lo, hi) of a weight.
-func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
+func (t *linearTask) decode(p *projection, lo, hi, worker int) {
 	x, ld := t.x.data, 4*t.x.cols
 	quantized := !isFloat(p.w.typ)
 	if quantized {
@@ -258,8 +258,12 @@ func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	for _, sp := range t.classes.decode {
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
-			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
-		t.pieces(p, &d, r, lo, hi, t.turned(sp, quantized))
+			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &t.scratch[worker][0]}
+		if c := p.w.compact.Load(); c != nil {
+			t.compactPieces(c, p, &d, r, lo, hi)
+		} else {
+			t.pieces(p, &d, r, lo, hi, t.turned(sp, quantized))
+		}
 	}
 }
 
@@ -278,7 +282,8 @@ func (t *linearTask) pieces(p *projection, d *kern.Decode, r, lo, hi int, turned
 }
 
 // prefill multiplies the prefill rows with rows [lo, hi) of a weight.
-func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
+func (t *linearTask) prefill(p *projection, lo, hi, worker int) {
+	scratch := t.scratch[worker]
 	n := len(t.classes.prefill)
 	if n == 0 {
 		return
@@ -293,7 +298,11 @@ func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
 	}
 	l, cols := t.arith.level, t.x.cols
 	panel, ld := scratch, l.PanelBytes(cols)
-	l.Panel(p.w.typ, &kern.Convert{X: p.w.at(lo), Y: bytesOf(panel), Cols: int64(cols), Rows: int64(hi - lo), LdX: int64(p.w.rowBytes), LdY: int64(ld)})
+	if c := p.w.compact.Load(); c != nil {
+		c.panel(l, cols, lo, hi, panel, t.restored[worker])
+	} else {
+		l.Panel(p.w.typ, &kern.Convert{X: p.w.at(lo), Y: bytesOf(panel), Cols: int64(cols), Rows: int64(hi - lo), LdX: int64(p.w.rowBytes), LdY: int64(ld)})
+	}
 	aside := scratch[t.arith.panelFloats(cols):]
 	tileFloats := l.PackedBytes(kern.PackRows, cols) / 4
 	atOnce := min(gemmRows, piece(cols*(hi-lo), kern.PackRows))

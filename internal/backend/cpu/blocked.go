@@ -117,6 +117,10 @@ func (t *linearTask) block(p *projection, at blockAt, hi, r, rows int) kern.Bloc
 // layPanel lays the weights at a place.
 func (t *linearTask) layPanel(p *projection, at blockAt, hi int, panel []float32) {
 	l := t.arith.level
+	if c := p.w.compact.Load(); c != nil {
+		c.restore(l, t.x.cols, at, rows{bytesOf(panel), min(panelRows, hi-at.row), min(kern.BlockCols, t.x.cols-at.col), l.PanelBytes(kern.BlockCols)})
+		return
+	}
 	l.Panel(p.w.typ, &kern.Convert{X: p.w.cell(at.row, at.col), Y: bytesOf(panel), Cols: int64(min(kern.BlockCols, t.x.cols-at.col)),
 		Rows: int64(min(panelRows, hi-at.row)), LdX: int64(p.w.rowBytes), LdY: int64(l.PanelBytes(kern.BlockCols))})
 }
@@ -130,7 +134,7 @@ func (t *linearTask) multiplyBlock(p *projection, b *kern.Block, next blockAt, l
 		return
 	}
 	t.expect(p, b, t.following(next, lo, hi))
-	if width := min(kern.BlockCols, t.x.cols-next.col); width%32 == 0 {
+	if width := min(kern.BlockCols, t.x.cols-next.col); width%32 == 0 && p.w.compact.Load() == nil {
 		b.Raw, b.LdRaw, b.Lay, b.LdLay = p.w.cell(next.row, next.col), int64(p.w.rowBytes), bytesOf(panel), int64(l.PanelBytes(kern.BlockCols))
 		b.RawRows, b.RawCols = int64(min(panelRows, hi-next.row)), int64(width)
 		l.MultiplyLaying(p.w.typ, b)
@@ -143,6 +147,11 @@ func (t *linearTask) multiplyBlock(p *projection, b *kern.Block, next blockAt, l
 // expect has b ask memory for the weights at a place, if there are any.
 func (t *linearTask) expect(p *projection, b *kern.Block, at blockAt) {
 	if at.col >= t.x.cols || at.row+panelRows > p.w.rows {
+		return
+	}
+	if c := p.w.compact.Load(); c != nil {
+		b.Next, b.LdNext = c.cell(at.row, at.col, t.x.cols), int64(c.rowBytes)
+		b.NextBytes = int64(min(kern.BlockCols, t.x.cols-at.col) / kern.CompactCols * kern.CompactBytes)
 		return
 	}
 	elems, size := p.w.typ.Block()

@@ -34,7 +34,8 @@
 //
 // Quantised weights stay as they are in the file. Where a tile of rows has to be
 // decoded, that is done in a thread's scratch memory, and every row of the batch
-// meets it there, so that a batch shares the cost.
+// meets it there, so that a batch shares the cost. Matrices in BF16 can be made compact (compact.go):
+// they are read in fewer bytes then, which are the same numbers.
 //
 // Nothing is allocated in a step: activations, logits and scratch memory lie in
 // an arena made from the [backend.Plan], off the Go heap, as the KV pages do.
@@ -75,6 +76,7 @@ type Backend struct {
 	ownPool bool
 	kvs     []*kvCache
 	streams []*stream
+	large   []*weight // matrices that Compact may make compact
 }
 
 // New returns a backend.
@@ -110,6 +112,9 @@ func (b *Backend) Load(t weights.Tensor, p backend.Placement) (backend.Weight, e
 	if err != nil {
 		return nil, err
 	}
+	if b.arith.compacts(w) {
+		b.large = append(b.large, w)
+	}
 	return w, nil
 }
 
@@ -143,7 +148,10 @@ func (b *Backend) Close() error {
 	for _, c := range b.kvs {
 		errs = append(errs, c.Close())
 	}
-	b.streams, b.kvs = nil, nil
+	for _, w := range b.large {
+		errs = append(errs, w.compact.Load().free())
+	}
+	b.streams, b.kvs, b.large = nil, nil, nil
 	if b.ownPool {
 		b.pool.Close()
 	}

@@ -3,6 +3,7 @@ package cpu
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	"weir/internal/backend"
@@ -24,12 +25,21 @@ type weight struct {
 	// decoded at Load, and those of F32 matrices, in place. nil for others.
 	plain  []float32
 	vector bool
+	// compact is nil until the matrix has been made so, while others may be reading it (compact.go).
+	compact atomic.Pointer[compacted]
 }
 
 func (w *weight) Rows() int          { return w.rows }
 func (w *weight) Cols() int          { return w.cols }
 func (w *weight) Type() weights.Type { return w.typ }
-func (w *weight) Bytes() int64       { return int64(len(w.data)) }
+
+// Bytes is what a step reads.
+func (w *weight) Bytes() int64 {
+	if c := w.compact.Load(); c != nil {
+		return int64(w.rows * c.rowBytes)
+	}
+	return int64(len(w.data))
+}
 
 // newWeight checks t and prepares it.
 func newWeight(t weights.Tensor) (*weight, error) {
@@ -68,6 +78,10 @@ func (w *weight) row(dst []float32, i int) {
 		copy(dst[:w.cols], w.plain[i*w.cols:])
 		return
 	}
+	if c := w.compact.Load(); c != nil {
+		kern.CompactRow(dst[:w.cols], c.row(i))
+		return
+	}
 	weights.DequantizeRow(w.typ, dst[:w.cols], w.data[i*w.rowBytes:(i+1)*w.rowBytes])
 }
 
@@ -76,6 +90,9 @@ func (w *weight) row(dst []float32, i int) {
 func (w *weight) tile(a arith, scratch []float32, lo, hi int) []float32 {
 	if w.plain != nil {
 		return w.plain[lo*w.cols : hi*w.cols]
+	}
+	if c := w.compact.Load(); c != nil {
+		return c.tile(a, w, scratch, lo, hi)
 	}
 	if a.level > kern.Portable {
 		a.level.Dequantize(w.typ, &kern.Convert{X: w.at(lo), Y: bytesOf(scratch), Cols: int64(w.cols), Rows: int64(hi - lo),

@@ -165,6 +165,10 @@ type Gemm struct {
 // RoundsPrompts tells whether the products of prompts round their operands to bf16.
 func (l Level) RoundsPrompts() bool { return l == AVX512BF16 || l == AMX || l == NEONBF16 }
 
+// PlainPanels tells whether a panel of BF16 weights is their rows as they are. (Products of bf16 take
+// magnitudes below 2^-126 for zeros.)
+func (l Level) PlainPanels() bool { return l == AVX512BF16 || l == AMX }
+
 // Blocked tells whether the level has Multiply, not Gemm.
 func (l Level) Blocked() bool { return l == AMX }
 

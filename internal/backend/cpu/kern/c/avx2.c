@@ -41,6 +41,9 @@ INLINE u32x16 pack16(const uint8_t *x) { return LOAD(u32x16, x); }
 #include "rest.h"
 #include "attendmany.h"
 #include "logits.h"
+#define COMPACT_ROWS 2
+#define COMPACT_WEIGHTS 1
+#include "compact.h"
 
 #define QUANT(T, NAME)                                                    \
 	KERNEL k_decode_##NAME(const struct decode *p) { decode(p, T); } \

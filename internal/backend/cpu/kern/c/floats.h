@@ -5,12 +5,14 @@
 #include "formats.h"
 #include "kern.h"
 
+INLINE void *aligned(uint8_t *scratch) { return (void *)(((uintptr_t)scratch + 63) / 64 * 64); }
+
 // pair16 reads 32 weights. Two loads of one line of memory hold a Zen 4 up, so it is read by one
 // where a vector has a line.
 INLINE void pair16(enum real t, const uint8_t *w, f32x16 *a, f32x16 *b)
 {
 #ifdef LINE_VECTORS
-	if (t != F32) {
+	if (t == F16 || t == BF16) {
 		__m512i v = _mm512_loadu_si512(w);
 		OPAQUE(v);
 		const u16x16 lo = (u16x16)_mm512_castsi512_si256(v), hi = (u16x16)_mm512_extracti64x4_epi64(v, 1);
@@ -19,8 +21,8 @@ INLINE void pair16(enum real t, const uint8_t *w, f32x16 *a, f32x16 *b)
 		return;
 	}
 #endif
-	*a = real16(t, w);
-	*b = real16(t, w + (t == F32 ? 64 : 32));
+	*a = half32(t, w, 0);
+	*b = half32(t, w, 1);
 }
 
 INLINE void reals(enum real t, int rows, const struct decode *p, int64_t r, const uint8_t *w, float *out)

@@ -6,16 +6,28 @@
 
 enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS };
 
-enum real { F32, F16, BF16 };
+// PAIRS are 32 numbers in BF16 in words of two, i and 16 + i: see compact.h.
+enum real { F32, F16, BF16, PAIRS };
 
 INLINE f32x16 real16(enum real t, const uint8_t *w)
 {
 	switch (t) {
+	case PAIRS: break; // half32 reads those
 	case F32: return LOAD(f32x16, w);
 	case F16: return halves(LOAD(u16x16, w));
 	case BF16: return bfloats(LOAD(u16x16, w));
 	}
 	__builtin_unreachable();
+}
+
+INLINE int64_t size_of(enum real t) { return t == F32 ? 4 : 2; }
+
+// half32 reads half h of 32 weights.
+INLINE f32x16 half32(enum real t, const uint8_t *w, int h)
+{
+	if (t != PAIRS)
+		return real16(t, w + 16 * h * size_of(t));
+	return (f32x16)(h ? LOAD(u32x16, w) & 0xffff0000 : LOAD(u32x16, w) << 16);
 }
 
 struct kind {

@@ -41,6 +41,20 @@ struct decode {
 	int64_t cols, rows, n, ldw, ldx, ldo, near, far;
 };
 
+// struct rows: a decode, and scratch memory, wherever it begins.
+struct rows {
+	struct decode all;
+	uint8_t *scratch;
+};
+
+// struct compact: columns from from on, cols of them, of rows of width columns, in bf16 and as
+// compact.h has them; of these what lies far behind is asked for.
+struct compact {
+	const uint8_t *x;
+	uint8_t *y;
+	int64_t cols, from, width, rows, ldx, ldy, far;
+};
+
 // struct gemm: out[r*ldo + i] = dot(x row r, w row i) for r < rows, i < n. x is
 // packed: tiles of 16 rows, [steps][16] words each; w has ldw words a row; a step
 // is a word: a float, or two bf16.

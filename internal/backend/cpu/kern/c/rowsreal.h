@@ -12,18 +12,11 @@
 // bits that it has alone.
 #ifndef ROWSREAL_H
 #define ROWSREAL_H
+#include "compact.h"
 #include "floats.h"
 
 #define REAL_PIECE 1024
 #define REAL_WEIGHTS 4
-
-// struct rows: a decode, and scratch memory, wherever it begins.
-struct rows {
-	struct decode all;
-	uint8_t *scratch;
-};
-
-INLINE void *aligned(uint8_t *scratch) { return (void *)(((uintptr_t)scratch + 63) / 64 * 64); }
 
 typedef float realsums[REAL_WEIGHTS][2][16];
 
@@ -36,11 +29,11 @@ _Static_assert(sizeof(struct realpass) == 16 * 4 * 2 * 64 + 4 * 4 * 1024, "turne
 // keeps tells whether the processor is one that should keep converted weights.
 INLINE int keeps(const struct decode *p) { return p->near != 0; }
 
-// pieces is some columns of REAL_WEIGHTS rows of weights, how far behind them lies what comes
-// next but one, the bytes of 32 columns, and where they are kept as float32 (or null).
+// pieces is some columns of REAL_WEIGHTS rows of weights, where what comes next but one lies, the bytes
+// of 32 columns there, and where weights are kept as float32 (or null).
 struct pieces {
-	const uint8_t *w[REAL_WEIGHTS];
-	int64_t cols, next, bytes;
+	const uint8_t *w[REAL_WEIGHTS], *next[REAL_WEIGHTS];
+	int64_t cols, bytes;
 	float (*keep)[REAL_PIECE];
 };
 
@@ -48,7 +41,6 @@ struct pieces {
 // on. Meanwhile memory is asked for what is next of two weights.
 INLINE void real_tile(enum real t, int keep, int rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
 {
-	const int size = t == F32 ? 4 : 2;
 	f32x16 s[REAL_TILE_ROWS][REAL_TILE];
 	UNROLL for (int r = 0; r < rows; r++)
 		UNROLL for (int j = 0; j < REAL_TILE; j++)
@@ -58,7 +50,7 @@ INLINE void real_tile(enum real t, int keep, int rows, int h, int i, const struc
 		UNROLL for (int j = 0; j < 2; j++)
 			__builtin_prefetch(ask[j] + c / 32 * p->bytes, 0, 2);
 		UNROLL for (int j = 0; j < REAL_TILE; j++)
-			v[j] = real16(t, p->w[i + j] + (c + 16 * h) * size);
+			v[j] = half32(t, p->w[i + j] + c * size_of(t), h);
 		UNROLL for (int j = 0; keep && j < REAL_TILE; j++)
 			STORE(f32x16, p->keep[i + j] + c + 16 * h, v[j]);
 		UNROLL for (int r = 0; r < rows; r++) {
@@ -75,7 +67,6 @@ INLINE void real_tile(enum real t, int keep, int rows, int h, int i, const struc
 // real_lines adds the columns, of rows of x and REAL_WEIGHTS weights, and asks for what is next.
 INLINE void real_lines(enum real t, int rows, const struct pieces *p, const uint8_t *x, int64_t ldx, realsums *acc)
 {
-	const int size = t == F32 ? 4 : 2;
 	f32x16 s[3][REAL_WEIGHTS][2];
 	UNROLL for (int r = 0; r < rows; r++)
 		UNROLL for (int j = 0; j < REAL_WEIGHTS; j++)
@@ -84,8 +75,8 @@ INLINE void real_lines(enum real t, int rows, const struct pieces *p, const uint
 	for (int64_t c = 0; c < p->cols; c += 32)
 		UNROLL for (int j = 0; j < REAL_WEIGHTS; j++) {
 			f32x16 a, b;
-			__builtin_prefetch(p->w[j] + c * size + p->next, 0, 2);
-			pair16(t, p->w[j] + c * size, &a, &b);
+			__builtin_prefetch(p->next[j] + c / 32 * p->bytes, 0, 2);
+			pair16(t, p->w[j] + c * size_of(t), &a, &b);
 			UNROLL for (int r = 0; r < rows; r++) {
 				s[r][j][0] = fma16(a, LOAD(f32x16, x + r * ldx + 4 * c), s[r][j][0]);
 				s[r][j][1] = fma16(b, LOAD(f32x16, x + r * ldx + 4 * c + 64), s[r][j][1]);
@@ -133,7 +124,7 @@ INLINE void real_tile_rows_of(enum real t, int keep, int64_t rows, int h, int i,
 
 INLINE void real_tile_of(enum real t, int64_t rows, int h, int i, const struct pieces *p, const uint8_t *const ask[2], const uint8_t *x, int64_t ldx, realsums *acc)
 {
-	if (t != F32 && p->keep)
+	if (t != F32 && t != PAIRS && p->keep)
 		real_tile_rows_of(t, 1, rows, h, i, p, ask, x, ldx, acc);
 	else
 		real_tile_rows_of(t, 0, rows, h, i, p, ask, x, ldx, acc);
@@ -152,19 +143,19 @@ INLINE void real_kept(int64_t rows, int h, int i, const struct pieces *p, const 
 // for by parts, by pass after pass over the columns, or passes would wait for it.
 INLINE void real_tiles(enum real t, const struct decode *d, struct realpass *s, struct pieces *p, const uint8_t *x)
 {
-	const int64_t begin = real_begin(t, d, s->acc, p, x), next = begin ? 0 : p->next; // has been asked for
+	const int64_t begin = real_begin(t, d, s->acc, p, x); // which has asked for what is next
 	int64_t passes = 0, pass = 0;
 	for (int64_t left = d->rows - begin; left > 0; left -= real_tile_rows(left))
 		passes += 2 * REAL_WEIGHTS / REAL_TILE;
-	p->keep = t != F32 && keeps(d) && passes > 2 * REAL_WEIGHTS / REAL_TILE ? s->kept : 0;
+	p->keep = t != F32 && t != PAIRS && keeps(d) && passes > 2 * REAL_WEIGHTS / REAL_TILE ? s->kept : 0;
 	for (int64_t r = begin, rows; r < d->rows; r += rows) {
 		rows = real_tile_rows(d->rows - r);
 		for (int i = 0; i < REAL_WEIGHTS; i += REAL_TILE)
 			UNROLL for (int h = 0; h < 2; h++, pass++) {
 				const int64_t from = REAL_WEIGHTS * pass / passes, to = REAL_WEIGHTS * (pass + 1) / passes;
 				const uint8_t *ask[2] = {p->w[i], p->w[i]}; // nothing new
-				if (from < to)
-					ask[0] = p->w[from] + next, ask[1] = p->w[to - 1] + next;
+				if (from < to && !begin)
+					ask[0] = p->next[from], ask[1] = p->next[to - 1];
 				if (r > begin && p->keep)
 					real_kept(rows, h, i, p, ask, x + r * d->ldx, d->ldx, s->acc + r);
 				else
@@ -173,10 +164,38 @@ INLINE void real_tiles(enum real t, const struct decode *d, struct realpass *s, 
 	}
 }
 
-// rows_real multiplies two rows or more.
+// plain_piece is the columns from c on of n rows of weights from i on, where they lie.
+INLINE struct pieces plain_piece(enum real t, const struct decode *p, int64_t i, int64_t n, int64_t c)
+{
+	const int64_t left = p->cols - c, next = 2 * REAL_PIECE * size_of(t) + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw);
+	struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE, .bytes = 32 * size_of(t)};
+	UNROLL for (int64_t j = 0; j < REAL_WEIGHTS; j++) { // of fewer weights the last is repeated
+		some.w[j] = p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size_of(t);
+		some.next[j] = some.w[j] + next;
+	}
+	return some;
+}
+
+// compact_piece is the same of compact rows, as PAIRS in memory. There are 48 bytes of 32 columns; by two more the
+// line is reached with which a row ends behind its heads.
+INLINE struct pieces compact_piece(const struct decode *p, int64_t i, int64_t n, int64_t c, float (*memory)[REAL_PIECE])
+{
+	const int64_t at = c / COMPACT_COLS, heads = heads_of(p->cols), left = p->cols - c;
+	const int64_t next = 2 * REAL_PIECE / COMPACT_COLS * COMPACT_BYTES + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw);
+	struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE, .bytes = 50};
+	for (int64_t j = 0; j < REAL_WEIGHTS; j++) {
+		const uint8_t *w = p->w + (i + (j < n ? j : n - 1)) * p->ldw, *block = w + heads + at * COMPACT_BYTES;
+		some.w[j] = (const uint8_t *)memory[j];
+		some.next[j] = block + next;
+		for (int64_t k = 0; k < some.cols / COMPACT_COLS; k++)
+			pairs_of(ld32(w + 4 * (at + k)), block + k * COMPACT_BYTES, (uint8_t *)memory[j] + 2 * COMPACT_COLS * k);
+	}
+	return some;
+}
+
+// rows_real multiplies two rows or more. Of PAIRS w has compact rows.
 INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 {
-	const int size = t == F32 ? 4 : 2;
 	if (p->cols % 32) { // no model has such
 		decode_real(p, t);
 		return;
@@ -189,12 +208,7 @@ INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 				BARRIER;
 			}
 		for (int64_t c = 0; c < p->cols; c += REAL_PIECE) {
-			const int64_t left = p->cols - c;
-			struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE,
-					      .next = 2 * REAL_PIECE * size + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw),
-					      .bytes = 32 * size};
-			UNROLL for (int64_t j = 0; j < REAL_WEIGHTS; j++) // of fewer weights the last is repeated
-				some.w[j] = p->w + (i + (j < n ? j : n - 1)) * p->ldw + c * size;
+			struct pieces some = t == PAIRS ? compact_piece(p, i, n, c, s->kept) : plain_piece(t, p, i, n, c);
 			real_tiles(t, p, s, &some, p->x + 4 * c);
 		}
 		for (int64_t r = 0; r < p->rows; r++)
@@ -202,5 +216,7 @@ INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 				p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, s->acc[r][j][0]) + LOAD(f32x16, s->acc[r][j][1]));
 	}
 }
+
+KERNEL k_rows_compact(const struct rows *p) { rows_real(&p->all, PAIRS, (struct realpass *)aligned(p->scratch)); }
 
 #endif
