@@ -106,7 +106,7 @@ func TestCompactEmbedsAndMixes(t *testing.T) {
 		plan := backend.Plan{Rows: rows, Seqs: rows, Experts: backend.ExpertSpec{Count: experts, TopK: 2, Width: width}}
 		x, y := plan.Act("x", cols), plan.Act("y", cols)
 		g := newRigOf(t, Options{Threads: 2, Level: l}, plan)
-		table := g.bf16(rng, 0.002, 300, cols)
+		table := g.bf16(rng, 0.0005, 300, cols)
 		m := &backend.Mixture{TopK: 2, Act: backend.SiLU}
 		m.Router, _ = g.load(rng, weights.F32, experts, cols)
 		for range experts {
