@@ -247,10 +247,10 @@ func (b *speculationBench) start(s engine.Speculation) (*engine.Engine, error) {
 		return nil, err
 	}
 	b.open = append(b.open, e.Close)
-	if b.settled {
+	if b.settled && (b.gpu || b.c.Load != "compact") { // a file's once; a drafter's weights may become compact, too
 		return e, nil
 	}
-	b.settled = true // a file's once
+	b.settled = true
 	if b.gpu {
 		notOnGPU(b.c.Load, b.log.Info)
 	} else {

@@ -65,7 +65,6 @@ func (o *opened) close() error {
 }
 
 func (o *opened) closeFiles() error {
-	o.settling.end()
 	err := o.file.Close()
 	if o.drafts != nil {
 		err = errors.Join(err, o.drafts.Close())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // Decode is as fast as memory is read: so BF16 weights are kept in fewer bytes, and some processors read large pages
 // faster than the small ones that many files are mapped in. Copying takes longer than a warm start should, so a server does it once it answers.
 
-// settling copies weights behind an engine that runs. Its zero value does nothing.
+// settling puts weights elsewhere behind an engine that runs. Its zero value does nothing.
 type settling struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -29,7 +30,7 @@ func (s *settling) begin(do func(context.Context)) {
 	s.work.Go(func() { do(ctx) })
 }
 
-// end returns when nothing is copied any more.
+// end returns when nothing is put anywhere any more.
 func (s *settling) end() {
 	if s.stop != nil {
 		s.stop()
@@ -57,33 +58,37 @@ func (o *opened) settle(load string, p *portion, log func(msg string, args ...an
 // settle puts weights where a processor reads them, as --load says. Reserve bytes of memory are left.
 func settle(ctx context.Context, load string, b backend.Backend, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
 	if c, ok := b.(*cpu.Backend); ok && load == "compact" {
-		compact(ctx, c, reserve, log, files...)
+		compact(ctx, c, reserve, log, files)
 	}
 	enlarge(ctx, load, reserve, log, files...)
 }
 
-// compact keeps the backend's BF16 matrices in fewer bytes, tells what came of it, and lets go of the files' pages.
-func compact(ctx context.Context, b *cpu.Backend, reserve int64, log func(msg string, args ...any), files ...*weights.File) {
+// compact keeps the backend's BF16 matrices in fewer bytes, lets go of the files' pages, and tells what came of it.
+// What is not mapped, such as numbers made of another type, would take memory twice; random weights may.
+func compact(ctx context.Context, b *cpu.Backend, reserve int64, log func(msg string, args ...any), files []*weights.File) {
 	machine, began, missing := host.New("/"), time.Now(), int64(0)
-	c, err := b.Compact(ctx, func(size int64) bool {
+	fits := func(data []byte, size int64) bool {
 		have, err := machine.Memory()
-		short := size + reserve - have.Available()
-		missing = max(missing, short)
-		return err == nil && short <= 0
-	})
-	took := time.Since(began).Round(time.Millisecond)
+		if err != nil || !slices.ContainsFunc(files, func(f *weights.File) bool { return f.Maps(data) || len(f.Paths()) == 0 }) {
+			return false
+		}
+		missing = max(missing, size+reserve-have.Available())
+		return missing == 0
+	}
+	done := func(data []byte) {
+		for _, f := range files {
+			f.Rest(data)
+		}
+	}
+	c, err := b.Compact(ctx, fits, done)
+	if c.Matrices > 0 {
+		log("BF16 weights are compact", "matrices", c.Matrices, "of", c.Matrices+c.Left, "bytes", host.Bytes(c.From), "now", host.Bytes(c.To), "took", time.Since(began).Round(time.Millisecond))
+	}
 	switch {
 	case err != nil:
-		log("BF16 weights stay as the file has them", "matrices", c.Left, "reason", err)
-	case c.Matrices > 0:
-		log("BF16 weights are compact", "matrices", c.Matrices, "of", c.Matrices+c.Left, "bytes", host.Bytes(c.From), "now", host.Bytes(c.To), "took", took)
+		log("BF16 weights stay as the file has them", "reason", err)
 	case missing > 0:
 		log("BF16 weights stay as the file has them: memory has no room to keep them in fewer bytes", "matrices", c.Left, "missing", host.Bytes(missing))
-	}
-	if c.Matrices > 0 {
-		for _, f := range files {
-			f.Rest()
-		}
 	}
 }
 

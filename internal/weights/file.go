@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 )
 
 // Load says how a file's bytes come into memory.
@@ -60,7 +61,7 @@ type File struct {
 	tensors  []Tensor
 	index    map[string]int // name -> index into tensors
 	regions  []region
-	enlarged bool // regions may hold copies that are in no file
+	enlarged atomic.Bool // regions may hold copies that are in no file
 }
 
 // damaged closes the messages about files that contradict themselves.

@@ -170,3 +170,48 @@ func TestLargeIn(t *testing.T) {
 		_ = largeIn([]byte(cut), 5)
 	}
 }
+
+// TestRest: pages that are given back come again as they were, of a mapped file, and are not given back where they
+// are copies.
+func TestRest(t *testing.T) {
+	const size = 3 * prefetchChunk
+	r, want, _ := randomRegion(t, size)
+	f := &File{regions: []region{{b: []byte("in memory")}, r}}
+	part := r.b[1000 : size-1000]
+	if !f.Maps(part) || f.Maps(want) || f.Maps(f.regions[0].b) || f.Maps(nil) {
+		t.Error("what is mapped is not told from what is not")
+	}
+	f.Rest(f.regions[0].b)
+	if !bytes.Equal(r.b, want) { // and all pages are there
+		t.Error("bytes are not the file's")
+	}
+	before := resident(t)
+	f.Rest(part)
+	if gone := before - resident(t); gone < size*9/10 {
+		t.Errorf("%d of %d bytes were given back", gone, len(part))
+	}
+	if !bytes.Equal(r.b, want) {
+		t.Error("bytes are not the file's")
+	}
+	if _, err := r.exchange(t.Context(), always); err != nil {
+		t.Fatal(err)
+	}
+	f.enlarged.Store(true)
+	if f.Rest(part); !bytes.Equal(r.b, want) {
+		t.Error("copies were given back: their bytes are gone")
+	}
+}
+
+// resident is how much of the process's memory is in use.
+func resident(t *testing.T) (sum int64) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	if _, err := fmt.Sscan(string(data), &size, &sum); err != nil {
+		t.Fatal(err)
+	}
+	return sum * int64(os.Getpagesize())
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"unsafe"
 )
 
 // Progress hears how much of a file is in memory, from the goroutine that brings
@@ -65,7 +66,7 @@ func (r region) prefetch(ctx context.Context, path string, p Progress) error {
 // in large pages already, stays as it is. Nothing may Close the file before it has returned.
 func (f *File) Enlarge(ctx context.Context, fits func(left int64) bool) (int64, error) {
 	var sum int64
-	f.enlarged = true
+	f.enlarged.Store(true)
 	for _, r := range f.regions {
 		moved, err := r.enlarge(ctx, fits)
 		if sum += moved; err != nil {
@@ -75,14 +76,32 @@ func (f *File) Enlarge(ctx context.Context, fits func(left int64) bool) (int64, 
 	return sum, nil
 }
 
-// Rest gives back the memory of what is mapped: what is read again comes again, from the system's cache or
+// Maps tells whether data lies where a file is mapped.
+func (f *File) Maps(data []byte) bool { return f.mapping(data) != nil }
+
+// mapping is the region of a mapped file that data lies in, or nil.
+func (f *File) mapping(data []byte) *region {
+	for i := range f.regions {
+		r := &f.regions[i]
+		if at := uintptr(unsafe.Pointer(unsafe.SliceData(data))) - uintptr(unsafe.Pointer(unsafe.SliceData(r.b))); r.mapped && len(data) > 0 && at < uintptr(len(r.b)) {
+			return r
+		}
+	}
+	return nil
+}
+
+// Rest gives back the memory of data that is mapped: what is read again comes again, from the system's cache or
 // the file. Weights that are not used as the file has them are not to take memory twice. It does nothing after Enlarge, whose
 // copies are all there is.
-func (f *File) Rest() {
-	for _, r := range f.regions {
-		if r.mapped && !f.enlarged {
-			r.rest()
-		}
+func (f *File) Rest(data []byte) {
+	r := f.mapping(data)
+	if r == nil || f.enlarged.Load() {
+		return
+	}
+	page := os.Getpagesize()
+	from := int(uintptr(unsafe.Pointer(&data[0])) - uintptr(unsafe.Pointer(&r.b[0])))
+	if lo, hi := (from+page-1)/page*page, (from+len(data))/page*page; lo < hi { // whole pages
+		rest(r.b[lo:hi])
 	}
 }
 

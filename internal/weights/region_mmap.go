@@ -38,7 +38,7 @@ func newRegion(f *os.File, size int, how Load, p Progress) (region, error) {
 	return region{b: b}, nil
 }
 
-// rest lets go of a mapped file's pages. The mapping stays.
-func (r region) rest() { _ = unix.Madvise(r.b, unix.MADV_DONTNEED) } // advice: without it, the same in more memory
+// rest lets go of pages of a mapped file. The mapping stays.
+func rest(pages []byte) { _ = unix.Madvise(pages, unix.MADV_DONTNEED) } // advice: without it, the same in more memory
 
 func (r region) free() error { return os.NewSyscallError("munmap", unmapPages(r.b)) }

@@ -23,7 +23,7 @@ func newRegion(f *os.File, size int, _ Load, p Progress) (region, error) {
 func (r region) free() error { return nil }
 
 // rest is for mappings.
-func (r region) rest() {}
+func rest([]byte) {}
 
 // populate is for mappings.
 func populate([]byte) error { return nil }

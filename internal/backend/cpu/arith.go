@@ -107,9 +107,9 @@ func (a arith) tileScratch(cols int) int {
 		return tileRows * cols
 	}
 	if a.level.Blocked() {
-		return max(kern.PackRows*cols, a.blockFloats(), a.level.TurnedFloats(), kern.PromptScratch(maxQueries, fastDim))
+		return max(kern.PackRows*cols, a.blockFloats(), a.level.TurnedFloats(), kern.CompactFloats, kern.PromptScratch(maxQueries, fastDim))
 	}
-	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats(), a.level.TurnedFloats())
+	return max(a.panelFloats(cols)+gemmRows*panelRows, a.integerFloats(), a.level.TurnedFloats(), kern.CompactFloats)
 }
 
 func (a arith) panelFloats(cols int) int {
@@ -249,7 +249,7 @@ func (t *linearTask) packedAt(i, c, n int) int {
 }
 
 // decode multiplies the decode rows with rows [lo, hi) of a weight.
-func (t *linearTask) decode(p *projection, lo, hi, worker int) {
+func (t *linearTask) decode(p *projection, lo, hi int, scratch []float32) {
 	x, ld := t.x.data, 4*t.x.cols
 	quantized := !isFloat(p.w.typ)
 	if quantized {
@@ -258,7 +258,7 @@ func (t *linearTask) decode(p *projection, lo, hi, worker int) {
 	for _, sp := range t.classes.decode {
 		r, rows := int(sp.begin), int(sp.end-sp.begin)
 		d := kern.Decode{X: bytesOf(x[r*ld/4:]), Cols: int64(t.x.cols), Rows: int64(rows),
-			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &t.scratch[worker][0]}
+			LdW: int64(p.w.rowBytes), LdX: int64(ld), LdO: int64(p.dst.cols), Scratch: &scratch[0]}
 		if c := p.w.compact.Load(); c != nil {
 			t.compactPieces(c, p, &d, r, lo, hi)
 		} else {
@@ -282,8 +282,7 @@ func (t *linearTask) pieces(p *projection, d *kern.Decode, r, lo, hi int, turned
 }
 
 // prefill multiplies the prefill rows with rows [lo, hi) of a weight.
-func (t *linearTask) prefill(p *projection, lo, hi, worker int) {
-	scratch := t.scratch[worker]
+func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
 	n := len(t.classes.prefill)
 	if n == 0 {
 		return
@@ -299,7 +298,7 @@ func (t *linearTask) prefill(p *projection, lo, hi, worker int) {
 	l, cols := t.arith.level, t.x.cols
 	panel, ld := scratch, l.PanelBytes(cols)
 	if c := p.w.compact.Load(); c != nil {
-		c.panel(l, cols, lo, hi, panel, t.restored[worker])
+		c.panel(l, cols, lo, hi, panel)
 	} else {
 		l.Panel(p.w.typ, &kern.Convert{X: p.w.at(lo), Y: bytesOf(panel), Cols: int64(cols), Rows: int64(hi - lo), LdX: int64(p.w.rowBytes), LdY: int64(ld)})
 	}

@@ -118,7 +118,7 @@ func (t *linearTask) block(p *projection, at blockAt, hi, r, rows int) kern.Bloc
 func (t *linearTask) layPanel(p *projection, at blockAt, hi int, panel []float32) {
 	l := t.arith.level
 	if c := p.w.compact.Load(); c != nil {
-		c.restore(l, t.x.cols, at, rows{bytesOf(panel), min(panelRows, hi-at.row), min(kern.BlockCols, t.x.cols-at.col), l.PanelBytes(kern.BlockCols)})
+		c.restore(t.x.cols, at, bf16Rows{bytesOf(panel), min(panelRows, hi-at.row), min(kern.BlockCols, t.x.cols-at.col), l.PanelBytes(kern.BlockCols)})
 		return
 	}
 	l.Panel(p.w.typ, &kern.Convert{X: p.w.cell(at.row, at.col), Y: bytesOf(panel), Cols: int64(min(kern.BlockCols, t.x.cols-at.col)),

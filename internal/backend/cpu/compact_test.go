@@ -13,7 +13,9 @@ import (
 	"weir/internal/weights"
 )
 
-func always(int64) bool { return true }
+// always and nothing are what Compact is told where memory has room, and nobody wants to know.
+func always([]byte, int64) bool { return true }
+func nothing([]byte)            {}
 
 // bf16 binds a BF16 matrix of numbers as models have them, with a zero here and there, or of
 // any bits.
@@ -37,7 +39,7 @@ func (g *rig) bf16(rng *rand.Rand, zeros float64, rows, cols int) backend.Weight
 // compact makes the rig's matrices compact, and fails unless so many became so.
 func (g *rig) compact(want int) Compaction {
 	g.Helper()
-	c, err := g.b.Compact(g.Context(), always)
+	c, err := g.b.Compact(g.Context(), always, nothing)
 	if err != nil || c.Matrices != want {
 		g.Fatalf("%+v, %v: want %d matrices", c, err, want)
 	}
@@ -136,7 +138,8 @@ func TestCompactWhileComputing(t *testing.T) {
 	const in, out, many, rows = 256, 160, 20, 3
 	plan := backend.Plan{Rows: rows, Seqs: rows}
 	x, y := plan.Act("x", in), plan.Act("y", out)
-	g := newRigOf(t, Options{Threads: 2, Level: fastLevels(t)[0]}, plan)
+	levels := fastLevels(t)
+	g := newRigOf(t, Options{Threads: 2, Level: levels[len(levels)-1]}, plan)
 	var ws []backend.Weight
 	for range many {
 		ws = append(ws, g.bf16(rng, 0, out, in))
@@ -153,8 +156,15 @@ func TestCompactWhileComputing(t *testing.T) {
 	}
 	want := multiply()
 	var work sync.WaitGroup
-	work.Go(func() { g.compact(many) })
-	for range 3 {
+	next := make(chan bool)
+	work.Go(func() {
+		wait := func([]byte, int64) bool { return <-next }
+		if c, err := g.b.Compact(t.Context(), wait, nothing); err != nil || c.Matrices != many {
+			t.Errorf("%+v, %v: want %d matrices", c, err, many)
+		}
+	})
+	for range many {
+		next <- true
 		for i, got := range multiply() {
 			sameBits(t, "while it became compact", got, want[i])
 		}
@@ -179,17 +189,23 @@ func TestCompactLeaves(t *testing.T) {
 	end()
 	for _, c := range []struct {
 		ctx  context.Context
-		fits func(int64) bool
+		fits func([]byte, int64) bool
 		want Compaction
 	}{
 		{ended, always, Compaction{Left: 2}},
-		{t.Context(), func(n int64) bool { return n < 100_000 }, Compaction{Left: 2}},
+		{t.Context(), func(_ []byte, n int64) bool { return n < 100_000 }, Compaction{Left: 2}},
 		{t.Context(), always, Compaction{Matrices: 1, Left: 1, From: 131072, To: int64(256 * kern.CompactRowBytes(256))}},
 		{t.Context(), always, Compaction{Left: 1}},
 	} {
-		if got, err := g.b.Compact(c.ctx, c.fits); err != nil || got != c.want {
-			t.Errorf("%+v, %v: want %+v", got, err, c.want)
+		var done int64
+		if got, err := g.b.Compact(c.ctx, c.fits, func(data []byte) { done += int64(len(data)) }); err != nil || got != c.want || done != got.From {
+			t.Errorf("%+v, %v, done with %d: want %+v", got, err, done, c.want)
 		}
+	}
+	data := g.b.large[1].data
+	again, err := g.b.Load(weights.Tensor{Name: "w", Type: weights.BF16, Shape: []int{256, 256}, Data: data}, backend.Placement{})
+	if err != nil || again != backend.Weight(g.b.large[1]) {
+		t.Errorf("loaded again: %v, %v, not the weight that is compact", again, err)
 	}
 	for _, w := range g.b.large {
 		if got := g.b.Held(weights.Tensor{Data: w.data}); got != w.Bytes() {
@@ -204,7 +220,7 @@ func TestCompactLeaves(t *testing.T) {
 	}
 	exact := newRigOf(t, Options{Threads: 1, Level: fastLevels(t)[0], Deterministic: true}, backend.Plan{Rows: 1, Seqs: 1})
 	exact.bf16(rng, 0, 256, 256)
-	if got, err := exact.b.Compact(t.Context(), always); err != nil || got != (Compaction{}) {
+	if got, err := exact.b.Compact(t.Context(), always, nothing); err != nil || got != (Compaction{}) {
 		t.Errorf("with exact kernels: %+v, %v", got, err)
 	}
 }

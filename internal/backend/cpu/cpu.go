@@ -76,7 +76,7 @@ type Backend struct {
 	ownPool bool
 	kvs     []*kvCache
 	streams []*stream
-	large   []*weight // matrices that Compact may make compact
+	large   []*weight // matrices that may become compact
 }
 
 // New returns a backend.
@@ -112,10 +112,7 @@ func (b *Backend) Load(t weights.Tensor, p backend.Placement) (backend.Weight, e
 	if err != nil {
 		return nil, err
 	}
-	if b.arith.compacts(w) {
-		b.large = append(b.large, w)
-	}
-	return w, nil
+	return b.shared(w), nil
 }
 
 // NewKV allocates a cache of f16 or f32.
@@ -138,7 +135,7 @@ func (b *Backend) NewStream(plan backend.Plan) (backend.Stream, error) {
 	return s, nil
 }
 
-// Close releases the caches and streams that are still open, and the pool if
+// Close releases compact matrices, the caches and streams that are still open, and the pool if
 // it is the backend's own.
 func (b *Backend) Close() error {
 	var errs []error

@@ -24,15 +24,15 @@ type projection struct {
 
 // linearTask is matrices times the rows of x. An item is a tile of a weight.
 type linearTask struct {
-	arith             arith
-	x                 mat
-	classes           *classes // of the rows of x
-	packed            *operands
-	tile              int     // rows of a tile
-	items             []share // items of prompts, which are of different sizes; else none
-	group             [maxGroup]projection
-	n                 int
-	scratch, restored [][]float32
+	arith   arith
+	x       mat
+	classes *classes // of the rows of x
+	packed  *operands
+	tile    int     // rows of a tile
+	items   []share // items of prompts, which are of different sizes; else none
+	group   [maxGroup]projection
+	n       int
+	scratch [][]float32
 	// How the prefill rows are multiplied: with the group's weights one or both.
 	byIntegers, byPanels bool
 	left                 bool // what rounding left of x is multiplied, and added to dst (finer.go)
@@ -108,7 +108,7 @@ func (s *stream) classesOf(x backend.Act) *classes {
 }
 
 func (t *linearTask) reset(s *stream, x mat, c *classes) {
-	t.x, t.n, t.scratch, t.restored, t.scale, t.softcap = x, 0, s.scratch, s.restored, 1, 0
+	t.x, t.n, t.scratch, t.scale, t.softcap = x, 0, s.scratch, 1, 0
 	t.arith, t.classes, t.packed = s.arith, c, &s.packed
 	t.byIntegers, t.byPanels, t.left = false, false, false
 }
@@ -164,8 +164,8 @@ func (t *linearTask) Do(worker, item int) {
 	at := t.share(item)
 	p, lo, hi := &t.group[at.projection], at.lo, at.hi
 	if t.arith.fast() {
-		t.decode(p, lo, hi, worker)
-		t.prefill(p, lo, hi, worker)
+		t.decode(p, lo, hi, t.scratch[worker])
+		t.prefill(p, lo, hi, t.scratch[worker])
 	} else {
 		t.multiply(p, lo, hi, p.w.tile(t.arith, t.scratch[worker], lo, hi))
 	}

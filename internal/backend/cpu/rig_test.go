@@ -160,7 +160,7 @@ func (g *rig) checkGuards() {
 	used := make([]bool, len(all))
 	parts := append([][]float32{g.s.packed.quantized, g.s.packed.packed, g.s.packed.integers, g.s.logits, g.s.mix.probs, g.s.mix.gate, g.s.mix.up, g.s.mix.weight}, g.s.acts...)
 	parts = append(append(parts, g.s.split.outs), g.s.parts...)
-	for _, p := range append(append(parts, g.s.scratch...), g.s.restored...) {
+	for _, p := range append(parts, g.s.scratch...) {
 		if len(p) == 0 {
 			continue
 		}

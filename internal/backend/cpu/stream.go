@@ -14,13 +14,12 @@ type stream struct {
 	mem   []byte
 
 	// The arena's parts.
-	acts     [][]float32 // by Act.Index: [rows, cols]
-	logits   []float32   // [LogitRows, Vocab]
-	scratch  [][]float32 // one a thread
-	restored [][]float32 // one a thread, before its scratch memory
-	parts    [][]float32 // one a thread, of attention: [maxQueries, fastDim]
-	mix      mixScratch
-	packed   operands
+	acts    [][]float32 // by Act.Index: [rows, cols]
+	logits  []float32   // [LogitRows, Vocab]
+	scratch [][]float32 // one a thread
+	parts   [][]float32 // one a thread, of attention: [maxQueries, fastDim]
+	mix     mixScratch
+	packed  operands
 
 	batch   batch
 	prompts classes // of the rows of prompts alone
@@ -98,9 +97,8 @@ func (s *stream) layout(a *arena) {
 	}
 	s.logits = a.take(s.plan.LogitRows * s.plan.Vocab)
 	s.mix.layout(a, s.plan)
-	s.scratch, s.restored = s.scratch[:0], s.restored[:0]
+	s.scratch = s.scratch[:0]
 	for range s.pool.Threads() {
-		s.restored = append(s.restored, a.take(s.arith.restoredFloats(widest)))
 		s.scratch = append(s.scratch, a.take(max(minScratch, s.arith.tileScratch(widest))))
 	}
 	s.layoutParts(a)

@@ -14,7 +14,7 @@ import (
 // littleEndian: numbers in files can be read where they lie.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// weight is a tensor as the file has it.
+// weight is a tensor as the file has it, and may be compact, too.
 type weight struct {
 	name       string
 	typ        weights.Type
@@ -79,7 +79,7 @@ func (w *weight) row(dst []float32, i int) {
 		return
 	}
 	if c := w.compact.Load(); c != nil {
-		kern.CompactRow(dst[:w.cols], c.row(i))
+		c.tile(w.cols, dst, i, i+1)
 		return
 	}
 	weights.DequantizeRow(w.typ, dst[:w.cols], w.data[i*w.rowBytes:(i+1)*w.rowBytes])
@@ -92,7 +92,7 @@ func (w *weight) tile(a arith, scratch []float32, lo, hi int) []float32 {
 		return w.plain[lo*w.cols : hi*w.cols]
 	}
 	if c := w.compact.Load(); c != nil {
-		return c.tile(a, w, scratch, lo, hi)
+		return c.tile(w.cols, scratch, lo, hi)
 	}
 	if a.level > kern.Portable {
 		a.level.Dequantize(w.typ, &kern.Convert{X: w.at(lo), Y: bytesOf(scratch), Cols: int64(w.cols), Rows: int64(hi - lo),

@@ -2,12 +2,11 @@ package kern
 
 import (
 	"encoding/binary"
-	"math"
 	"unsafe"
 )
 
-// Compact takes columns [From, From+Cols) of Rows rows of Width columns: from BF16 (X) to what
-// DecodeCompact reads (Y), or from that back to BF16, with every bit. All three numbers are multiples of
+// Compact is Rows rows of Width columns, from BF16 (X) to what DecodeCompact reads (Y), whole, or columns
+// [From, From+Cols) of them from that back to BF16, with every bit. All three numbers are multiples of
 // CompactCols; compact rows lie CompactRowBytes apart and begin at lines of the cache. c/compact.h has
 // the layout.
 type Compact struct {
@@ -23,11 +22,8 @@ const (
 	CompactBytes = 192
 )
 
-// What the last byte of a head says: how many upper bytes four bits can't.
-const (
-	compactOne  = 1
-	compactMany = 2
-)
+// compactMany is what the last byte of a head says where four bits can't say several upper bytes.
+const compactMany = 2
 
 // CompactFloats is the size of the memory that DecodeCompact wants: compact.h's sums of a pass, wherever it begins.
 const CompactFloats = DecodeRows*4*2*16 + 16
@@ -61,38 +57,14 @@ func setOthers(x, block, upper []byte) bool {
 		return false
 	}
 	for c := range CompactCols {
-		upper[CompactPlace(c)] = x[2*c+1]
+		upper[compactPlace(c)] = x[2*c+1]
 	}
 	binary.LittleEndian.PutUint64(block, uint64(uintptr(unsafe.Pointer(&upper[0]))-uintptr(unsafe.Pointer(&block[0]))))
 	return true
 }
 
-// CompactPlace is where in a block's order column c has its byte.
-func CompactPlace(c int) int {
+// compactPlace is where in a block's order column c has its byte.
+func compactPlace(c int) int {
 	half, g, at := c/64, c%64/32, c%32
 	return 64*half + at%16/4*16 + 8*g + at%4*2 + at/16
-}
-
-// CompactRow decodes a compact row, in plain Go.
-func CompactRow(dst []float32, row []byte) {
-	blocks := row[CompactHeads(len(dst)):]
-	for i := 0; i < len(dst); i += CompactCols {
-		head, block := row[i/CompactCols*4:], blocks[i/CompactCols*CompactBytes:]
-		for c := range CompactCols {
-			place := CompactPlace(c)
-			dst[i+c] = math.Float32frombits(uint32(compactUpper(head, block, place))<<24 | uint32(block[64+place])<<16)
-		}
-	}
-}
-
-// compactUpper is the upper byte that a block has at a place.
-func compactUpper(head, block []byte, place int) byte {
-	switch {
-	case head[3] == compactMany:
-		return *(*byte)(unsafe.Add(unsafe.Pointer(&block[0]), int(binary.LittleEndian.Uint64(block))+place))
-	case head[3] == compactOne && int(head[1]) == place:
-		return head[2]
-	}
-	four := block[place%64] >> (place / 64 * 4) & 15
-	return four&8<<4 | four&7 + head[0]
 }

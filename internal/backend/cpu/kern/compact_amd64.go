@@ -22,7 +22,7 @@ func (l Level) Restore(a *Compact) {
 }
 
 // DecodeCompact multiplies few rows of x with compact rows, with the bits of Decode. More than one want
-// CompactFloats at Scratch, and TurnedFloats.
+// CompactFloats or TurnedFloats at Scratch, whichever are more.
 func (l Level) DecodeCompact(a *Decode) {
 	a.ahead = decodeAhead
 	switch {

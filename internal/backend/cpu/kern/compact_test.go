@@ -3,7 +3,6 @@ package kern
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -77,19 +76,13 @@ func TestCompactKeepsEveryBit(t *testing.T) {
 			c := newCompact(t, l, rows, cols, compactWeights(rng, rows, cols))
 			many += c.others
 			for r := range rows {
-				row := c.made[r*c.ld():]
 				for i := range cols / CompactCols {
-					one += int(row[4*i+3] & 1)
-				}
-				got := make([]float32, cols)
-				CompactRow(got, row)
-				for i, h := range c.plain[r*cols : (r+1)*cols] {
-					if math.Float32bits(got[i]) != uint32(h)<<16 {
-						t.Fatalf("row %d of %dx%d, column %d: %x, not %x", r, rows, cols, i, math.Float32bits(got[i]), h)
-					}
+					one += int(c.made[r*c.ld()+4*i+3] & 1)
 				}
 			}
-			c.restore(t, l, rng)
+			c.restore(t, l, 0, rows, 0, cols)
+			from, r := rng.IntN(cols/CompactCols)*CompactCols, rng.IntN(rows)
+			c.restore(t, l, r, 1+rng.IntN(rows-r), from, (1+rng.IntN((cols-from)/CompactCols))*CompactCols)
 		}
 		if one == 0 || many == 0 {
 			t.Errorf("%d blocks with one other, %d with many: not all is tested", one, many)
@@ -97,13 +90,10 @@ func TestCompactKeepsEveryBit(t *testing.T) {
 	})
 }
 
-// restore restores some columns of some rows, and looks at what lies around them.
-func (c *compactCase) restore(t *testing.T, l Level, rng *rand.Rand) {
+// restore restores columns [from, from+cols) of rows [r, r+rows), and looks at what lies around them.
+func (c *compactCase) restore(t *testing.T, l Level, r, rows, from, cols int) {
 	t.Helper()
-	from := rng.IntN(c.cols/CompactCols) * CompactCols
-	cols := (1 + rng.IntN((c.cols-from)/CompactCols)) * CompactCols
-	r := rng.IntN(c.rows)
-	rows, ld := 1+rng.IntN(c.rows-r), cols+3
+	ld := cols + 3
 	const guard = 0x1234
 	got := slices.Repeat([]uint16{guard}, rows*ld+1)
 	l.Restore(&Compact{X: &c.made[r*c.ld()], Y: (*byte)(unsafe.Pointer(&got[1])), Cols: int64(cols), From: int64(from),
@@ -147,31 +137,49 @@ func TestCompactHasNoMoreRoomForOthers(t *testing.T) {
 	})
 }
 
-// Compact rows have the products of the rows they were made of, bit for bit, whatever the weights.
+// Compact rows have the products of the rows they were made of, bit for bit, whatever the weights, by what is fast
+// on whichever maker's processors.
 func TestDecodeCompactHasTheBitsOfDecode(t *testing.T) {
+	own := decodeAhead
+	t.Cleanup(func() { decodeAhead = own })
+	for _, decodeAhead = range []ahead{{far: 6144}, {near: 3072, far: 12288}} {
+		eachLevel(t, testDecodeCompact)
+	}
+}
+
+func testDecodeCompact(t *testing.T, l Level) {
 	rng := newRand(t)
-	eachLevel(t, func(t *testing.T, l Level) {
-		for range 30 {
-			rows, n, cols := 1+rng.IntN(DecodeRows), 1+rng.IntN(6), CompactCols*(1+rng.IntN(40))
-			if rng.IntN(3) == 0 {
-				rows = 1
-			}
-			plain := compactWeights(rng, n, cols)
-			c, x := newCompact(t, l, n, cols, plain), random(rng, rows*cols, rng.IntN(3) == 0)
-			want, got := make([]float32, rows*n), make([]float32, rows*n)
-			d := Decode{W: (*byte)(unsafe.Pointer(&plain[0])), X: (*byte)(unsafe.Pointer(&x[0])), Out: &want[0],
-				Cols: int64(cols), Rows: int64(rows), N: int64(n), LdW: 2 * int64(cols), LdX: 4 * int64(cols), LdO: int64(n),
-				Scratch: &make([]float32, max(CompactFloats, l.TurnedFloats()))[0]}
-			l.Decode(weights.BF16, &d)
-			d.W, d.LdW, d.Out = &c.made[0], int64(c.ld()), &got[0]
-			l.DecodeCompact(&d)
-			for i := range want {
-				if !sameBits(want[i], got[i]) {
-					t.Fatalf("output %d of %dx%d, %d columns: %v, of BF16 %v", i, rows, n, cols, got[i], want[i])
-				}
+	for range 60 {
+		rows, n, cols := 1+rng.IntN(DecodeRows), 1+rng.IntN(6), CompactCols*(1+rng.IntN(40))
+		if rng.IntN(3) == 0 {
+			rows = 1 + rng.IntN(4)
+		}
+		plain := compactWeights(rng, n, cols)
+		c, x := newCompact(t, l, n, cols, plain), random(rng, rows*cols, rng.IntN(3) == 0)
+		want := make([]float32, rows*n)
+		d := Decode{W: (*byte)(unsafe.Pointer(&plain[0])), X: (*byte)(unsafe.Pointer(&x[0])), Out: &want[0],
+			Cols: int64(cols), Rows: int64(rows), N: int64(n), LdW: 2 * int64(cols), LdX: 4 * int64(cols), LdO: int64(n)}
+		l.Decode(weights.BF16, &d)
+		const unused = -77
+		size, shift, ldo := max(CompactFloats, l.TurnedFloats()), rng.IntN(16), n+3
+		scratch, got := slices.Repeat([]float32{unused}, size+16), slices.Repeat([]float32{unused}, rows*ldo+1)
+		d.W, d.LdW, d.Out, d.LdO, d.Scratch = &c.made[0], int64(c.ld()), &got[0], int64(ldo), &scratch[shift]
+		l.DecodeCompact(&d)
+		for i, v := range scratch {
+			if (i < shift || i >= shift+size) && v != unused {
+				t.Fatalf("%dx%d, %d columns: scratch[%d] was written", rows, n, cols, i-shift)
 			}
 		}
-	})
+		for i, v := range got {
+			w, r, j := float32(unused), i/ldo, i%ldo
+			if r < rows && j < n {
+				w = want[r*n+j]
+			}
+			if !sameBits(w, v) {
+				t.Fatalf("%dx%d, %d columns: output %d is %v, of BF16 %v", rows, n, cols, i, v, w)
+			}
+		}
+	}
 }
 
 // BenchmarkCompact makes compact rows of 16 MiB of weights.

@@ -125,7 +125,7 @@ type Decode struct {
 	Out                          *float32
 	Cols, Rows, N, LdW, LdX, LdO int64
 	ahead                        ahead
-	Scratch                      *float32 // of DecodeTurned: TurnedFloats, if that is not 0
+	Scratch                      *float32 // of DecodeTurned and DecodeCompact
 }
 
 // ahead is how many bytes before its use Decode asks for W: into the first-level cache,
@@ -162,12 +162,9 @@ type Gemm struct {
 	Steps, Rows, N, LdW, LdO int64
 }
 
-// RoundsPrompts tells whether the products of prompts round their operands to bf16.
+// RoundsPrompts tells whether the products of prompts round their operands to bf16: a panel of weights
+// in BF16 is their rows as they are.
 func (l Level) RoundsPrompts() bool { return l == AVX512BF16 || l == AMX || l == NEONBF16 }
-
-// PlainPanels tells whether a panel of BF16 weights is their rows as they are. (Products of bf16 take
-// magnitudes below 2^-126 for zeros.)
-func (l Level) PlainPanels() bool { return l == AVX512BF16 || l == AMX }
 
 // Blocked tells whether the level has Multiply, not Gemm.
 func (l Level) Blocked() bool { return l == AMX }

@@ -134,6 +134,7 @@ INLINE void row_compact(const struct decode *p)
 #define COMPACT_PIECE 8
 #define COMPACT_PASS 4
 typedef float passsums[COMPACT_PASS][2][16];
+_Static_assert(sizeof(passsums) == 512, "CompactFloats of compact.go is another size");
 
 // add_tile adds a run to sums that wait in memory.
 INLINE void add_tile(int rows, const struct run *b, const uint8_t *x, int64_t ldx, int64_t j, passsums *acc)
