@@ -113,7 +113,8 @@ func (o *overload) phase(t *testing.T, clients int, d time.Duration) phaseResult
 	<-ctx.Done()
 	p.counts.Store(false)
 	took := time.Since(began).Seconds()
-	r := phaseResult{rate: float64(p.tokens.Load()) / took, requests: float64(p.served.Load()) / took, served: p.served.Load(), rss: residentBytes()}
+	resident, _ := residentBytes()
+	r := phaseResult{rate: float64(p.tokens.Load()) / took, requests: float64(p.served.Load()) / took, served: p.served.Load(), rss: resident}
 	all.Wait()
 	r.refused = p.refused.Load() // all of them: a slow machine refuses them later
 	slices.Sort(p.first)

@@ -324,22 +324,24 @@ func (s *soak) watch(ctx context.Context) {
 func (s *soak) sample() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	resident, _ := residentBytes()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.samples = append(s.samples, soakSample{time.Since(s.started), runtime.NumGoroutine(), openFiles(), int64(m.HeapAlloc), residentBytes()})
+	s.samples = append(s.samples, soakSample{time.Since(s.started), runtime.NumGoroutine(), openFiles(), int64(m.HeapAlloc), resident})
 }
 
-// residentBytes is the process's resident memory; 0 where that can't be told.
-func residentBytes() int64 {
+// residentBytes is the process's resident memory, and what of it is of files; 0 where that can't be told.
+func residentBytes() (all, files int64) {
 	data, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	var size, resident int64
-	if _, err := fmt.Fscan(bytes.NewReader(data), &size, &resident); err != nil {
-		return 0
+	var size int64
+	if _, err := fmt.Fscan(bytes.NewReader(data), &size, &all, &files); err != nil {
+		return 0, 0
 	}
-	return resident * int64(os.Getpagesize())
+	page := int64(os.Getpagesize())
+	return all * page, files * page
 }
 
 // report says what happened, and whether memory grew: the highest of the last
