@@ -32,7 +32,7 @@ type benchCmd struct {
 
 type benchEngineCmd struct {
 	modelArg
-	Load  string `help:"How to hold the weights: compact maps the file and, where a CPU computes and memory has room, keeps BF16 matrices in three quarters of their bytes before measuring, with all their bits; mmap only maps it; large does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"compact,mmap,large,read" default:"compact" placeholder:"compact" group:"Model"`
+	Load  string `help:"How to hold the weights: compact maps the file and, as soon as the model answers and where a CPU computes and memory has room, keeps BF16 matrices in three quarters of their bytes, with all their bits; mmap only maps it; large does so and, where memory has room, copies it into large pages as soon as the model answers; read copies it first, for those who replace files in place." enum:"compact,mmap,large,read" default:"compact" placeholder:"compact" group:"Model"`
 	Shape string `help:"Measure random weights of a named shape instead, such as llama-3.1-8b: nothing is downloaded." placeholder:"NAME" group:"Model"`
 	Type  string `help:"With --shape, what the weights are stored as: a type such as q8_0, the mixes q4_k_m and q5_k_m, or fp8, which only a GPU computes with (default: q8_0)." placeholder:"TYPE" group:"Model"`
 

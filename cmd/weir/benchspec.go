@@ -25,7 +25,7 @@ import (
 
 type benchSpeculateCmd struct {
 	modelArg
-	Load  string `help:"How to hold the weights: compact maps the file and, where a CPU computes and memory has room, keeps BF16 matrices in three quarters of their bytes before measuring, with all their bits; mmap only maps it; large does so and, where memory has room, copies it into large pages before measuring; read copies it first." enum:"compact,mmap,large,read" default:"compact" placeholder:"compact" group:"Model"`
+	Load  string `help:"How to hold the weights: compact maps the file and, as soon as the model answers and where a CPU computes and memory has room, keeps BF16 matrices in three quarters of their bytes, with all their bits; mmap only maps it; large does so and, where memory has room, copies it into large pages as soon as the model answers; read copies it first, for those who replace files in place." enum:"compact,mmap,large,read" default:"compact" placeholder:"compact" group:"Model"`
 	Shape string `help:"Measure random weights of a named shape instead, such as tinyllama-1.1b; of texts there is noise alone then, for ngram." placeholder:"NAME" group:"Model"`
 	Type  string `help:"With --shape, what the weights are stored as (default: q8_0)." placeholder:"TYPE" group:"Model"`
 

@@ -22,7 +22,7 @@ type modelArg struct {
 // modelOptions say which model and how to hold it. serve and run share them.
 type modelOptions struct {
 	modelArg
-	Load         string `help:"How to hold the weights: compact maps the file and, once the server is ready and where a CPU computes and memory has room, keeps BF16 matrices in three quarters of their bytes, with all their bits; mmap only maps it; large does so and, where memory has room, copies it into large pages once the server is ready; read copies it first, for those who replace files in place." enum:"compact,mmap,large,read" default:"compact" placeholder:"compact" group:"Model"`
+	Load         string `help:"How to hold the weights: compact maps the file and, as soon as the model answers and where a CPU computes and memory has room, keeps BF16 matrices in three quarters of their bytes, with all their bits; mmap only maps it; large does so and, where memory has room, copies it into large pages as soon as the model answers; read copies it first, for those who replace files in place." enum:"compact,mmap,large,read" default:"compact" placeholder:"compact" group:"Model"`
 	ChatTemplate string `help:"Jinja file to use instead of the model's own chat template, or the name of a format: alpaca, chatml, gemma, llama2, llama3, mistral, phi3, vicuna or zephyr." placeholder:"FILE" group:"Model"`
 }
 
