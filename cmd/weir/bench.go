@@ -41,7 +41,7 @@ type benchEngineCmd struct {
 	Prompt     int       `help:"Tokens of the prompt that prefill is measured on; 0: prefill is not measured." default:"512" placeholder:"512" group:"Measurement"`
 	Generate   int       `help:"Tokens of each sequence that decode is measured on." default:"32" placeholder:"32" group:"Measurement"`
 	Batch      sizes     `help:"Sequences that decode at once: one measurement for each number; none: decode is not measured." default:"1,8,16,64" placeholder:"1,8,16,64" group:"Measurement"`
-	Served     int       `help:"Also measure so many streams through weir's server, in turns with as many straight from the engine, beside the same clients' work; 0: not." default:"0" placeholder:"64" group:"Measurement"`
+	Served     int       `help:"Also measure so many streams through weir's server, in turns with as many straight from the engine, beside the same clients' work; 0: not." default:"0" placeholder:"N" group:"Measurement"`
 	Structured int       `help:"Also measure so many requests at once that are held to a JSON Schema, in turns with as many that are not; 0: not." default:"0" placeholder:"32" group:"Measurement"`
 	FullLoad   fullLoads `name:"full-load" help:"Also measure requests of so many tokens in and out, as many at once as --clients says and memory holds, in their steady state: a list such as 128/128,2048/128." placeholder:"IN/OUT" group:"Measurement"`
 	Clients    int       `help:"Requests at once of --full-load, at most." default:"256" placeholder:"256" group:"Measurement"`

@@ -298,7 +298,7 @@ func (t *linearTask) prefill(p *projection, lo, hi int, scratch []float32) {
 	l, cols := t.arith.level, t.x.cols
 	panel, ld := scratch, l.PanelBytes(cols)
 	if c := p.w.compact.Load(); c != nil {
-		c.panel(l, cols, lo, hi, panel)
+		c.panel(cols, lo, hi, panel)
 	} else {
 		l.Panel(p.w.typ, &kern.Convert{X: p.w.at(lo), Y: bytesOf(panel), Cols: int64(cols), Rows: int64(hi - lo), LdX: int64(p.w.rowBytes), LdY: int64(ld)})
 	}

@@ -186,14 +186,14 @@ func (c *compacted) tile(cols int, scratch []float32, lo, hi int) []float32 {
 }
 
 // panel lays the panel of rows [lo, hi).
-func (c *compacted) panel(l kern.Level, cols, lo, hi int, panel []float32) {
-	ld := l.PanelBytes(cols)
-	if l.RoundsPrompts() {
+func (c *compacted) panel(cols, lo, hi int, panel []float32) {
+	ld := c.level.PanelBytes(cols)
+	if c.level.RoundsPrompts() {
 		c.restore(cols, blockAt{lo, 0}, bf16Rows{bytesOf(panel), hi - lo, cols, ld})
 		return
 	}
 	k := c.inPlace(cols, panel, lo, hi, ld)
-	l.Panel(weights.BF16, &k)
+	c.level.Panel(weights.BF16, &k)
 }
 
 // inPlace restores rows [lo, hi) in the second halves of where they are to be as float32, ld bytes apart: those

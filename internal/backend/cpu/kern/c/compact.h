@@ -127,17 +127,20 @@ INLINE void row_compact(const struct decode *p)
 	}
 }
 
-// More rows of x than one don't fit the first-level cache. So COMPACT_PASS rows of weights meet a piece of
-// COMPACT_PIECE blocks' columns at once, and sums wait in memory from piece to piece. As many rows of x and weights
-// as registers have room for meet in a tile; for each tile of x the weights become numbers anew. Where there are more
+// More rows of x than one don't fit the first-level cache: they meet pieces, as floats.h says. As many of them and of
+// weights as registers have room for meet in a tile; for each tile of x the weights become numbers anew. Where there are more
 // than a tile of x, storing the numbers is faster: see rowsreal.h.
-#define COMPACT_PIECE 8
-#define COMPACT_PASS 4
-typedef float passsums[COMPACT_PASS][2][16];
-_Static_assert(sizeof(passsums) == 512, "CompactFloats of compact.go is another size");
+_Static_assert(sizeof(realsums) == 512, "CompactFloats of compact.go is another size");
+
+// next_compact is how far behind a block lies what comes after the next piece, with so many columns left: in other
+// rows of weights where these are at their end.
+INLINE int64_t next_compact(const struct decode *p, int64_t left)
+{
+	return 2 * REAL_PIECE / COMPACT_COLS * COMPACT_BYTES + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw);
+}
 
 // add_tile adds a run to sums that wait in memory.
-INLINE void add_tile(int rows, const struct run *b, const uint8_t *x, int64_t ldx, int64_t j, passsums *acc)
+INLINE void add_tile(int rows, const struct run *b, const uint8_t *x, int64_t ldx, int64_t j, realsums *acc)
 {
 	f32x16 sum[COMPACT_ROWS][COMPACT_WEIGHTS][2];
 	UNROLL for (int r = 0; r < rows; r++)
@@ -149,18 +152,16 @@ INLINE void add_tile(int rows, const struct run *b, const uint8_t *x, int64_t ld
 			STORE(f32x16, acc[r][j + k / 2][k % 2], sum[r][k / 2][k % 2]);
 }
 
-// add_piece adds a piece's columns, from c on, of n rows of weights. The first tile asks for what comes
-// after the next piece, which is of other rows where this one's are at their end.
-INLINE void add_piece(const struct decode *p, const uint8_t *w, int64_t n, int64_t c, passsums *acc)
+// add_piece adds a piece's columns, from c on, of n rows of weights. The first tile asks for what is next.
+INLINE void add_piece(const struct decode *p, const uint8_t *w, int64_t n, int64_t c, realsums *acc)
 {
-	const int64_t at = c / COMPACT_COLS, left = p->cols / COMPACT_COLS - at, blocks = left < COMPACT_PIECE ? left : COMPACT_PIECE;
-	const int64_t far = 2 * COMPACT_PIECE * COMPACT_BYTES + (left > 2 * COMPACT_PIECE ? 0 : (COMPACT_PASS - 1) * p->ldw);
+	const int64_t at = c / COMPACT_COLS, left = p->cols - c, blocks = (left < REAL_PIECE ? left : REAL_PIECE) / COMPACT_COLS;
 	for (int64_t r = 0, rows; r < p->rows; r += rows)
 		for (int64_t j = 0; j < n; j += COMPACT_WEIGHTS) {
 			const uint8_t *row = w + j * p->ldw, *x = p->x + r * p->ldx + 4 * c;
-			const struct run b = {row + 4 * at, row + heads_of(p->cols) + at * COMPACT_BYTES, blocks, j + 1 < n ? p->ldw : 0, 0, r ? 0 : far};
-			UNROLL for (int64_t k = 0; k < COMPACT_WEIGHTS; k++) // the last line of a row, which far leaves out
-				__builtin_prefetch(row + (COMPACT_PASS + 1 + k) * p->ldw - 1, 0, 2);
+			const struct run b = {row + 4 * at, row + heads_of(p->cols) + at * COMPACT_BYTES, blocks, j + 1 < n ? p->ldw : 0, 0, r ? 0 : next_compact(p, left)};
+			UNROLL for (int64_t k = 0; k < COMPACT_WEIGHTS; k++) // the last line of a row, which that leaves out
+				__builtin_prefetch(row + (REAL_WEIGHTS + 1 + k) * p->ldw - 1, 0, 2);
 			rows = p->rows - r < COMPACT_ROWS ? p->rows - r : COMPACT_ROWS;
 			if (rows == COMPACT_ROWS)
 				add_tile(COMPACT_ROWS, &b, x, p->ldx, j, acc + r);
@@ -172,20 +173,14 @@ INLINE void add_piece(const struct decode *p, const uint8_t *w, int64_t n, int64
 }
 
 // rows_compact multiplies several rows of x.
-INLINE void rows_compact(const struct decode *p, passsums *acc)
+INLINE void rows_compact(const struct decode *p, realsums *acc)
 {
-	for (int64_t i = 0; i < p->n; i += COMPACT_PASS) {
-		const int64_t n = p->n - i < COMPACT_PASS ? p->n - i : COMPACT_PASS;
-		for (int64_t r = 0; r < p->rows; r++)
-			for (int64_t k = 0; k < 2 * COMPACT_PASS; k++) {
-				STORE(f32x16, acc[r][0][k], (f32x16){});
-				BARRIER;
-			}
-		for (int64_t c = 0; c < p->cols; c += COMPACT_PIECE * COMPACT_COLS)
+	for (int64_t i = 0; i < p->n; i += REAL_WEIGHTS) {
+		const int64_t n = p->n - i < REAL_WEIGHTS ? p->n - i : REAL_WEIGHTS;
+		begin_sums(p->rows, acc);
+		for (int64_t c = 0; c < p->cols; c += REAL_PIECE)
 			add_piece(p, p->w + i * p->ldw, n, c, acc);
-		for (int64_t r = 0; r < p->rows; r++)
-			for (int64_t j = 0; j < n; j++)
-				p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, acc[r][j][0]) + LOAD(f32x16, acc[r][j][1]));
+		end_sums(p, i, n, acc);
 	}
 }
 

@@ -25,6 +25,29 @@ INLINE void pair16(enum real t, const uint8_t *w, f32x16 *a, f32x16 *b)
 	*b = half32(t, w, 1);
 }
 
+// Where several rows of x meet weights, REAL_WEIGHTS rows of these meet a piece of REAL_PIECE columns at once, and
+// sums wait in memory from piece to piece.
+#define REAL_PIECE 1024
+#define REAL_WEIGHTS 4
+typedef float realsums[REAL_WEIGHTS][2][16]; // of a row of x
+
+INLINE void begin_sums(int64_t rows, realsums *acc)
+{
+	for (int64_t r = 0; r < rows; r++)
+		for (int64_t j = 0; j < REAL_WEIGHTS * 2; j++) {
+			STORE(f32x16, acc[r][0][j], (f32x16){});
+			BARRIER;
+		}
+}
+
+// end_sums makes outputs of the sums with n weights from i on.
+INLINE void end_sums(const struct decode *p, int64_t i, int64_t n, realsums *acc)
+{
+	for (int64_t r = 0; r < p->rows; r++)
+		for (int64_t j = 0; j < n; j++)
+			p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, acc[r][j][0]) + LOAD(f32x16, acc[r][j][1]));
+}
+
 INLINE void reals(enum real t, int rows, const struct decode *p, int64_t r, const uint8_t *w, float *out)
 {
 	const int size = t == F32 ? 4 : 2;

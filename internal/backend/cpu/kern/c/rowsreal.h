@@ -15,11 +15,6 @@
 #include "compact.h"
 #include "floats.h"
 
-#define REAL_PIECE 1024
-#define REAL_WEIGHTS 4
-
-typedef float realsums[REAL_WEIGHTS][2][16];
-
 struct realpass {
 	realsums acc[DECODE_ROWS];
 	float kept[REAL_WEIGHTS][REAL_PIECE];
@@ -181,12 +176,11 @@ INLINE struct pieces plain_piece(enum real t, const struct decode *p, int64_t i,
 INLINE struct pieces compact_piece(const struct decode *p, int64_t i, int64_t n, int64_t c, float (*memory)[REAL_PIECE])
 {
 	const int64_t at = c / COMPACT_COLS, heads = heads_of(p->cols), left = p->cols - c;
-	const int64_t next = 2 * REAL_PIECE / COMPACT_COLS * COMPACT_BYTES + (left > 2 * REAL_PIECE ? 0 : (REAL_WEIGHTS - 1) * p->ldw);
 	struct pieces some = {.cols = left < REAL_PIECE ? left : REAL_PIECE, .bytes = 50};
 	for (int64_t j = 0; j < REAL_WEIGHTS; j++) {
 		const uint8_t *w = p->w + (i + (j < n ? j : n - 1)) * p->ldw, *block = w + heads + at * COMPACT_BYTES;
 		some.w[j] = (const uint8_t *)memory[j];
-		some.next[j] = block + next;
+		some.next[j] = block + next_compact(p, left);
 		for (int64_t k = 0; k < some.cols / COMPACT_COLS; k++)
 			pairs_of(ld32(w + 4 * (at + k)), block + k * COMPACT_BYTES, (uint8_t *)memory[j] + 2 * COMPACT_COLS * k);
 	}
@@ -202,18 +196,12 @@ INLINE void rows_real(const struct decode *p, enum real t, struct realpass *s)
 	}
 	for (int64_t i = 0; i < p->n; i += REAL_WEIGHTS) {
 		const int64_t n = p->n - i < REAL_WEIGHTS ? p->n - i : REAL_WEIGHTS;
-		for (int64_t r = 0; r < p->rows; r++)
-			for (int64_t j = 0; j < REAL_WEIGHTS * 2; j++) {
-				STORE(f32x16, s->acc[r][0][j], (f32x16){});
-				BARRIER;
-			}
+		begin_sums(p->rows, s->acc);
 		for (int64_t c = 0; c < p->cols; c += REAL_PIECE) {
 			struct pieces some = t == PAIRS ? compact_piece(p, i, n, c, s->kept) : plain_piece(t, p, i, n, c);
 			real_tiles(t, p, s, &some, p->x + 4 * c);
 		}
-		for (int64_t r = 0; r < p->rows; r++)
-			for (int64_t j = 0; j < n; j++)
-				p->out[r * p->ldo + i + j] = fold(LOAD(f32x16, s->acc[r][j][0]) + LOAD(f32x16, s->acc[r][j][1]));
+		end_sums(p, i, n, s->acc);
 	}
 }
 
